@@ -1,0 +1,100 @@
+# Everything runs from a virtual environment in .venv; paths stay relative, for a clone may lie anywhere.
+PYTHON ?= python3
+PY := .venv/bin/python
+TOOLS := ping:iputils-ping traceroute:traceroute mtr:mtr-tiny ip:iproute2
+LAB_TOOLS := dnsmasq:dnsmasq-base chromium:chromium unshare:util-linux setpriv:util-linux curl:curl
+OTHER_PYTHONS := 3.12 3.13
+
+# Install the Debian packages of missing PROGRAM:PACKAGE pairs where that is allowed, else name them.
+define install_missing
+	@missing=""; PATH="$$PATH:/usr/sbin:/sbin"; \
+	for pair in $(1); do \
+		command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair#*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		command -v apt-get >/dev/null && if [ "$$(id -u)" = 0 ]; then sudo=""; else sudo="sudo -n"; fi && \
+		$$sudo apt-get -qq update && $$sudo env DEBIAN_FRONTEND=noninteractive \
+			apt-get -qq install -y --no-install-recommends $$missing >/dev/null || \
+		echo "Missing:$$missing. Install with: sudo apt-get install$$missing" >&2; \
+	fi
+endef
+
+.PHONY: run check test lint unit others bench pyz wheel lab tools lab-tools clean
+
+run: .venv/run.stamp tools config.json
+	$(PY) tinytracer.py
+
+check: .venv/run.stamp tools config.json
+	$(PY) tinytracer.py check
+
+tools:
+	$(call install_missing,$(TOOLS))
+
+lab-tools: tools
+	$(call install_missing,$(LAB_TOOLS))
+
+config.json:
+	cp config.json.template config.json
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		[ "$$(id -u)" = 0 ] && sudo="" || sudo="sudo -n"; \
+		$$sudo apt-get -qq update && $$sudo apt-get -qq install -y python3-venv >/dev/null || \
+		{ echo "Missing: python3-venv. Install with: sudo apt-get install python3-venv" >&2; exit 1; }; }
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: setup.cfg pyproject.toml .venv/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/dev.stamp: requirements-dev.txt .venv/run.stamp
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	touch $@
+
+test: lint unit others
+
+lint: .venv/dev.stamp
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+unit: .venv/dev.stamp lab-tools
+	rm -f .coverage .coverage.*
+	PYTHONDEVMODE=1 $(PY) -m coverage run -m pytest $(TESTS)
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
+
+# The tests that need no lab and no browser, on the other supported Pythons that are installed.
+others: .venv/dev.stamp lab-tools
+	@for version in $(OTHER_PYTHONS); do \
+		python=""; for each in "python$$version" "$$HOME"/.pyenv/versions/$$version.*/bin/python3; do \
+			"$$each" -c '' 2>/dev/null && python="$$each"; done; \
+		[ -n "$$python" ] || { echo "Python $$version is not installed: its tests are left out."; continue; }; \
+		[ -x ".venv-$$version/bin/python" ] || "$$python" -m venv ".venv-$$version" || exit 1; \
+		".venv-$$version/bin/python" -m pip install --quiet --disable-pip-version-check \
+			--editable . --requirement requirements-dev.txt || exit 1; \
+		PYTHONDEVMODE=1 ".venv-$$version/bin/python" -m pytest -q -m "not lab and not browser and not slow" || exit 1; \
+	done
+
+bench: .venv/dev.stamp
+	$(PY) bench.py
+
+# One file with its dependencies; legacy-cgi is named, for a marker is judged by the Python that builds.
+pyz: .venv/bin/python
+	rm -rf build/pyz
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --target build/pyz \
+		'WebOb>=1.8.11' 'waitress>=3.0.2' 'legacy-cgi>=2.6'
+	rm -rf build/pyz/bin
+	cp tinytracer.py rfc8522.py commands.py configuration.py guard.py parsers.py targets.py build/pyz
+	cp -rL html build/pyz/html
+	printf 'import sys\n\nfrom tinytracer import main\n\nsys.exit(main())\n' > build/pyz/__main__.py
+	$(PY) -m zipapp build/pyz --compress --python '/usr/bin/env python3' --output tinytracer.pyz
+
+wheel: .venv/dev.stamp
+	$(PY) -m build --wheel --sdist --outdir dist .
+
+lab: .venv/run.stamp lab-tools
+	$(PY) examples/lab/lab.py run
+
+clean:
+	rm -rf .venv .venv-* build dist *.egg-info tinytracer.pyz .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,512 @@
+"""The whitelist: routers, commands, argv templates, and running one."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import io
+import ipaddress
+import logging
+import os
+import re
+import select
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import targets
+
+TEXT = "text/plain"
+JSON = "application/json"
+
+GRACE = 1.0  # seconds from SIGTERM to SIGKILL
+TICK = 0.1  # seconds in which a Run notices that it has no viewer, or that its process has ended
+RESOLVE = 3.0  # seconds for looking up a name
+CHUNK = 65536  # bytes read at once
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+    "TERM": "dumb",
+}
+NO_ROOM = "This machine cannot run more commands now."
+NO_RESOURCES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+PROBE_PARSERS = {"ping", "traceroute", "mtr"}
+
+# What a terminal or a browser might obey is shown instead: C0 as control pictures, C1, the bidirectional
+# controls and the two Unicode line separators as the replacement character.
+NEUTRAL = {
+    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
+    0x7F: 0x2421,
+    **dict.fromkeys([*range(0x80, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F)], 0xFFFD),
+    **dict.fromkeys(range(0x2066, 0x206A), 0xFFFD),
+}
+
+
+PLACEHOLDER = re.compile(r"\{\{(TARGET|SOURCE|VRF)\}\}")
+
+log = logging.getLogger("tinytracer")
+
+
+class CommandError(Exception):
+    """A command cannot run: ``status`` is the HTTP status (400, 404, 502 or 503)."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Template(NamedTuple):
+    """Hold one argv with its placeholders ``{{TARGET}}``, ``{{SOURCE}}`` and ``{{VRF}}``."""
+
+    argv: tuple[str, ...]
+    stderr: bool = True  # the output includes standard error
+    skip: int = 0  # lines left out at the beginning of the output
+
+    def expand(self, values: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the argv with every placeholder replaced, within its own element."""
+        return tuple(_replace(element, values) for element in self.argv)
+
+
+class Command(NamedTuple):
+    """Describe one whitelisted command of one router.
+
+    ``templates`` maps a media type (always ``text/plain``, others by the command's ``formats``) to
+    templates by configuration key: ``cmd4``, ``cmd6``, ``cmd``, and ``prefix4``, ``prefix6`` for a
+    target that is a prefix.
+    """
+
+    name: str
+    description: str
+    argument: str  # host, addr, address, asn, community or none
+    templates: Mapping[str, Mapping[str, Template]]
+    parser: str | None = None
+    runtime: float | None = None  # seconds, this command's own ceiling
+
+    @property
+    def probes(self) -> bool:
+        """Tell whether it sends packets to its target, rather than looking it up in a table."""
+        return self.argument == "host" or self.parser in PROBE_PARSERS
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Return the media types of RFC 8522's ``format`` that it offers, ``text/plain`` first."""
+        parsed = (JSON,) if self.parser else ()
+        return tuple(dict.fromkeys((*self.templates, *parsed)))
+
+    def families(self) -> tuple[int, ...]:
+        """Return the address families it has a template for."""
+        plain = self.templates[TEXT]
+        return tuple(family for family in (4, 6) if f"cmd{family}" in plain or "cmd" in plain)
+
+    def template(self, family: int, *, prefix: bool = False, media: str = TEXT) -> Template:
+        """Choose the template for an address family; the caller has seen it in ``families()``."""
+        offered = self.templates.get(media, self.templates[TEXT])
+        keys = [f"prefix{family}"] if prefix else []
+        keys += [f"cmd{family}", "cmd"]
+        for templates in (offered, self.templates[TEXT]):
+            for key in keys:
+                if key in templates:
+                    return templates[key]
+        raise CommandError(400, f"{self.name} is not offered for IPv{family}.")
+
+
+class Router(NamedTuple):
+    """Describe one router: how to reach it, what it offers, and what visitors may know of it."""
+
+    name: str
+    number: int  # the RFC's router index, counted from 0
+    commands: Mapping[str, Command]
+    via: tuple[str, ...] = ()
+    remote: str = "shell"  # shell: quote for a POSIX shell; cli: join with spaces
+    sources: Mapping[int, str] = {}  # address family (4, 6) -> {{SOURCE}}
+    vrfs: tuple[str, ...] = ()
+    details: Mapping[str, Any] = {}
+
+    def find(self, path: str) -> tuple[Command, str]:
+        """Split a path below ``…/v1/`` into the command with the longest name and the target's text."""
+        segments = path.split("/")
+        for length in range(len(segments), 0, -1):
+            command = self.commands.get(" ".join(segments[:length]).lower())
+            if command is not None:
+                return command, "/".join(segments[length:])
+        raise CommandError(404, "There is no such command on this router.")
+
+    def argv(self, template: Template, family: int, target: str, vrf: str) -> tuple[str, ...]:
+        """Return what to execute on this machine to run a template on this router."""
+        values = {"TARGET": target, "SOURCE": self.sources.get(family, ""), "VRF": vrf}
+        argv = template.expand(values)
+        if not self.via:
+            return argv
+        return (*self.via, shlex.join(argv) if self.remote == "shell" else " ".join(argv))
+
+
+class Aim(NamedTuple):
+    """Say what a command is aimed at, after a name was resolved and judged."""
+
+    family: int  # 4 or 6
+    text: str = ""  # for {{TARGET}}: the literal address, never a name
+    target: targets.Target | None = None  # what the visitor has named
+    network: targets.Network | None = None  # where packets would go
+
+    @property
+    def is_prefix(self) -> bool:
+        """Tell whether the visitor has named a prefix."""
+        return self.target is not None and self.target.kind == "prefix"
+
+    @property
+    def address(self) -> str | None:
+        """Return what a name was resolved to; None: the visitor has named no name."""
+        return self.text if self.target is not None and self.target.kind == "name" else None
+
+
+class Aimer:
+    """Turn a visitor's target into an Aim, by what this looking glass is capable of and denies."""
+
+    def __init__(self, families: Sequence[int], deny: targets.DenyTable) -> None:
+        self._families = families
+        self._deny = deny
+        self._resolver = targets.Resolver()
+
+    def families(self, command: Command, protocol: int | None) -> list[int]:
+        """Return the IP versions that can be used, the preferred one first.
+
+        Raises CommandError when the command or this looking glass does not offer the one asked for.
+        """
+        offered = [family for family in command.families() if family in self._families]
+        if protocol is None and offered:
+            return offered
+        if protocol in offered:
+            return [protocol]
+        raise CommandError(400, f"This command is not offered for IPv{protocol or self._families[0]}.")
+
+    def aim(self, command: Command, target: targets.Target | None, protocol: int | None) -> Aim:
+        """Resolve a name once, judge every address, choose one; raises CommandError and TargetError."""
+        families = self.families(command, protocol)
+        if target is None or target.kind in {"asn", "community"}:
+            return Aim(families[0], target.text if target else "", target)
+        if target.kind == "name":
+            addresses = self._resolver.resolve(target.text, RESOLVE)
+        else:
+            addresses = (ipaddress.ip_network(target.text).network_address,)
+        usable = [address for family in families for address in addresses if address.version == family]
+        if not usable:
+            raise CommandError(400, f"The target has no IPv{families[0]} address.")
+        if not command.probes:
+            return Aim(usable[0].version, target.text if target.kind == "prefix" else str(usable[0]), target)
+        if any(self._deny.denies(address) for address in addresses):
+            raise CommandError(400, "Targets in this network are not allowed.")
+        return Aim(usable[0].version, str(usable[0]), target, targets.network_of(usable[0]))
+
+
+class End(NamedTuple):
+    """Tell how a Run ended, or how a viewer's time with it did."""
+
+    reason: str  # exit, time, full or left
+    status: int | None  # the exit status; None: not known
+    runtime: float  # seconds
+    performed_at: float  # seconds since the epoch
+
+
+class Run:
+    """Run one argv once: a process, its reader, a buffer of decoded text, and viewers.
+
+    It ends when its process ends, the time of its viewers is up, its output is full, or the last viewer
+    has left; then the whole process group is gone within GRACE, and the process reaped.
+    """
+
+    def __init__(self, output_limit: int, ended: Callable[[], None]) -> None:
+        self.pieces: list[str] = []
+        self.end: End | None = None
+        self.changed = threading.Condition()
+        self.started = time.monotonic()
+        self._viewers: set[Viewer] = set()
+        self._cancelled = False
+        self._room = output_limit  # bytes
+        self._ended = ended
+        utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decode = io.IncrementalNewlineDecoder(utf8, translate=True).decode
+
+    def start(self, argv: Sequence[str], template: Template) -> None:
+        """Start the process and its reader; the first viewer has joined already.
+
+        Raises CommandError: 502 when there is no such program, 503 when the machine has no room for it.
+        """
+        self._skip = template.skip
+        self._pipe, self._process = _spawn(argv, template.stderr)
+        try:
+            threading.Thread(target=self._follow, name="run", daemon=True).start()
+        except RuntimeError as error:
+            self._signal(signal.SIGKILL)
+            os.close(self._pipe)
+            self._process.wait()
+            raise CommandError(503, NO_ROOM) from error
+
+    def join(self, seconds: float, ceiling: float) -> Viewer | None:
+        """Admit one more viewer; None: the Run has ended."""
+        with self.changed:
+            if self.end is not None or self._cancelled or not self._viewers:
+                return None
+            return self.admit(seconds, ceiling)
+
+    def admit(self, seconds: float, ceiling: float) -> Viewer:
+        """Admit a viewer for ``seconds``, but at most until the Run is ``ceiling`` seconds old."""
+        viewer = Viewer(self, min(time.monotonic() + seconds, self.started + ceiling))
+        self._viewers.add(viewer)
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        """Forget a viewer; when it was the last one, the Run ends."""
+        with self.changed:
+            self._viewers.discard(viewer)
+
+    def cancel(self) -> None:
+        """End the Run whoever is watching."""
+        with self.changed:
+            self._cancelled = True
+
+    def last_deadline(self) -> float:
+        """Return when the last of the viewers has to leave, by the monotonic clock."""
+        return max((viewer.deadline for viewer in self._viewers), default=0.0)
+
+    def _follow(self) -> None:
+        try:
+            reason = self._read()
+        except BaseException:
+            self._finish("left")
+            raise
+        self._finish(reason)
+
+    def _read(self) -> str:
+        """Append what the process prints until it ends or is to be stopped, and return the reason."""
+        poll = select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        pause = 0.0002  # seconds; grows while a process lives on that has closed its output
+        is_open = True
+        while True:
+            reason, left = self._verdict()
+            if reason:
+                return reason
+            if is_open and poll.poll(1000 * left):
+                is_open = self._append(os.read(self._pipe, CHUNK))
+            elif self._has_exited():
+                return "exit"
+            elif not is_open:
+                time.sleep(pause)
+                pause = min(2 * pause, TICK)
+
+    def _verdict(self) -> tuple[str, float]:
+        """Return why to stop ("": go on), and for how many seconds not to ask again."""
+        with self.changed:
+            if not self._viewers or self._cancelled:
+                return "left", 0.0
+            left = self.last_deadline() - time.monotonic()
+        if left <= 0:
+            return "time", 0.0
+        return "full" if self._room <= 0 else "", min(TICK, left)
+
+    def _append(self, data: bytes) -> bool:
+        """Add bytes to the text, as far as there is room; empty ``data`` is the end and returns False."""
+        text = self._decode(data[: max(0, self._room)], final=not data).translate(NEUTRAL)
+        self._room -= len(data)
+        while self._skip and text:
+            _, newline, text = text.partition("\n")
+            self._skip -= len(newline)
+        if text:
+            with self.changed:
+                self.pieces.append(text)
+                self.changed.notify_all()
+        return bool(data)
+
+    def _finish(self, reason: str) -> None:
+        """Leave no process of the group, reap ours, tell the viewers."""
+        if reason != "exit":
+            self._signal(signal.SIGTERM)
+            self._wait(GRACE)
+        self._signal(signal.SIGKILL)
+        exited = self._wait(GRACE / 4)
+        self._drain()
+        status = self._process.wait() if exited else None
+        self._ended()
+        with self.changed:
+            self.end = End(reason, status, time.monotonic() - self.started, time.time())
+            self.changed.notify_all()
+        self._process.wait()  # what became root may live on; nobody waits for this thread
+
+    def _drain(self) -> None:
+        """Take what is in the pipe and close it, whoever else holds its other end."""
+        os.set_blocking(self._pipe, False)
+        with contextlib.suppress(BlockingIOError):
+            while self._room > 0 and (data := os.read(self._pipe, CHUNK)):
+                self._append(data)
+        self._append(b"")
+        os.close(self._pipe)
+
+    def _has_exited(self) -> bool:
+        """Look without reaping: as long as the leader is not reaped, its group's number is not reused."""
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        try:
+            return os.waitid(os.P_PID, self._process.pid, flags) is not None
+        except ChildProcessError:
+            return True  # the host process reaps for itself
+
+    def _wait(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        pause = 0.0005
+        while not self._has_exited():
+            if time.monotonic() >= end:
+                return False
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
+        return True
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or became another user
+            os.killpg(self._process.pid, number)
+
+
+class Viewer:
+    """Follow a Run for one client, from its beginning to its end or to the viewer's own deadline."""
+
+    def __init__(self, run: Run, deadline: float) -> None:
+        self.run = run
+        self.deadline = deadline  # by the monotonic clock
+        self._seen = 0
+
+    def read(self, seconds: float) -> str | None:
+        """Return new text, "" when there was none for ``seconds``, None at the end."""
+        run = self.run
+        with run.changed:
+            if len(run.pieces) == self._seen and self._end() is None:
+                left = self.deadline - time.monotonic()  # when over, it is the Run's end that is waited for
+                run.changed.wait(min(seconds, left) if left > 0 else seconds)
+            new = run.pieces[self._seen :]
+            self._seen += len(new)
+            if new:
+                return "".join(new)
+            return "" if self._end() is None else None
+
+    def result(self) -> tuple[str, End]:
+        """Return all the text so far, and how it ended; call it after ``read`` gave None."""
+        with self.run.changed:
+            return "".join(self.run.pieces[: self._seen]), self._end() or self._end_now("left")
+
+    def close(self) -> None:
+        """Leave the Run."""
+        self.run.leave(self)
+
+    def _end(self) -> End | None:
+        if self.run.end is not None or time.monotonic() < self.deadline:
+            return self.run.end
+        if self.run.last_deadline() <= self.deadline:
+            return None  # the Run itself is about to end, and leaves no process behind
+        return self._end_now("time")
+
+    def _end_now(self, reason: str) -> End:
+        return End(reason, None, time.monotonic() - self.run.started, time.time())
+
+
+class Runs:
+    """Keep the Runs under way, so that who asks the same question shares one."""
+
+    def __init__(self, output_limit: int) -> None:
+        self._output_limit = output_limit  # bytes
+        self._lock = threading.Lock()
+        self._runs: dict[object, Run] = {}
+        self._closed = False
+
+    def view(
+        self,
+        argv: tuple[str, ...],
+        template: Template,
+        slot: Callable[[], Callable[[], None]],
+        seconds: float,
+        ceiling: float,
+    ) -> Viewer:
+        """Return a viewer of the Run of ``argv`` for ``seconds``; start it when it does not run yet.
+
+        ``slot`` admits a new process and returns what gives its slot back; its Refusal passes through.
+        Raises CommandError: 502 when there is no such program, 503 when the machine has no room for it.
+        """
+        question = (argv, template)
+        with self._lock:
+            if self._closed:
+                raise CommandError(503, "This looking glass is stopping.")
+            run = self._runs.get(question)
+            viewer = run.join(seconds, ceiling) if run else None
+            if viewer is None:
+                viewer = self._start(question, slot(), seconds, ceiling)
+            return viewer
+
+    def close(self) -> None:
+        """Start no more Runs, end those under way, and wait until they are gone (at most 2 GRACE)."""
+        with self._lock:
+            self._closed = True
+            under_way = list(self._runs.values())
+        for run in under_way:
+            run.cancel()
+        end = time.monotonic() + 2 * GRACE
+        for run in under_way:
+            with run.changed:
+                run.changed.wait_for(lambda run=run: run.end, max(0.0, end - time.monotonic()))  # type: ignore[misc]
+
+    def _start(
+        self,
+        question: tuple[tuple[str, ...], Template],
+        release: Callable[[], None],
+        seconds: float,
+        ceiling: float,
+    ) -> Viewer:
+        run = Run(self._output_limit, lambda: self._forget(question, run, release))
+        viewer = run.admit(seconds, ceiling)
+        try:
+            run.start(*question)
+        except BaseException:
+            release()
+            raise
+        self._runs[question] = run
+        return viewer
+
+    def _forget(self, question: object, run: Run, release: Callable[[], None]) -> None:
+        with self._lock:
+            if self._runs.get(question) is run:
+                del self._runs[question]
+        release()
+
+
+def _replace(element: str, values: Mapping[str, str]) -> str:
+    return PLACEHOLDER.sub(lambda match: values[match[1]], element)
+
+
+def _spawn(argv: Sequence[str], stderr: bool) -> tuple[int, subprocess.Popen[bytes]]:
+    """Start ``argv`` in a session of its own; return the reading end of its output, and the process.
+
+    It has an empty standard input and a minimal environment.
+    """
+    try:
+        reader, writer = os.pipe()
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=writer,
+                stderr=writer if stderr else subprocess.DEVNULL,
+                cwd="/",
+                env=ENVIRONMENT,
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
+    except OSError as error:
+        log.error("cannot run %r: %s", argv[0], error)
+        if error.errno in NO_RESOURCES:
+            raise CommandError(503, NO_ROOM) from error
+        raise CommandError(502, "The router has no program for this command.") from error
+    return reader, process

@@ -1,0 +1,248 @@
+"""RFC 8522, Looking Glass Command Set: query parameters in, status/data envelopes out; knows no WSGI."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from commands import JSON, TEXT, Command, End, Router
+from parsers import facts
+
+PREFIX = "/.well-known/looking-glass"
+FAMILIES = {1: 4, 2: 6}  # IANA address family number -> IP version
+UNREACHABLE = 255  # the exit status of ssh, when it is ssh that has failed
+
+Envelope = dict[str, Any]
+
+# RFC 8522 section 2.2: AFI, optionally a comma and SAFI; IANA-AFN and IANA-SAFI are 16 and 8 bits wide.
+PROTOCOL = re.compile(r"([0-9]{1,5})(?:,([0-9]{1,3}))?")
+# RFC 8522 section 2.2: routerindex and runtime are JSON Numbers that cannot be negative.
+ROUTERINDEX = re.compile(r"0|[1-9][0-9]{0,5}")
+RUNTIME = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?")
+# RFC 6838 section 4.2: type and subtype are restricted-names.
+MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
+
+
+class ProtocolError(Exception):
+    """A request is not as RFC 8522 has it; ``status`` is the HTTP status."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Query(NamedTuple):
+    """Hold the query parameters of RFC 8522 section 2.2; None: not given."""
+
+    protocol: int | None = None  # IP version, 4 or 6
+    router: str | None = None
+    routerindex: int | None = None
+    vrf: str | None = None
+    runtime: float | None = None  # seconds; 0: as long as allowed
+    format: tuple[str, ...] = ()  # media types, the best first
+
+    @classmethod
+    def read(cls, pairs: Iterable[tuple[str, str]]) -> Query:
+        """Read parameters in any case; unknown ones and ``random`` are ignored.
+
+        Raises ProtocolError for a parameter that is malformed or repeated.
+        """
+        given: dict[str, Any] = {}
+        for name, value in pairs:
+            reader = READERS.get(name.lower())
+            if reader is None:
+                continue
+            if name.lower() in given:
+                raise ProtocolError(f"The parameter {name.lower()} is given twice.")
+            given[name.lower()] = reader(value)
+        return cls(**given)
+
+
+def choose(routers: Sequence[Router], query: Query) -> Router:
+    """Return the router that a query names by name, by index or not at all (then the first).
+
+    Raises ProtocolError when there is no such router, or when name and index mean different ones.
+    """
+    chosen = routers[0]
+    if query.routerindex is not None:
+        if query.routerindex >= len(routers):
+            raise ProtocolError(f"There is no such router; routerindex is 0 to {len(routers) - 1}.")
+        chosen = routers[query.routerindex]
+    if query.router is not None:
+        named = [router for router in routers if router.name.lower() == query.router.lower()]
+        if not named:
+            raise ProtocolError("There is no router of that name; see the list of routers.")
+        if query.routerindex is not None and named[0] is not chosen:
+            raise ProtocolError("The parameters router and routerindex mean different routers.")
+        chosen = named[0]
+    return chosen
+
+
+def success(data: Mapping[str, Any], started: float | None = None) -> Envelope:
+    """Wrap data; ``started`` (monotonic clock) adds the members that section 2.3.1 requires."""
+    times = {} if started is None else {"performed_at": _utc(time.time()), "runtime": _elapsed(started)}
+    return {"status": "success", "data": {**data, **times}}
+
+
+def error(status: int, message: str, data: Mapping[str, Any] | None = None) -> Envelope:
+    """Wrap an error (section 2.3.3); ``code`` is the HTTP status."""
+    envelope: Envelope = {"status": "error", "message": message, "code": status}
+    if data is not None:
+        envelope["data"] = dict(data)
+    return envelope
+
+
+def index(base: str) -> dict[str, Any]:
+    """Return where the organizational commands are."""
+    return {name: f"{base}{PREFIX}/v1/{name}" for name in ("cmd", "routers")}
+
+
+def router_list(routers: Sequence[Router]) -> dict[str, Any]:
+    """Return the data of section 3.3.1."""
+    return {"routers": [router.name for router in routers]}
+
+
+def router_details(router: Router) -> dict[str, Any]:
+    """Return the data of section 3.3.2."""
+    formats = dict.fromkeys(media for command in router.commands.values() for media in command.formats)
+    return {"id": router.number, "name": router.name, "format": ",".join(formats), **router.details}
+
+
+def command_list(routers: Sequence[Router], base: str) -> dict[str, Any]:
+    """Return the data of section 3.3.3 for the union of some routers' commands."""
+    commands: dict[str, Command] = {}
+    for router in routers:
+        for command in router.commands.values():
+            commands.setdefault(command.name, command)
+    return {"commands": [_listed(command, base) for command in commands.values()]}
+
+
+def choose_format(command: Command, query: Query) -> str:
+    """Return the first format of the query that the command offers, else text/plain (section 2.2)."""
+    return next((media for media in query.format if media in command.formats), TEXT)
+
+
+class Question(NamedTuple):
+    """Say what was asked, for the envelope of its outcome."""
+
+    router: Router
+    command: Command
+    target: str | None  # canonical
+    address: str | None  # what a name was resolved to
+    media: str
+
+    def facts(self, text: str) -> dict[str, Any]:
+        """Return what the command's parser knows from the output so far."""
+        parser = self.command.parser
+        return facts(parser, text) if parser else {}
+
+    def answer(self, text: str, end: End) -> tuple[int, Envelope]:
+        """Return the HTTP status and the envelope of a Run's outcome (section 2.3)."""
+        data = self._data(text, end)
+        if end.reason == "time":
+            return 504, error(
+                504, f"The time is up after {end.runtime:.1f} s; the output is not complete.", data
+            )
+        if end.reason == "full":
+            return 500, error(500, "The output is too long and was cut.", data)
+        if end.reason != "exit":
+            return 503, error(503, "The command was stopped.", data)
+        if end.status == 0:
+            return 200, {"status": "success", "data": data}
+        if self.router.via and end.status == UNREACHABLE:
+            return 502, error(502, "The router could not be reached.")
+        return 200, {"status": "fail", "data": data}
+
+    def _data(self, text: str, end: End) -> dict[str, Any]:
+        found = self.facts(text)
+        media, output = self._output(text, found)
+        data = {
+            "performed_at": _utc(end.performed_at),
+            "runtime": round(end.runtime, 3),
+            "router": self.router.name,
+            "output": output,
+            "format": media,
+            "command": self.command.name,
+        }
+        optional = {
+            "target": self.target,
+            "address": self.address,
+            "truncated": True if end.reason == "full" else None,
+        }
+        data.update({name: value for name, value in optional.items() if value is not None})
+        return {**data, **found}
+
+    def _output(self, text: str, found: Mapping[str, Any]) -> tuple[str, Any]:
+        if self.media == JSON and JSON not in self.command.templates and found:
+            return JSON, found
+        if self.media == JSON:
+            try:
+                return JSON, json.loads(text)
+            except (ValueError, RecursionError):
+                return TEXT, lines(text)
+        return self.media, lines(text)
+
+
+def lines(text: str) -> list[str]:
+    """Split output at its newlines; blank lines stay, an unfinished last line counts."""
+    parts = text.split("\n")
+    return parts if parts[-1] else parts[:-1]
+
+
+def _listed(command: Command, base: str) -> dict[str, str]:
+    return {
+        "href": f"{base}{PREFIX}/v1/{command.name.replace(' ', '/')}",
+        "arguments": "" if command.argument == "none" else f"{{{command.argument}}}",
+        "description": command.description,
+        "command": command.name,
+    }
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _elapsed(started: float) -> float:
+    return round(time.monotonic() - started, 6)
+
+
+def _read_protocol(value: str) -> int:
+    match = PROTOCOL.fullmatch(value)
+    if not match:
+        raise ProtocolError("The parameter protocol is an AFI or AFI,SAFI: 1,1 for IPv4, 2,1 for IPv6.")
+    family = FAMILIES.get(int(match[1]))
+    if family is None or int(match[2] or 1) != 1:
+        raise ProtocolError("This protocol is not offered; protocol is 1 or 1,1 for IPv4, 2 or 2,1 for IPv6.")
+    return family
+
+
+def _read_routerindex(value: str) -> int:
+    if not ROUTERINDEX.fullmatch(value):
+        raise ProtocolError("The parameter routerindex is a number, counted from 0.")
+    return int(value)
+
+
+def _read_runtime(value: str) -> float:
+    if not RUNTIME.fullmatch(value):
+        raise ProtocolError("The parameter runtime is a number of seconds; 0 means as long as allowed.")
+    return float(value)
+
+
+def _read_format(value: str) -> tuple[str, ...]:
+    media = tuple(part.strip(" ") for part in value.lower().split(","))
+    if not all(MEDIA_TYPE.fullmatch(part) for part in media):
+        raise ProtocolError("The parameter format is a list of media types, separated by commas.")
+    return media
+
+
+READERS = {
+    "protocol": _read_protocol,
+    "router": str,
+    "routerindex": _read_routerindex,
+    "vrf": str,
+    "runtime": _read_runtime,
+    "format": _read_format,
+}

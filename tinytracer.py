@@ -1,0 +1,695 @@
+"""A network looking glass: the WSGI callable, its route table, the page, and main()."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import html
+import ipaddress
+import json
+import logging
+import os
+import re
+import select
+import signal
+import socket
+import stat
+import string
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from webob import Request, Response
+
+import configuration as conf
+import rfc8522
+import targets
+from commands import Aimer, Command, CommandError, Router, Runs, Viewer
+from guard import SLOT_RETRY, Guard, Refusal
+
+__version__ = "0.1.0"
+
+V1 = r"/\.well-known/looking-glass/v1"
+# A route is a pattern of the whole path, in any case, and the method of TinyTracer that answers.
+ROUTES = [
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), handler)
+    for pattern, handler in (
+        (r"/", "show_page"),
+        (r"", "to_page"),
+        (r"/(?P<name>style\.css|script\.js|icon\.svg)", "asset"),
+        (r"/\.well-known/looking-glass/?", "index"),
+        (V1 + r"/cmd/?", "command_list"),
+        (V1 + r"/routers/?", "router_list"),
+        (V1 + r"/routers/(?P<number>[^/]+)/?", "router_details"),
+        (V1 + r"/(?P<path>.+)", "run"),
+        (r"/api/info", "info"),
+        (r"/api/capabilities", "capabilities"),
+        (r"/healthz", "healthz"),
+        (r"/testfiles/(?P<path>.+)", "testfile"),
+    )
+]
+METHODS = ("GET", "HEAD", "OPTIONS")
+
+TICK = 0.1  # seconds between looks whether a client is still there
+HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
+FACTS = 1.0  # seconds between facts in server-sent events, at least
+EVENTS = "text/event-stream"
+TEXT = "text/plain"
+JSON = "application/json"
+OFFERS = (JSON, TEXT, EVENTS)  # what a run's Accept header chooses from; the first when it says nothing
+ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+        " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+LIVE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"}
+
+LISTEN = "127.0.0.1:8080"
+SPARE_CONNECTIONS = 512  # beyond the threads, for visitors between two requests
+WAITRESS = {
+    "asyncore_use_poll": True,  # select() ends at 1024 descriptors
+    "channel_request_lookahead": 1,  # else a client that leaves in silence is never noticed
+    "clear_untrusted_proxy_headers": False,  # client_address() judges them
+    "ident": None,
+    "max_request_body_size": 4096,  # bytes
+    "max_request_header_size": 16384,  # bytes
+}
+
+log = logging.getLogger("tinytracer")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class HTTPError(Exception):
+    """A request cannot be answered: ``status`` is the HTTP status, ``headers`` go with it."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+
+
+EXPECTED = (HTTPError, CommandError, rfc8522.ProtocolError, Refusal, targets.TargetError)
+
+
+class ListenError(Exception):
+    """An address cannot be listened on."""
+
+
+class Answer:
+    """Follow one viewer for one client, and give its place back."""
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        question: rfc8522.Question,
+        gone: Callable[[], bool],
+        release: Callable[[], None],
+    ) -> None:
+        self._viewer = viewer
+        self._gone = gone
+        self._release = release
+        self._question = question
+        self.complete = False  # seen to its end, not left by the client
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield text as it comes, and "" at every TICK without; stop early when the client has gone."""
+        while (text := self._viewer.read(TICK)) is not None:
+            if self._gone():
+                return
+            yield text
+        self.complete = True
+
+    def facts(self, text: str) -> dict[str, Any]:
+        """Return what is known from the text so far."""
+        return self._question.facts(text)
+
+    def outcome(self) -> tuple[int, rfc8522.Envelope]:
+        """Return the HTTP status and the envelope."""
+        return self._question.answer(*self._viewer.result())
+
+    def close(self) -> None:
+        """Leave the Run and give the place back; more than once does no harm."""
+        self._viewer.close()
+        self._release()
+
+
+class Body:
+    """Iterate over a live answer's bytes; a WSGI server calls ``close`` also when it never began."""
+
+    def __init__(self, pieces: Iterator[bytes], answer: Answer) -> None:
+        self._pieces = pieces
+        self.close = answer.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces
+
+
+class Page(NamedTuple):
+    """Hold the page's template, cut where the output goes."""
+
+    before: string.Template
+    after: string.Template
+
+    @classmethod
+    def load(cls) -> Page:
+        """Read it from the files that the program comes with."""
+        before, _, after = conf.resource("index.html").decode().partition("<!-- output -->")
+        return cls(string.Template(before), string.Template(after))
+
+
+class TinyTracer:
+    """A looking glass as a WSGI application, for one configuration."""
+
+    def __init__(self, configuration: conf.Configuration) -> None:
+        self._configuration = configuration
+        self._guard = Guard(configuration.limits)
+        self._runs = Runs(configuration.limits.output_kib * 1024)
+        families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
+        self._aimer = Aimer(families, configuration.deny)
+        self._assets = {name: conf.resource(name) for name in ASSETS}
+        self._page = Page.load()
+        self.close = weakref.finalize(self, self._runs.close)  # also when the host program ends
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer one request (PEP 3333)."""
+        request = Request(environ)
+        response = self._respond(request)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response(environ, start_response)
+
+    def _respond(self, request: Request) -> Response:
+        """Return the answer, whatever happens: an error is an envelope as well."""
+        try:
+            return self._dispatch(request)
+        except UnicodeDecodeError:
+            failure = HTTPError(400, "The URL is not UTF-8.")
+        except EXPECTED as error:
+            failure = _as_http_error(error)
+        except Exception:
+            log.exception("a request failed")
+            failure = HTTPError(500, "The looking glass has failed; its log says more.")
+        response = _json(rfc8522.error(failure.status, str(failure)), failure.status)
+        response.headers.update(failure.headers)
+        return response
+
+    def _dispatch(self, request: Request) -> Response:
+        matches = ((pattern.fullmatch(request.path_info), handler) for pattern, handler in ROUTES)
+        match, handler = next((found for found in matches if found[0]), (None, ""))
+        if match is None:
+            raise HTTPError(404, "There is nothing at this path.")
+        if request.method not in METHODS:
+            raise HTTPError(405, "Only GET is offered here.", {"Allow": ", ".join(METHODS)})
+        if request.method == "OPTIONS":
+            allow = {"Allow": ", ".join(METHODS), "Access-Control-Allow-Methods": ", ".join(METHODS)}
+            return Response(status=204, headers={**allow, "Access-Control-Allow-Origin": "*"})
+        response: Response = getattr(self, f"_{handler}")(request, **match.groupdict())
+        return response
+
+    def _index(self, request: Request) -> Response:
+        return _json(rfc8522.success(rfc8522.index(self._base(request))))
+
+    def _command_list(self, request: Request) -> Response:
+        started = time.monotonic()
+        query = rfc8522.Query.read(request.GET.items())
+        routers = self._configuration.routers
+        if query.router is not None or query.routerindex is not None:
+            routers = (rfc8522.choose(routers, query),)
+        return _json(rfc8522.success(rfc8522.command_list(routers, self._base(request)), started))
+
+    def _router_list(self, request: Request) -> Response:
+        started = time.monotonic()
+        return _json(rfc8522.success(rfc8522.router_list(self._configuration.routers), started))
+
+    def _router_details(self, request: Request, number: str) -> Response:
+        started = time.monotonic()
+        routers = self._configuration.routers
+        if not rfc8522.ROUTERINDEX.fullmatch(number) or int(number) >= len(routers):
+            raise HTTPError(404, f"There is no such router; their numbers are 0 to {len(routers) - 1}.")
+        return _json(rfc8522.success(rfc8522.router_details(routers[int(number)]), started))
+
+    def _info(self, request: Request) -> Response:
+        return _json(dict(self._configuration.info))
+
+    def _capabilities(self, request: Request) -> Response:
+        return _json(dict(self._configuration.capabilities))
+
+    def _healthz(self, request: Request) -> Response:
+        return Response("ok", content_type=TEXT, charset="utf-8")
+
+    def _asset(self, request: Request, name: str) -> Response:
+        body = self._assets[name.lower()]
+        response = Response(body, content_type=ASSETS[name.lower()], conditional_response=True)
+        response.md5_etag()
+        response.cache_control = "no-cache"
+        return response
+
+    def _testfile(self, request: Request, path: str) -> Response:
+        folder = self._configuration.testfiles
+        if folder is None:
+            raise HTTPError(404, "No test files are offered.")
+        from webob.static import DirectoryApp
+
+        inner = request.copy()
+        inner.path_info = f"/{path}"
+        response: Response = inner.get_response(DirectoryApp(str(folder), index_page=None))
+        if response.status_code in {403, 404}:
+            raise HTTPError(404, "There is no such test file.")
+        return response
+
+    def _run(self, request: Request, path: str) -> Response:
+        query = rfc8522.Query.read(request.GET.items())
+        router = rfc8522.choose(self._configuration.routers, query)
+        command, target = router.find(path)
+        accepted = [media for media, _ in request.accept.acceptable_offers(OFFERS)]
+        media = accepted[0] if accepted else JSON
+        if request.method == "HEAD":
+            _read_target(command, target)
+            return Response(content_type=media, headers=LIVE)
+        answer = self._follow(request, router, command, target, query)
+        if media == JSON:
+            return _finished(answer)
+        pieces = _as_events(answer) if media == EVENTS else _as_text(answer)
+        return Response(app_iter=Body(pieces, answer), content_type=media, charset="utf-8", headers=LIVE)
+
+    def _to_page(self, request: Request) -> Response:
+        """Lead to the path with a slash at its end, below which the page's relative links work."""
+        query = f"?{request.query_string}" if request.query_string else ""
+        return Response(status=308, location=f"{request.script_name}/{query}")
+
+    def _show_page(self, request: Request) -> Response:
+        """Show the form; where it was submitted without JavaScript, stream the output into the page."""
+        given = {name: request.GET.get(name, "") for name in ("ip", "cmd", "router", "run")}
+        routers = self._configuration.routers
+        router = next((each for each in routers if each.name.lower() == given["router"].lower()), routers[0])
+        command = router.commands.get(given["cmd"].lower(), next(iter(router.commands.values())))
+        client = self._client(request) if self._configuration.showip else ""
+        values = {
+            "title": html.escape(self._configuration.title),
+            "blurb": self._configuration.blurb,
+            "client": html.escape(self._client(request)) if self._configuration.showip else "",
+            "target": html.escape(
+                given["ip"] or (self._client(request) if self._configuration.showip else "")
+            ),
+            "routers": "".join(_option(each.name, each.name, each is router) for each in routers),
+            "several": "" if len(routers) > 1 else "hidden",
+            "commands": _command_options(routers, command),
+        }
+        before, after = (part.substitute(values).encode() for part in self._page)
+        if not given["run"] or request.method == "HEAD":
+            return Response(before + after, content_type="text/html", charset="utf-8", headers=LIVE)
+        return self._page_with_output(request, router, given, before, after)
+
+    def _page_with_output(
+        self, request: Request, router: Router, given: Mapping[str, str], before: bytes, after: bytes
+    ) -> Response:
+        page = {"content_type": "text/html", "charset": "utf-8", "headers": LIVE}
+        try:
+            command, rest = router.find(given["cmd"].replace(" ", "/"))
+            if rest:
+                raise HTTPError(404, "There is no such command on this router.")
+            target = "" if command.argument == "none" else given["ip"]
+            answer = self._follow(request, router, command, target, rfc8522.Query())
+        except EXPECTED as error:
+            failure = _as_http_error(error)
+            note = f"{before.decode()}{html.escape(str(failure))}{after.decode()}"
+            return Response(note, status=failure.status, **{**page, "headers": {**LIVE, **failure.headers}})
+        return Response(app_iter=Body(_as_page(answer, before, after), answer), **page)
+
+    def _follow(
+        self, request: Request, router: Router, command: Command, text: str, query: rfc8522.Query
+    ) -> Answer:
+        """Check a question, admit its client, and return the answer in progress."""
+        _refuse_forged(request)
+        target = _read_target(command, text)
+        vrf = _read_vrf(router, query)
+        self._aimer.families(command, query.protocol)
+        release = self._guard.viewer(self._client(request))
+        try:
+            aim = self._aimer.aim(command, target, query.protocol)
+            media = rfc8522.choose_format(command, query)
+            template = command.template(aim.family, prefix=aim.is_prefix, media=media)
+            limits = self._configuration.limits
+            ceiling = command.runtime or limits.max_runtime
+            viewer = self._runs.view(
+                router.argv(template, aim.family, aim.text, vrf),
+                template,
+                lambda: self._guard.slot(aim.network),
+                min(query.runtime or (ceiling if query.runtime == 0 else limits.runtime), ceiling),
+                ceiling,
+            )
+        except BaseException:
+            release()
+            raise
+        question = rfc8522.Question(router, command, target and target.text, aim.address, media)
+        return Answer(viewer, question, _disconnection(request.environ), release)
+
+    def _client(self, request: Request) -> str:
+        return client_address(request.environ, self._configuration.trustproxy)
+
+    def _base(self, request: Request) -> str:
+        """Return the URL under which visitors see the application, without a slash at its end."""
+        if self._configuration.host:
+            return self._configuration.host
+        base: str = request.application_url
+        return base.rstrip("/")
+
+
+class LazyApplication:
+    """Build the application at its first call, so that importing this module reads no configuration."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._application: TinyTracer | None = None
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer one request (PEP 3333); raises ConfigurationError when there is no way to."""
+        with self._lock:
+            if self._application is None:
+                self._application = TinyTracer(find_configuration(None))
+        return self._application(environ, start_response)
+
+
+application = LazyApplication()
+
+
+def find_configuration(path: str | None) -> conf.Configuration:
+    """Load ``path``, else ``$TINYTRACER_CONFIG``, else ``./config.json``, else what this machine has.
+
+    Raises ConfigurationError.
+    """
+    named = path or os.environ.get("TINYTRACER_CONFIG")
+    if named or os.path.exists("config.json"):
+        return conf.load(Path(named or "config.json"))
+    log.warning("There is no config.json here: offering what this machine has.")
+    return conf.default()
+
+
+def client_address(environ: Mapping[str, Any], trustproxy: bool | tuple[Network, ...]) -> str:
+    """Return who has asked, walking X-Forwarded-For from the right over trusted proxies.
+
+    ``trustproxy`` is the configuration's; True trusts loopback addresses and unix sockets.
+    """
+    client: str = environ.get("REMOTE_ADDR") or ""
+    forwarded = [part.strip() for part in environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    while forwarded and _is_trusted(client, trustproxy):
+        claimed = forwarded.pop()
+        if not _is_address(claimed):
+            break
+        client = claimed
+    return client if _is_address(client) else ""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return "%" not in text and bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
+
+
+def _is_trusted(client: str, trustproxy: bool | tuple[Network, ...]) -> bool:
+    if isinstance(trustproxy, bool):
+        is_socket = not _is_address(client)  # a unix socket has no address
+        return trustproxy and (is_socket or ipaddress.ip_address(client).is_loopback)
+    return _is_address(client) and any(ipaddress.ip_address(client) in network for network in trustproxy)
+
+
+def _refuse_forged(request: Request) -> None:
+    """Refuse what another site's page makes a browser ask, by a link or as an image."""
+    site, mode = (request.headers.get(f"Sec-Fetch-{name}", "").lower() for name in ("Site", "Mode"))
+    if site == "cross-site" and mode != "cors":
+        raise HTTPError(400, "Commands are not run for links on other sites; open this page itself.")
+
+
+def _read_target(command: Command, text: str) -> targets.Target | None:
+    if command.argument != "none":
+        return targets.parse(text, command.argument)
+    if text:
+        raise HTTPError(400, "This command takes no target.")
+    return None
+
+
+def _read_vrf(router: Router, query: rfc8522.Query) -> str:
+    if query.vrf is None:
+        return ""
+    for vrf in router.vrfs:
+        if vrf.lower() == query.vrf.lower():
+            return vrf
+    raise HTTPError(400, "There is no such vrf on this router.")
+
+
+def _disconnection(environ: Mapping[str, Any]) -> Callable[[], bool]:
+    """Return a function that tells whether the client has gone, by the means that the host offers."""
+    asked: Callable[[], bool] | None = environ.get("waitress.client_disconnected")
+    if asked is not None:
+        return asked
+    source = environ.get("gunicorn.socket") or environ.get("wsgi.input")
+    try:
+        descriptor = source.fileno()  # type: ignore[union-attr]
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return lambda: False
+    except (AttributeError, OSError):
+        return lambda: False
+    poll = select.poll()
+    poll.register(descriptor, select.POLLRDHUP)
+    return lambda: bool(poll.poll(0))
+
+
+def _as_http_error(error: Exception) -> HTTPError:
+    if isinstance(error, HTTPError):
+        return error
+    status = getattr(error, "status", 400)
+    retry = getattr(error, "retry_after", SLOT_RETRY)
+    return HTTPError(status, str(error), {"Retry-After": str(retry)} if status in {429, 503} else None)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    headers = {"Cache-Control": "no-store", "Vary": "Accept", "Access-Control-Allow-Origin": "*"}
+    body = json.dumps(value).encode() + b"\n"
+    return Response(body, status=status, content_type=JSON, headers=headers)
+
+
+def _finished(answer: Answer) -> Response:
+    """Wait for the end; when the client leaves before, nobody reads what is returned."""
+    try:
+        for _ in answer:
+            pass
+        status, envelope = answer.outcome()
+        return _json(envelope, status)
+    finally:
+        answer.close()
+
+
+def _as_text(answer: Answer) -> Iterator[bytes]:
+    for text in answer:
+        yield text.encode()
+    if answer.complete:
+        note = _note(answer.outcome()[1])
+        yield f"\n--- {note}\n".encode() if note else b""
+
+
+def _as_events(answer: Answer) -> Iterator[bytes]:
+    """Tell of the output as it comes, of facts at most every FACTS, and of the envelope at the end."""
+    yield b": tinytracer\n\n"
+    so_far, known = "", {}
+    spoken = told = time.monotonic()
+    for text in answer:
+        now = time.monotonic()
+        if text:
+            so_far += text
+            yield _event("output", {"text": text})
+        if now - told >= FACTS:
+            told = now
+            facts = answer.facts(so_far)
+            if facts != known:
+                known = facts
+                yield _event("facts", facts)
+        if not text and now - spoken >= HEARTBEAT:
+            yield b": still running\n\n"
+        elif not text:
+            continue
+        spoken = now
+    if answer.complete:
+        yield _event("result", answer.outcome()[1])
+
+
+def _as_page(answer: Answer, before: bytes, after: bytes) -> Iterator[bytes]:
+    yield before
+    for text in answer:
+        yield html.escape(text).encode()
+    if answer.complete:
+        envelope = answer.outcome()[1]
+        note = _note(envelope) or f"{envelope['status']} after {envelope['data']['runtime']:.1f} s"
+        yield f"\n--- {html.escape(note)}".encode()
+        yield after
+
+
+def _event(name: str, data: object) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def _note(envelope: rfc8522.Envelope) -> str:
+    """Return why a Run was stopped, "" when it was not."""
+    message: str = envelope.get("message", "")
+    return message
+
+
+def _option(value: str, text: str, selected: bool, extra: str = "") -> str:
+    mark = " selected" if selected else ""
+    return f'<option value="{html.escape(value)}"{extra}{mark}>{html.escape(text)}</option>'
+
+
+def _command_options(routers: Iterable[Router], selected: Command) -> str:
+    """Offer the union of all routers' commands; each says on which routers, and with what argument."""
+    options: dict[str, tuple[Command, list[str]]] = {}
+    for router in routers:
+        for command in router.commands.values():
+            options.setdefault(command.name, (command, []))[1].append(router.name)
+    return "".join(
+        _option(
+            name,
+            name,
+            name == selected.name,
+            f' title="{html.escape(command.description)}" data-argument="{command.argument}"'
+            f' data-routers="{html.escape(" ".join(names))}"',
+        )
+        for name, (command, names) in options.items()
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="tinytracer", description="A network looking glass.")
+    parser.add_argument("action", nargs="?", choices=tuple(ACTIONS), default="serve")
+    parser.add_argument("--config", metavar="FILE", help="default: $TINYTRACER_CONFIG, else config.json")
+    parser.add_argument(
+        "--listen",
+        action="append",
+        metavar="ADDRESS",
+        help=f"HOST:PORT or unix:PATH, several times if need be; default: {LISTEN}",
+    )
+    parser.add_argument("--version", action="version", version=f"TinyTracer {__version__}")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    try:
+        configuration = find_configuration(options.config)
+        return ACTIONS[options.action](configuration, options.listen or [LISTEN])
+    except (conf.ConfigurationError, ListenError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def check(configuration: conf.Configuration, listen: list[str]) -> int:
+    """Report programs that this machine lacks; the configuration itself was checked by loading it."""
+    lacking = configuration.lacking()
+    for line in lacking:
+        print(line, file=sys.stderr)
+    if not lacking:
+        print("The configuration is valid, and this machine has its programs.")
+    return 1 if lacking else 0
+
+
+def serve(configuration: conf.Configuration, listen: list[str]) -> int:
+    """Serve until SIGTERM or SIGINT; then no child is left."""
+    import waitress
+
+    if configuration.debug:
+        logging.getLogger().setLevel(logging.DEBUG)
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    looking_glass = TinyTracer(configuration)
+    threads = configuration.limits.viewers + 8
+    servers, connections = [], {}
+    for sockets in _bind(listen):
+        server = waitress.create_server(
+            looking_glass,
+            map=connections,
+            sockets=sockets,
+            threads=threads,
+            connection_limit=threads + SPARE_CONNECTIONS,
+            **WAITRESS,
+        )
+        server.task_dispatcher.shutdown = functools.partial(server.task_dispatcher.shutdown, timeout=0.5)
+        servers.append(server)
+        for each in sockets:
+            log.info("Listening on %s", _url(each))
+
+    def stop(number: int, frame: object) -> None:
+        looking_glass.close()
+        raise SystemExit
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    servers[0].run()
+    return 0
+
+
+def _bind(listen: list[str]) -> list[list[socket.socket]]:
+    """Open the sockets to listen on; those of TCP and of unix apart, for waitress takes one kind.
+
+    Raises ListenError, after which none is open.
+    """
+    opened: list[socket.socket] = []
+    try:
+        for address in listen:
+            opened += _bind_unix(address[5:]) if address.startswith("unix:") else _bind_tcp(address)
+    except (OSError, ValueError) as error:
+        for each in opened:
+            each.close()
+        raise ListenError(f"--listen {address}: {error}; expected HOST:PORT or unix:PATH") from error
+    is_unix = [each.family == socket.AF_UNIX for each in opened]
+    groups = [
+        [each for each, unix in zip(opened, is_unix, strict=True) if unix is kind] for kind in (False, True)
+    ]
+    return [group for group in groups if group]
+
+
+def _bind_tcp(address: str) -> list[socket.socket]:
+    host, _, port = address.rpartition(":")
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port):
+        raise ValueError("no host and port")
+    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    opened = []
+    for family, kind, protocol, _, where in found:
+        each = socket.socket(family, kind, protocol)
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        each.bind(where)
+        opened.append(each)
+    return opened
+
+
+def _bind_unix(path: str) -> list[socket.socket]:
+    """Bind to ``path``, in place of a socket that nobody listens on any more."""
+    each = socket.socket(socket.AF_UNIX)
+    if os.path.exists(path) and each.connect_ex(path) == errno.ECONNREFUSED:
+        os.unlink(path)
+        each.close()
+        each = socket.socket(socket.AF_UNIX)
+    each.bind(path)
+    os.chmod(path, 0o666)  # noqa: S103 - who may reach the folder may ask, as on loopback
+    return [each]
+
+
+def _url(listening: socket.socket) -> str:
+    if listening.family == socket.AF_UNIX:
+        return f"unix:{listening.getsockname()}"
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+ACTIONS: dict[str, Callable[[conf.Configuration, list[str]], int]] = {"serve": serve, "check": check}
+
+if __name__ == "__main__":
+    sys.exit(main())
