@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from commands import JSON, TEXT, Command, End, Router
 from parsers import facts
+
+from commands import JSON, TEXT, Command, End, Router
 
 PREFIX = "/.well-known/looking-glass"
 FAMILIES = {1: 4, 2: 6}  # IANA address family number -> IP version

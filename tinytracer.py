@@ -23,12 +23,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import configuration as conf
+import targets
 from webob import Request, Response
 
-import configuration as conf
 import rfc8522
-import targets
-from commands import Aimer, Command, CommandError, Router, Runs, Viewer
+from commands import JSON, TEXT, Aimer, Command, CommandError, Router, Runs, Viewer
 from guard import SLOT_RETRY, Guard, Refusal
 
 __version__ = "0.1.0"
@@ -58,8 +58,7 @@ TICK = 0.1  # seconds between looks whether a client is still there
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
 FACTS = 1.0  # seconds between facts in server-sent events, at least
 EVENTS = "text/event-stream"
-TEXT = "text/plain"
-JSON = "application/json"
+HTML = "text/html"
 OFFERS = (JSON, TEXT, EVENTS)  # what a run's Accept header chooses from; the first when it says nothing
 ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
 HEADERS = {
@@ -70,7 +69,9 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-LIVE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"}
+API = {"Cache-Control": "no-store", "Vary": "Accept", "Access-Control-Allow-Origin": "*"}
+NOTHING: Mapping[str, str] = {}
+LIVE = {**API, "X-Accel-Buffering": "no"}
 
 LISTEN = "127.0.0.1:8080"
 SPARE_CONNECTIONS = 512  # beyond the threads, for visitors between two requests
@@ -198,9 +199,7 @@ class TinyTracer:
         except Exception:
             log.exception("a request failed")
             failure = HTTPError(500, "The looking glass has failed; its log says more.")
-        response = _json(rfc8522.error(failure.status, str(failure)), failure.status)
-        response.headers.update(failure.headers)
-        return response
+        return _json(rfc8522.error(failure.status, str(failure)), failure.status, failure.headers)
 
     def _dispatch(self, request: Request) -> Response:
         matches = ((pattern.fullmatch(request.path_info), handler) for pattern, handler in ROUTES)
@@ -210,10 +209,11 @@ class TinyTracer:
         if request.method not in METHODS:
             raise HTTPError(405, "Only GET is offered here.", {"Allow": ", ".join(METHODS)})
         if request.method == "OPTIONS":
-            allow = {"Allow": ", ".join(METHODS), "Access-Control-Allow-Methods": ", ".join(METHODS)}
-            return Response(status=204, headers={**allow, "Access-Control-Allow-Origin": "*"})
-        response: Response = getattr(self, f"_{handler}")(request, **match.groupdict())
-        return response
+            return _with(
+                Response(status=204), {"Allow": ", ".join(METHODS), "Access-Control-Allow-Origin": "*"}
+            )
+        answer: Callable[..., Response] = getattr(self, f"_{handler}")
+        return answer(request, **match.groupdict())
 
     def _index(self, request: Request) -> Response:
         return _json(rfc8522.success(rfc8522.index(self._base(request))))
@@ -261,7 +261,7 @@ class TinyTracer:
 
         inner = request.copy()
         inner.path_info = f"/{path}"
-        response: Response = inner.get_response(DirectoryApp(str(folder), index_page=None))
+        response: Response = inner.get_response(DirectoryApp(str(folder), index_page=""))
         if response.status_code in {403, 404}:
             raise HTTPError(404, "There is no such test file.")
         return response
@@ -274,12 +274,12 @@ class TinyTracer:
         media = accepted[0] if accepted else JSON
         if request.method == "HEAD":
             _read_target(command, target)
-            return Response(content_type=media, headers=LIVE)
+            return _live(b"", media)
         answer = self._follow(request, router, command, target, query)
         if media == JSON:
             return _finished(answer)
         pieces = _as_events(answer) if media == EVENTS else _as_text(answer)
-        return Response(app_iter=Body(pieces, answer), content_type=media, charset="utf-8", headers=LIVE)
+        return _live(Body(pieces, answer), media)
 
     def _to_page(self, request: Request) -> Response:
         """Lead to the path with a slash at its end, below which the page's relative links work."""
@@ -296,23 +296,21 @@ class TinyTracer:
         values = {
             "title": html.escape(self._configuration.title),
             "blurb": self._configuration.blurb,
-            "client": html.escape(self._client(request)) if self._configuration.showip else "",
-            "target": html.escape(
-                given["ip"] or (self._client(request) if self._configuration.showip else "")
-            ),
+            "client": html.escape(client),
+            "hideclient": "" if client else " hidden",
+            "target": html.escape(given["ip"] or client),
             "routers": "".join(_option(each.name, each.name, each is router) for each in routers),
             "several": "" if len(routers) > 1 else "hidden",
             "commands": _command_options(routers, command),
         }
         before, after = (part.substitute(values).encode() for part in self._page)
         if not given["run"] or request.method == "HEAD":
-            return Response(before + after, content_type="text/html", charset="utf-8", headers=LIVE)
+            return _live(before + after, HTML)
         return self._page_with_output(request, router, given, before, after)
 
     def _page_with_output(
         self, request: Request, router: Router, given: Mapping[str, str], before: bytes, after: bytes
     ) -> Response:
-        page = {"content_type": "text/html", "charset": "utf-8", "headers": LIVE}
         try:
             command, rest = router.find(given["cmd"].replace(" ", "/"))
             if rest:
@@ -321,9 +319,9 @@ class TinyTracer:
             answer = self._follow(request, router, command, target, rfc8522.Query())
         except EXPECTED as error:
             failure = _as_http_error(error)
-            note = f"{before.decode()}{html.escape(str(failure))}{after.decode()}"
-            return Response(note, status=failure.status, **{**page, "headers": {**LIVE, **failure.headers}})
-        return Response(app_iter=Body(_as_page(answer, before, after), answer), **page)
+            note = html.escape(str(failure)).encode()
+            return _live(before + note + after, HTML, failure.status, failure.headers)
+        return _live(Body(_as_page(answer, before, after), answer), HTML)
 
     def _follow(
         self, request: Request, router: Router, command: Command, text: str, query: rfc8522.Query
@@ -360,8 +358,7 @@ class TinyTracer:
         """Return the URL under which visitors see the application, without a slash at its end."""
         if self._configuration.host:
             return self._configuration.host
-        base: str = request.application_url
-        return base.rstrip("/")
+        return str(request.application_url).rstrip("/")
 
 
 class LazyApplication:
@@ -472,10 +469,29 @@ def _as_http_error(error: Exception) -> HTTPError:
     return HTTPError(status, str(error), {"Retry-After": str(retry)} if status in {429, 503} else None)
 
 
-def _json(value: Any, status: int = 200) -> Response:
-    headers = {"Cache-Control": "no-store", "Vary": "Accept", "Access-Control-Allow-Origin": "*"}
+def _with(response: Response, *headers: Mapping[str, str]) -> Response:
+    for each in headers:
+        for name, value in each.items():
+            response.headers[name] = value
+    return response
+
+
+def _json(value: object, status: int = 200, headers: Mapping[str, str] = NOTHING) -> Response:
     body = json.dumps(value).encode() + b"\n"
-    return Response(body, status=status, content_type=JSON, headers=headers)
+    return _with(Response(body, status=status, content_type=JSON), API, headers)
+
+
+def _live(
+    body: bytes | Body, media: str, status: int = 200, headers: Mapping[str, str] = NOTHING
+) -> Response:
+    response = Response(status=status, content_type=media)
+    if media != JSON:
+        response.charset = "utf-8"
+    if isinstance(body, bytes):
+        response.body = body
+    else:
+        response.app_iter = body
+    return _with(response, LIVE, headers)
 
 
 def _finished(answer: Answer) -> Response:
@@ -500,7 +516,8 @@ def _as_text(answer: Answer) -> Iterator[bytes]:
 def _as_events(answer: Answer) -> Iterator[bytes]:
     """Tell of the output as it comes, of facts at most every FACTS, and of the envelope at the end."""
     yield b": tinytracer\n\n"
-    so_far, known = "", {}
+    so_far = ""
+    known: dict[str, Any] = {}
     spoken = told = time.monotonic()
     for text in answer:
         now = time.monotonic()
@@ -609,7 +626,8 @@ def serve(configuration: conf.Configuration, listen: list[str]) -> int:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     looking_glass = TinyTracer(configuration)
     threads = configuration.limits.viewers + 8
-    servers, connections = [], {}
+    servers = []
+    connections: dict[int, Any] = {}  # one table for the sockets of all servers
     for sockets in _bind(listen):
         server = waitress.create_server(
             looking_glass,
