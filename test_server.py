@@ -1,0 +1,431 @@
+"""The program as a server: live output, clients that leave, limits under load, signals, the command line."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from test_commands import gone_within, is_alive, stat
+
+V1 = "/.well-known/looking-glass/v1"
+HERE = Path(__file__).parent
+MEDIA = ("application/json", "text/plain", "text/event-stream")
+GENEROUS = {"rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000}
+TICKER = "import time\nfor _ in range(30): print(f'{time.time():.6f}', flush=True); time.sleep(0.1)"
+COMMANDS: dict[str, Any] = {
+    "ping": {
+        "cmd4": ["ping", "-4", "-n", "-c", "3", "-i", "0.2", "{{TARGET}}"],
+        "cmd6": ["ping", "-6", "-n", "-c", "3", "-i", "0.2", "{{TARGET}}"],
+        "parser": "ping",
+    },
+    "long": {"cmd4": ["ping", "-4", "-n", "-c", "100", "{{TARGET}}"], "parser": "ping"},
+    "tick": {"cmd": [sys.executable, "-c", TICKER]},
+    "sleep": {"cmd": ["sleep", "1000"]},
+    "pid": {"cmd": ["sh", "-c", "echo $$; exec sleep 1000"]},
+    "wait": {"cmd": ["sh", "-c", "echo {{TARGET}}; exec sleep 1000"]},
+    "stubborn": {"cmd": ["sh", "-c", "trap '' TERM; echo $$; while :; do sleep 0.1; done"]},
+    "orphan": {"cmd": ["sh", "-c", "trap '' TERM; (trap '' TERM; exec sleep 1000) & echo $!; wait"]},
+    "true": {"cmd": ["true"]},
+}
+COMMANDS["wait"]["cmd"] = [
+    sys.executable,
+    "-uc",
+    "import sys, time; print(sys.argv[1]); time.sleep(1000)",
+    "{{TARGET}}",
+]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def descendants(pid: int) -> set[int]:
+    """Return all living processes below ``pid``."""
+    parents = {
+        int(each): int(fields[1]) for each in os.listdir("/proc") if each.isdigit() and (fields := stat(each))
+    }
+    found: set[int] = set()
+    level = {pid}
+    while level:
+        level = {child for child, parent in parents.items() if parent in level}
+        found |= level
+    return {each for each in found if is_alive(each)}
+
+
+class Server:
+    """A server in a process of its own, and ways to ask it."""
+
+    def __init__(
+        self, argv: list[str], port: int, environ: dict[str, str] | None = None, prefix: str = ""
+    ) -> None:
+        self.port = port
+        self.prefix = prefix
+        self.process = subprocess.Popen(
+            argv, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environ or {})}, cwd=HERE
+        )
+
+    def wait_until_ready(self) -> None:
+        end = time.monotonic() + 20
+        while time.monotonic() < end and self.process.poll() is None:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if self.get("/healthz")[0] == 200:
+                    return
+            time.sleep(0.02)
+        raise AssertionError("the server does not answer")
+
+    def get(self, path: str, accept: str = "*/*", timeout: float = 20) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("GET", self.prefix + path, headers={"Accept": accept})
+            response = connection.getresponse()
+            return response.status, dict(response.headers), response.read()
+        finally:
+            connection.close()
+
+    def json(self, path: str) -> Any:
+        return json.loads(self.get(path)[2])
+
+    def begin(self, path: str, accept: str = "*/*") -> socket.socket:
+        """Send a request and leave the connection to the caller."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        request = f"GET {self.prefix}{path} HTTP/1.1\r\nHost: lg\r\nAccept: {accept}\r\n\r\n"
+        connection.sendall(request.encode())
+        return connection
+
+    def children(self) -> set[int]:
+        return descendants(self.process.pid)
+
+    def wait_for_children(self, more_than: int = 0) -> set[int]:
+        end = time.monotonic() + 5
+        while len(found := self.children()) <= more_than and time.monotonic() < end:
+            time.sleep(0.01)
+        return found
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.communicate(timeout=10)
+
+
+def configuration(folder: Path, **document: Any) -> Path:
+    path = folder / "config.json"
+    base: dict[str, Any] = {"commands": COMMANDS, "limits": GENEROUS, "targets": {"deny": []}}
+    path.write_text(json.dumps({**base, **document}))
+    return path
+
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Yield a function that starts our own server; afterwards none of its children is left."""
+    started: list[Server] = []
+
+    def start(**document: Any) -> Server:
+        port = free_port()
+        config = configuration(tmp_path, **document)
+        argv = [sys.executable, "tinytracer.py", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
+        server = Server(argv, port)
+        started.append(server)
+        server.wait_until_ready()
+        return server
+
+    yield start
+    for server in started:
+        children = server.children()
+        server.stop()
+        assert gone_within(2.0, *children)
+
+
+def read_until(connection: socket.socket, pattern: bytes) -> re.Match[bytes]:
+    seen = b""
+    while not (match := re.search(pattern, seen)):
+        data = connection.recv(65536)
+        assert data, f"ended with {seen[-200:]!r}"
+        seen += data
+    return match
+
+
+def test_ping_of_both_families_has_facts(serve: Serve) -> None:
+    server = serve()
+    for path in ("ping/127.0.0.1", "PING/::1"):
+        data = server.json(f"{V1}/{path}")["data"]
+        assert data["rate"] == 100
+        assert 0 < data["min"] <= data["avg"] <= data["max"] < 1000
+        assert all(isinstance(line, str) for line in data["output"])
+
+
+def test_runtime_ends_a_long_ping_in_time_and_leaves_none(serve: Serve) -> None:
+    server = serve()
+    started = time.monotonic()
+    status, _, body = server.get(f"{V1}/long/127.0.0.1?runtime=1")
+    assert time.monotonic() - started < 2.5
+    envelope = json.loads(body)
+    assert (status, envelope["status"]) == (504, "error")
+    assert any("icmp_seq=1" in line for line in envelope["data"]["output"])
+    assert server.children() == set()
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "text/event-stream"])
+def test_every_line_arrives_when_it_is_printed(serve: Serve, accept: str) -> None:
+    connection = serve().begin(f"{V1}/tick", accept)
+    delays = []
+    while len(delays) < 30:
+        data = connection.recv(65536)
+        now = time.time()
+        assert data
+        delays += [now - float(moment) for moment in re.findall(rb"\d{10}\.\d{6}", data)]
+    connection.close()
+    assert statistics.median(delays[:30]) < 0.02
+
+
+def test_two_viewers_of_one_question_share_one_process(serve: Serve) -> None:
+    server = serve()
+    first = server.begin(f"{V1}/pid", "text/plain")
+    pid = read_until(first, rb"\r\n(\d+)\n")[1]
+    second = server.begin(f"{V1}/pid", "text/event-stream")
+    assert read_until(second, rb'"text": "(\d+)')[1] == pid
+    assert len(server.children()) == 1
+    first.close()
+    assert not gone_within(0.5, int(pid))
+    second.close()
+    assert gone_within(1.5, int(pid))
+
+
+@pytest.mark.parametrize("accept", MEDIA)
+def test_silent_command_ends_when_its_only_client_leaves(serve: Serve, accept: str) -> None:
+    server = serve()
+    connection = server.begin(f"{V1}/sleep", accept)
+    children = server.wait_for_children()
+    assert len(children) == 1
+    connection.close()
+    assert gone_within(1.5, *children)
+
+
+@pytest.mark.parametrize("command", ["stubborn", "orphan"])
+@pytest.mark.parametrize("accept", MEDIA)
+def test_stubborn_children_end_when_the_client_leaves(serve: Serve, accept: str, command: str) -> None:
+    server = serve()
+    connection = server.begin(f"{V1}/{command}", accept)
+    children = server.wait_for_children(more_than=1)
+    connection.close()
+    assert gone_within(1.5, *children)
+
+
+def test_half_closed_connection_is_a_client_that_left(serve: Serve) -> None:
+    server = serve()
+    connection = server.begin(f"{V1}/sleep")
+    children = server.wait_for_children()
+    connection.shutdown(socket.SHUT_WR)
+    assert gone_within(1.5, *children)
+    connection.close()
+
+
+def test_seventeenth_run_is_refused_at_once_and_the_page_still_answers(serve: Serve) -> None:
+    server = serve(limits={**GENEROUS, "concurrent": 16})
+    taken = [server.begin(f"{V1}/wait/127.0.0.{number}", "text/plain") for number in range(16)]
+    for connection in taken:
+        read_until(connection, rb"127\.0\.0\.")
+    times = {}
+    for path, expected in ((f"{V1}/wait/127.0.1.1", 503), ("/", 200)):
+        started = time.monotonic()
+        status, headers, _ = server.get(path)
+        times[path] = time.monotonic() - started
+        assert status == expected
+        assert expected == 200 or int(headers["Retry-After"]) >= 1
+    assert max(times.values()) < 0.05, times
+    joined = server.begin(f"{V1}/wait/127.0.0.3", "text/plain")  # needs no slot
+    read_until(joined, rb"127\.0\.0\.3")
+    for connection in [*taken, joined]:
+        connection.close()
+    end = time.monotonic() + 3
+    while server.get(f"{V1}/true")[0] == 503 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert server.get(f"{V1}/true")[0] == 200
+
+
+def test_two_hundred_visitors_at_once_get_an_answer_or_a_refusal(serve: Serve) -> None:
+    server = serve()
+    with concurrent.futures.ThreadPoolExecutor(200) as pool:
+        asked = [pool.submit(server.get, f"{V1}/ping/127.0.0.{number}") for number in range(1, 201)]
+        statuses = [each.result()[0] for each in asked]
+    assert set(statuses) <= {200, 503}
+    assert statuses.count(200) >= 16
+    assert server.children() == set()
+
+
+def test_slow_reader_does_not_hold_the_others(serve: Serve) -> None:
+    server = serve(commands={"much": {"cmd": ["yes"]}, "true": {"cmd": ["true"]}})
+    idle = [server.begin(f"{V1}/much", "text/plain") for _ in range(20)]
+    started = time.monotonic()
+    assert server.get(f"{V1}/true")[0] in {200, 503}
+    assert server.get("/")[0] == 200
+    assert time.monotonic() - started < 2.0
+    for connection in idle:
+        connection.close()
+
+
+def test_killed_child_is_a_failure_and_the_server_goes_on(serve: Serve) -> None:
+    server = serve()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(server.json, f"{V1}/sleep")
+        (child,) = server.wait_for_children()
+        os.kill(child, signal.SIGKILL)
+        assert asked.result()["status"] == "fail"
+    assert server.get("/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_server_and_children_within_two_seconds(serve: Serve, number: signal.Signals) -> None:
+    server = serve()
+    connections = [
+        server.begin(f"{V1}/{name}", media) for name in ("stubborn", "orphan", "pid") for media in MEDIA
+    ]
+    children = server.wait_for_children(more_than=4)
+    started = time.monotonic()
+    server.process.send_signal(number)
+    assert server.process.wait(timeout=5) == 0
+    assert time.monotonic() - started < 2.0
+    assert not any(map(is_alive, children))
+    for connection in connections:
+        connection.close()
+
+
+def test_broken_requests_are_answered_and_do_no_harm(serve: Serve) -> None:
+    server = serve()
+    for sent in (
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x00\xff\r\n\r\n",
+        b"GET " + b"a" * 20000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /%ff%fe HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(65536):
+                    pass
+    assert server.get("/healthz")[0] == 200
+
+
+def run(*arguments: str, cwd: Path = HERE, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(HERE / "tinytracer.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        cwd=cwd,
+        env={**os.environ, **environ},
+        check=False,
+    )
+
+
+def test_listens_on_several_addresses_and_says_so(tmp_path: Path) -> None:
+    config = configuration(tmp_path)
+    path = tmp_path / "socket"
+    leftover = socket.socket(socket.AF_UNIX)
+    leftover.bind(str(path))
+    leftover.close()
+    port = free_port()
+    listen = [f"127.0.0.1:{port}", f"[::1]:{port}", f"unix:{path}"]
+    argv = [sys.executable, "tinytracer.py", "serve", "--config", str(config)]
+    server = Server([*argv, *(part for each in listen for part in ("--listen", each))], port)
+    server.wait_until_ready()
+    for family, where in ((socket.AF_INET6, ("::1", port)), (socket.AF_UNIX, str(path))):
+        with socket.socket(family) as connection:
+            connection.connect(where)
+            connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.0 200")
+    server.process.terminate()
+    _, log = server.process.communicate(timeout=10)
+    assert server.process.returncode == 0
+    assert f"http://127.0.0.1:{port}/" in log
+    assert f"http://[::1]:{port}/" in log
+    assert f"unix:{path}" in log
+
+
+@pytest.mark.parametrize(
+    "listen", ["8080", "127.0.0.1:http", "127.0.0.1:99999", "nosuch.invalid:80", ":", "unix:/no/such/x"]
+)
+def test_bad_listen_address_says_what_was_expected(tmp_path: Path, listen: str) -> None:
+    done = run("--config", str(configuration(tmp_path)), "--listen", listen)
+    assert done.returncode == 1
+    assert "HOST:PORT" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_port_in_use_is_said_and_ends_with_1(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run(
+            "--config", str(configuration(tmp_path)), "--listen", f"127.0.0.1:{taken.getsockname()[1]}"
+        )
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+
+
+def test_check_accepts_what_works_and_names_what_is_missing(tmp_path: Path) -> None:
+    assert run("check", "--config", str(configuration(tmp_path))).returncode == 0
+    commands = {
+        "one": {"cmd": ["no-such-tool"]},
+        "two": {"cmd4": ["/no/such/tool", "{{TARGET}}"]},
+        "ok": {"cmd": ["true"]},
+    }
+    done = run("check", "--config", str(configuration(tmp_path, commands=commands)))
+    assert done.returncode == 1
+    assert "commands.one.cmd" in done.stderr
+    assert "commands.two.cmd4" in done.stderr
+    assert "commands.ok" not in done.stderr
+
+
+def test_every_error_of_a_configuration_is_listed_with_its_path(tmp_path: Path) -> None:
+    commands = {"ping": {"cmd4": "cat /etc/passwd; ping {{TARGET}}"}, "mtr": {"cmd4": 5}}
+    config = configuration(tmp_path, commands=commands, nonsense=1)
+    for action in ("check", "serve"):
+        done = run(action, "--config", str(config))
+        assert done.returncode == 1
+        for path in ("commands.ping.cmd4: ", "commands.mtr.cmd4: ", "nonsense: "):
+            assert any(line.startswith(path) for line in done.stderr.splitlines()), done.stderr
+
+
+def test_missing_configuration_file_is_an_error_when_it_was_named(tmp_path: Path) -> None:
+    done = run("--config", str(tmp_path / "none.json"))
+    assert done.returncode == 1
+    assert "none.json" in done.stderr
+    assert run("check", TINYTRACER_CONFIG=str(tmp_path / "none.json")).returncode == 1
+
+
+def test_version_and_help() -> None:
+    assert re.fullmatch(r"TinyTracer \d+\.\d+\.\d+\n", run("--version").stdout)
+    assert "--listen" in run("--help").stdout
+
+
+def test_nothing_is_read_or_built_at_import(tmp_path: Path) -> None:
+    script = "import tinytracer, sys; print('waitress' in sys.modules, 'argparse' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HERE), "TINYTRACER_CONFIG": "/no/such/file"},
+    )
+    assert done.stdout == "False False\n"

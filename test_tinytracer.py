@@ -1,0 +1,690 @@
+"""The application as a WSGI callable, at the root and under a prefix; every answer passes the validator."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from wsgiref.validate import validator
+
+import configuration
+import pytest
+from webob import Request
+
+from tinytracer import TinyTracer, client_address
+
+V1 = "/.well-known/looking-glass/v1"
+COMMANDS: dict[str, Any] = {
+    "echo": {
+        "cmd4": ["echo", "four", "{{TARGET}}"],
+        "cmd6": ["echo", "six", "{{TARGET}}"],
+        "description": "Say it",
+    },
+    "only four": {"cmd4": ["echo", "{{TARGET}}"]},
+    "show route": {"cmd": ["echo", "route {{TARGET}}"], "argument": "addr"},
+    "show": {"cmd": ["echo", "show"]},
+    "fail": {"cmd": ["sh", "-c", "echo no; exit 3"]},
+    "lines": {"cmd": ["printf", "a\\n\\nb"]},
+    "slow": {"cmd": ["sh", "-c", "echo begin; sleep 1000"]},
+    "short": {"cmd": ["sh", "-c", "echo begin; sleep 1000"], "runtime": 0.5},
+    "much": {"cmd": ["yes"]},
+    "markup": {"cmd": ["printf", "<script>alert(1)</script>\\033[31m&"]},
+    "missing": {"cmd": ["/no/such/program"]},
+}
+GENEROUS = {"rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000}
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        assert self.headers["Content-Type"] == "application/json"
+        return json.loads(self.body)
+
+
+Ask = Callable[..., Reply]
+
+
+def build(document: dict[str, Any] | None = None) -> TinyTracer:
+    base = {"commands": COMMANDS, "limits": GENEROUS, "targets": {"deny": []}}
+    return TinyTracer(configuration.read({**base, **(document or {})}, Path()))
+
+
+def asker(application: TinyTracer, prefix: str = "") -> Ask:
+    checked = validator(application)
+
+    def ask(path: str, accept: str | None = None, method: str = "GET", **environ: str) -> Reply:
+        request = Request.blank(
+            path, method=method, environ={"SCRIPT_NAME": prefix, "REMOTE_ADDR": "198.51.100.7"}
+        )
+        if accept is not None:
+            request.headers["Accept"] = accept
+        request.environ.update(environ)
+        response = request.get_response(checked)
+        return Reply(response.status_code, dict(response.headers), response.body)
+
+    return ask
+
+
+@pytest.fixture(scope="module", params=["", "/lg"], ids=["root", "prefix"])
+def prefix(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def ask(prefix: str) -> Iterator[Ask]:
+    application = build()
+    yield asker(application, prefix)
+    application.close()
+
+
+def error(reply: Reply, status: int) -> str:
+    """Check that a reply is an error envelope and return its message."""
+    assert reply.status == status
+    assert reply.json["status"] == "error"
+    assert reply.json["code"] == status
+    message: str = reply.json["message"]
+    assert message
+    return message
+
+
+# --- runs: success, fail, error
+
+
+def test_command_that_exits_with_0_is_success(ask: Ask) -> None:
+    reply = ask(f"{V1}/echo/192.0.2.1")
+    assert reply.status == 200
+    assert reply.json["status"] == "success"
+    data = reply.json["data"]
+    assert data["output"] == ["four 192.0.2.1"]
+    assert (data["format"], data["command"], data["target"]) == ("text/plain", "echo", "192.0.2.1")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", data["performed_at"])
+    assert isinstance(data["runtime"], float)
+    assert "truncated" not in data
+
+
+def test_failed_command_is_fail_with_200(ask: Ask) -> None:
+    reply = ask(f"{V1}/fail")
+    assert (reply.status, reply.json["status"]) == (200, "fail")
+    assert reply.json["data"]["output"] == ["no"]
+
+
+def test_missing_program_is_502_and_does_not_tell_its_path(ask: Ask) -> None:
+    assert "/no/such" not in error(ask(f"{V1}/missing"), 502)
+
+
+def test_time_limit_is_504_with_the_partial_output(ask: Ask) -> None:
+    started = time.monotonic()
+    reply = ask(f"{V1}/slow?runtime=0.3")
+    assert time.monotonic() - started < 1.8
+    error(reply, 504)
+    assert reply.json["data"]["output"] == ["begin"]
+    assert 0.3 <= reply.json["data"]["runtime"] < 1.8
+
+
+def test_own_ceiling_of_a_command_holds_for_runtime_0_and_more(ask: Ask) -> None:
+    for runtime in ("0", "59"):
+        started = time.monotonic()
+        error(ask(f"{V1}/short?runtime={runtime}"), 504)
+        assert time.monotonic() - started < 2.0
+
+
+def test_too_much_output_is_cut_and_says_so(ask: Ask) -> None:
+    reply = ask(f"{V1}/much")
+    error(reply, 500)
+    data = reply.json["data"]
+    assert data["truncated"] is True
+    assert sum(len(line) + 1 for line in data["output"]) <= 256 * 1024
+
+
+def test_blank_lines_and_an_unfinished_last_line_stay(ask: Ask) -> None:
+    assert ask(f"{V1}/lines").json["data"]["output"] == ["a", "", "b"]
+
+
+# --- paths
+
+
+@pytest.mark.parametrize("path", ["ECHO/2001:DB8::A", "Echo/2001:0db8:0::a", "echo/2001%3Adb8%3A%3Aa"])
+def test_words_and_targets_are_case_insensitive_and_canonical(ask: Ask, path: str) -> None:
+    data = ask(f"{V1}/{path}").json["data"]
+    assert (data["output"], data["target"]) == (["six 2001:db8::a"], "2001:db8::a")
+
+
+@pytest.mark.parametrize("path", ["2001:DB8::/48", "2001:DB8::%2F48", "2001:db8::%2f48"])
+def test_slash_of_a_prefix_is_plain_or_encoded(ask: Ask, path: str) -> None:
+    assert ask(f"{V1}/show/route/{path}").json["data"]["output"] == ["route 2001:db8::/48"]
+
+
+def test_longest_command_wins_and_the_shorter_one_remains(ask: Ask) -> None:
+    assert ask(f"{V1}/show").json["data"]["command"] == "show"
+    assert ask(f"{V1}/show/route/192.0.2.0/24").json["data"]["command"] == "show route"
+
+
+def test_command_without_argument_takes_no_target(ask: Ask) -> None:
+    error(ask(f"{V1}/lines/192.0.2.1"), 400)
+
+
+def test_command_with_argument_needs_a_target(ask: Ask) -> None:
+    assert "address" in error(ask(f"{V1}/echo"), 400)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        f"{V1}/nothing/192.0.2.1",
+        f"{V1}/routers/1",
+        f"{V1}/routers/x",
+        f"{V1}/routers/01",
+        f"{V1}/routers/-1",
+        f"{V1}/routers/\u0660",
+        "/testfiles/x",
+        "/.well-known",
+        "/index.html",
+        "/../config.json",
+    ],
+)
+def test_unknown_path_is_404(ask: Ask, path: str) -> None:
+    error(ask(path), 404)
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", f"{V1}/cmd", f"{V1}/echo/192.0.2.1", "/style.css"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_other_methods_are_405_with_allow(ask: Ask, path: str, method: str) -> None:
+    reply = ask(path, method=method)
+    error(reply, 405)
+    assert reply.headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
+def test_options_names_the_methods_and_runs_nothing(ask: Ask) -> None:
+    reply = ask(f"{V1}/slow", method="OPTIONS")
+    assert (reply.status, reply.headers["Allow"], reply.body) == (204, "GET, HEAD, OPTIONS", b"")
+
+
+def test_head_has_no_body_and_runs_nothing(ask: Ask) -> None:
+    started = time.monotonic()
+    for accept in ("*/*", "text/plain", "text/event-stream"):
+        reply = ask(f"{V1}/slow", accept, method="HEAD")
+        assert (reply.status, reply.body) == (200, b"")
+    assert time.monotonic() - started < 1.0
+    assert ask("/", method="HEAD").body == ask(f"{V1}/cmd", method="HEAD").body == b""
+    assert ask(f"{V1}/echo/%20", method="HEAD").status == 400
+
+
+# --- query parameters
+
+
+@pytest.mark.parametrize(
+    "query", ["protocol=1,1", "protocol=1", "PROTOCOL=1,1", "random=x&random=y", "", "unknown=1"]
+)
+def test_query_that_fits_an_ipv4_literal(ask: Ask, query: str) -> None:
+    assert ask(f"{V1}/echo/192.0.2.1?{query}").json["data"]["output"] == ["four 192.0.2.1"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "protocol=2,1",
+        "protocol=26",
+        "protocol=1,2",
+        "protocol=x",
+        "protocol=",
+        "protocol=1,",
+        "protocol=1;1",
+        "protocol=%D9%A1",
+        "protocol=1&Protocol=1",
+        "protocol=1%2C1%00",
+        "routerindex=1",
+        "routerindex=-1",
+        "routerindex=x",
+        "routerindex=00",
+        "routerindex=%D9%A0",
+        "router=nobody",
+        "router=",
+        "vrf=mgmt",
+        "vrf=",
+        "runtime=-1",
+        "runtime=1e3",
+        "runtime=nan",
+        "runtime=inf",
+        "runtime=",
+        "runtime=1&runtime=1",
+        "format=",
+        "format=text",
+        "format=a/b,,c/d",
+    ],
+)
+def test_malformed_repeated_or_contradicting_parameter_is_400(ask: Ask, query: str) -> None:
+    error(ask(f"{V1}/echo/192.0.2.1?{query}"), 400)
+
+
+def test_protocol_that_the_command_lacks_is_400(ask: Ask) -> None:
+    assert "IPv6" in error(ask(f"{V1}/only/four/2001:db8::1"), 400)
+
+
+def test_name_follows_protocol_and_falls_back(ask: Ask) -> None:
+    data = ask(f"{V1}/echo/LOCALHOST").json["data"]
+    assert (data["target"], data["address"], data["output"]) == ("localhost", "127.0.0.1", ["four 127.0.0.1"])
+    data = ask(f"{V1}/echo/localhost?protocol=2").json["data"]
+    assert (data["address"], data["output"]) == ("::1", ["six ::1"])
+
+
+@pytest.mark.parametrize("query", ["%ff=1", "protocol=%ff"])
+def test_query_that_is_not_utf8_is_400(ask: Ask, query: str) -> None:
+    error(ask(f"{V1}/echo/192.0.2.1?{query}"), 400)
+
+
+def test_path_that_is_not_utf8_is_400(ask: Ask) -> None:
+    error(ask("/", PATH_INFO="/\xff"), 400)
+
+
+# --- lists
+
+
+def test_command_list_has_absolute_hrefs_and_arguments(ask: Ask, prefix: str) -> None:
+    data = ask(f"{V1}/cmd").json["data"]
+    listed = {each["command"]: each for each in data["commands"]}
+    assert list(listed) == list(COMMANDS)
+    assert listed["show route"] == {
+        "href": f"http://localhost{prefix}{V1}/show/route",
+        "arguments": "{addr}",
+        "description": "show route",
+        "command": "show route",
+    }
+    assert listed["lines"]["arguments"] == ""
+    assert {"performed_at", "runtime"} <= set(data)
+
+
+def test_hrefs_begin_with_the_configured_host() -> None:
+    ask = asker(build({"host": "https://lg.example.net/tools/"}))
+    assert ask(f"{V1}/cmd").json["data"]["commands"][0]["href"] == f"https://lg.example.net/tools{V1}/echo"
+
+
+def test_index_leads_to_the_lists(ask: Ask, prefix: str) -> None:
+    for path in ("/.well-known/looking-glass", "/.well-known/looking-glass/"):
+        assert ask(path).json["data"]["cmd"] == f"http://localhost{prefix}{V1}/cmd"
+
+
+def test_several_local_routers_have_their_own_commands() -> None:
+    routers = [
+        {"name": "One.example", "commands": {"ping": {"cmd": ["echo", "1", "{{TARGET}}"]}}, "city": "Berlin"},
+        {
+            "name": "two.example",
+            "commands": {"ping": {"cmd": ["echo", "2", "{{TARGET}}"]}, "trace": {"cmd": ["echo"]}},
+        },
+    ]
+    ask = asker(build({"routers": routers}))
+    assert ask(f"{V1}/routers").json["data"]["routers"] == ["One.example", "two.example"]
+    details = ask(f"{V1}/ROUTERS/0").json["data"]
+    assert (details["id"], details["name"], details["city"]) == (0, "One.example", "Berlin")
+    assert details["format"].startswith("text/plain")
+    for query, output in [
+        ("", "1"),
+        ("routerindex=1", "2"),
+        ("router=TWO.example", "2"),
+        ("router=one.example", "1"),
+    ]:
+        data = ask(f"{V1}/ping/192.0.2.1?{query}").json["data"]
+        assert data["output"] == [f"{output} 192.0.2.1"]
+    assert ask(f"{V1}/ping/192.0.2.1?routerindex=1").json["data"]["router"] == "two.example"
+    error(ask(f"{V1}/ping/192.0.2.1?router=one.example&routerindex=1"), 400)
+    error(ask(f"{V1}/trace"), 404)
+    assert [each["command"] for each in ask(f"{V1}/cmd").json["data"]["commands"]] == ["ping", "trace"]
+    assert [each["command"] for each in ask(f"{V1}/cmd?routerindex=0").json["data"]["commands"]] == ["ping"]
+
+
+def test_info_and_capabilities_are_as_in_the_original_program() -> None:
+    info = {"title": "Example", "blurb": "<b>AS64500</b>"}
+    ask = asker(build({"info": info, "capabilities": {"ipv4": True, "ipv6": False}}))
+    assert ask("/api/info").json == info
+    assert ask("/api/capabilities").json == {"ipv4": True, "ipv6": False}
+    assert "IPv6" in error(ask(f"{V1}/echo/2001:db8::1"), 400)
+
+
+def test_healthz_is_ok(ask: Ask) -> None:
+    assert ask("/healthz").body == b"ok"
+
+
+# --- representations
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        (None, "application/json"),
+        ("*/*", "application/json"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "application/json"),
+        ("text/html", "application/json"),
+        ("nonsense", "application/json"),
+        ("application/json", "application/json"),
+        ("text/plain", "text/plain"),
+        ("TEXT/PLAIN;q=0.9, */*;q=0.1", "text/plain"),
+        ("text/*", "text/plain"),
+        ("text/event-stream", "text/event-stream"),
+        ("text/event-stream;q=0.5, text/plain", "text/plain"),
+    ],
+)
+def test_accept_chooses_the_representation(ask: Ask, accept: str | None, media: str) -> None:
+    reply = ask(f"{V1}/lines", accept)
+    assert reply.headers["Content-Type"].partition(";")[0] == media
+    assert reply.headers["Vary"] == "Accept"
+    assert reply.headers["Cache-Control"] == "no-store"
+
+
+def test_plain_text_is_the_output_itself(ask: Ask) -> None:
+    reply = ask(f"{V1}/lines", "text/plain")
+    assert reply.body == b"a\n\nb"
+    assert reply.headers["X-Accel-Buffering"] == "no"
+
+
+def test_plain_text_says_when_it_was_cut_short(ask: Ask) -> None:
+    reply = ask(f"{V1}/slow?runtime=0.3", "text/plain")
+    assert reply.status == 200
+    assert re.fullmatch(
+        r"begin\n\n--- The time is up after 0\.\d s; the output is not complete\.\n", reply.text
+    )
+
+
+def test_events_bring_output_and_then_the_same_envelope(ask: Ask) -> None:
+    reply = ask(f"{V1}/lines", "text/event-stream")
+    events = re.findall(r"^event: (\w+)\ndata: (.*)\n\n", reply.text, re.MULTILINE)
+    assert "".join(json.loads(data)["text"] for name, data in events if name == "output") == "a\n\nb"
+    name, data = events[-1]
+    assert name == "result"
+    envelope = json.loads(data)
+    assert envelope["status"] == "success"
+    assert set(envelope["data"]) == set(ask(f"{V1}/lines").json["data"])
+
+
+def test_error_before_the_run_is_json_in_every_representation(ask: Ask) -> None:
+    for accept in ("text/plain", "text/event-stream"):
+        error(ask(f"{V1}/echo/-c1", accept), 400)
+
+
+def test_answers_are_hardened(ask: Ask) -> None:
+    for path in ("/", f"{V1}/cmd", f"{V1}/lines", "/nothing", "/style.css"):
+        headers = ask(path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+# --- safety
+
+
+HOSTILE = [
+    "127.0.0.1;id",
+    "127.0.0.1%26%26id",
+    "$(id)",
+    "`id`",
+    "|id",
+    "-c1",
+    "--help",
+    "-4",
+    "%2Dc1",
+    "::1%25;id",
+    "fe80::1%25eth0",
+    "127.0.0.1%0aid",
+    "127.0.0.1%0d%0a",
+    "%00",
+    "127.0.0.1%00",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0177.0.0.1",
+    "127.0.0.01",
+    "%D9%A1.1.1.1",
+    "%EF%BC%91.1.1.1",
+    "1%E3%80%822%E3%80%823%E3%80%824",
+    "a" * 254,
+    "a" * 64 + ".example",
+    "192.0.2.0/24",
+    "2001:db8::/32",
+    "[::1]",
+    "localhost%20-c",
+    "exa mple.com",
+    "..",
+    "../../etc/passwd",
+    "",
+    "%20",
+    "a..b",
+    "-a.example",
+    "a_b.example",
+]
+
+
+@pytest.mark.parametrize("target", HOSTILE)
+def test_hostile_target_is_400_and_nothing_ran(target: str, tmp_path: Path) -> None:
+    witness = tmp_path / "ran"
+    ask = asker(build({"commands": {"echo": {"cmd": ["touch", str(witness), "{{TARGET}}"]}}}))
+    message = error(ask(f"{V1}/echo/{target}"), 400)
+    assert len(target) < 3 or target not in message
+    error(ask(f"{V1}/echo/{target}", "text/plain"), 400)
+    assert not witness.exists()
+    assert ask(f"{V1}/echo/127.0.0.1").status == 200
+    assert witness.exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "::1",
+        "::ffff:10.0.0.1",
+        "2002:7f00:1::1",
+        "64:ff9b::a00:1",
+        "224.0.0.1",
+        "localhost",
+        "169.254.169.254",
+        "fe80::1",
+    ],
+)
+def test_denied_target_is_400_by_default_and_nothing_ran(target: str, tmp_path: Path) -> None:
+    witness = tmp_path / "ran"
+    commands = {
+        "ping": {"cmd": ["touch", str(witness), "{{TARGET}}"]},
+        "show route": {"cmd": ["echo", "{{TARGET}}"], "argument": "addr"},
+    }
+    ask = asker(build({"commands": commands, "targets": {}}))
+    error(ask(f"{V1}/ping/{target}"), 400)
+    assert not witness.exists()
+    if target != "localhost":
+        assert ask(f"{V1}/show/route/{target}").json["status"] == "success"  # a look-up sends no packets
+
+
+def test_link_on_another_site_runs_nothing(ask: Ask) -> None:
+    forged = {"HTTP_SEC_FETCH_SITE": "cross-site", "HTTP_SEC_FETCH_MODE": "no-cors"}
+    error(ask(f"{V1}/lines", **forged), 400)
+    assert ask(f"{V1}/lines", **{**forged, "HTTP_SEC_FETCH_MODE": "cors"}).status == 200
+    assert ask(f"{V1}/lines", HTTP_SEC_FETCH_SITE="same-origin", HTTP_SEC_FETCH_MODE="navigate").status == 200
+    assert ask("/", **forged).status == 200
+    page = ask("/?cmd=lines&run=1", HTTP_SEC_FETCH_SITE="cross-site", HTTP_SEC_FETCH_MODE="navigate")
+    assert page.status == 400
+    assert "success after" not in page.text
+
+
+def test_limits_are_refused_at_once_with_retry_after() -> None:
+    ask = asker(build({"limits": {"rate": "2/minute", "burst": 2}}))
+    for _ in range(2):
+        assert ask(f"{V1}/lines").status == 200
+    reply = ask(f"{V1}/lines")
+    error(reply, 429)
+    assert 1 <= int(reply.headers["Retry-After"]) <= 60
+    assert ask(f"{V1}/lines", REMOTE_ADDR="198.51.100.8").status == 200
+    assert ask(f"{V1}/cmd").status == 200
+
+
+def test_target_network_is_limited_over_all_clients() -> None:
+    ask = asker(build({"limits": {**GENEROUS, "target_rate": "2/minute"}}))
+    for number in range(2):
+        assert ask(f"{V1}/echo/192.0.2.{number}", REMOTE_ADDR=f"198.51.100.{number}").status == 200
+    error(ask(f"{V1}/echo/192.0.2.9", REMOTE_ADDR="198.51.100.9"), 429)
+    assert ask(f"{V1}/echo/203.0.113.9").status == 200
+    assert ask(f"{V1}/show/route/192.0.2.1").status == 200
+
+
+def test_refused_question_gives_its_place_back() -> None:
+    ask = asker(build({"limits": {**GENEROUS, "per_client": 1, "viewers": 1, "concurrent": 1}}))
+    for path in ("missing", "echo/nosuch.invalid", "echo/10.0.0.1?protocol=2", "fail", "much"):
+        assert ask(f"{V1}/{path}").status not in {429, 503}
+    assert ask(f"{V1}/lines").status == 200
+
+
+def test_live_answer_that_is_never_read_gives_its_place_back() -> None:
+    application = build({"limits": {**GENEROUS, "per_client": 1, "concurrent": 1}})
+    environ = Request.blank(f"{V1}/slow", headers={"Accept": "text/plain"}).environ
+    environ["REMOTE_ADDR"] = "198.51.100.7"
+    body = application(environ, lambda status, headers: None)
+    ask = asker(application)
+    error(ask(f"{V1}/lines"), 429)
+    body.close()  # type: ignore[attr-defined]
+    end = time.monotonic() + 3
+    while (status := ask(f"{V1}/lines").status) == 503 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert status == 200
+
+
+def test_failure_inside_is_500_without_details(monkeypatch: pytest.MonkeyPatch) -> None:
+    application = build()
+
+    def fail(request: Request) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(application, "_command_list", fail)
+    message = error(asker(application)(f"{V1}/cmd"), 500)
+    assert "secret" not in message
+
+
+# --- who has asked
+
+
+NETWORKS = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8:f::/48"))
+
+
+@pytest.mark.parametrize(
+    ("trust", "peer", "forwarded", "client"),
+    [
+        (False, "203.0.113.5", "1.1.1.1", "203.0.113.5"),
+        (False, "127.0.0.1", "1.1.1.1", "127.0.0.1"),
+        (True, "127.0.0.1", "1.1.1.1, 192.0.2.7", "192.0.2.7"),
+        (True, "::1", "192.0.2.7", "192.0.2.7"),
+        (True, "", "192.0.2.7", "192.0.2.7"),
+        (True, "localhost", "192.0.2.7", "192.0.2.7"),
+        (True, "203.0.113.5", "192.0.2.7", "203.0.113.5"),
+        (True, "127.0.0.1", "", "127.0.0.1"),
+        (True, "127.0.0.1", "garbage", "127.0.0.1"),
+        (True, "127.0.0.1", "192.0.2.7, <script>", "127.0.0.1"),
+        (True, "127.0.0.1", "fe80::1%eth0", "127.0.0.1"),
+        (False, "", "192.0.2.7", ""),
+        (NETWORKS, "10.0.0.1", "9.9.9.9, 192.0.2.7, 10.2.2.2, 2001:db8:f::1", "192.0.2.7"),
+        (NETWORKS, "192.0.2.1", "9.9.9.9", "192.0.2.1"),
+        (NETWORKS, "", "9.9.9.9", ""),
+        (NETWORKS, "10.0.0.1", "10.0.0.2", "10.0.0.2"),
+    ],
+)
+def test_client_is_found_from_the_right_over_trusted_proxies(
+    trust: Any, peer: str, forwarded: str, client: str
+) -> None:
+    environ = {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": forwarded}
+    assert client_address(environ, trust) == client
+
+
+# --- the page
+
+
+def test_page_fills_in_the_form_and_runs_nothing(ask: Ask) -> None:
+    started = time.monotonic()
+    page = ask("/?ip=%22%3E%3Cscript%3E&cmd=slow&router=nobody").text
+    assert time.monotonic() - started < 0.5
+    assert "&quot;&gt;&lt;script&gt;" in page
+    assert '"><script>' not in page
+    assert re.search(r'<option value="slow"[^>]* selected>', page)
+
+
+def test_page_shows_the_visitors_address_only_when_configured() -> None:
+    assert "198.51.100.7" in asker(build())("/").text
+    assert "198.51.100.7" not in asker(build({"showip": False}))("/").text
+
+
+def test_page_loads_nothing_from_elsewhere_and_its_links_are_relative(ask: Ask) -> None:
+    links = re.findall(r'(?:href|src|action)="([^"]*)"', ask("/").text)
+    assert links
+    for link in links:
+        assert not re.match(r"[a-z]+:|/", link)
+        if link != "./":
+            assert ask(f"/{link}").status == 200
+
+
+def test_page_without_javascript_has_the_output_escaped(ask: Ask) -> None:
+    reply = ask("/?cmd=markup&run=1&ip=ignored")
+    assert reply.status == 200
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;␛[31m&amp;" in reply.text
+    assert "--- success after" in reply.text
+    assert reply.text.rstrip().endswith("</html>")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("cmd=echo&ip=-c1", 400), ("cmd=nothing&ip=x", 404), ("cmd=show&ip=x/y", 200), ("ip=x", 404)],
+)
+def test_page_without_javascript_shows_errors_in_the_page(ask: Ask, query: str, status: int) -> None:
+    reply = ask(f"/?{query}&run=1")
+    assert reply.status == status
+    assert reply.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "</html>" in reply.text
+
+
+def test_page_without_javascript_shows_a_limit_with_retry_after() -> None:
+    ask = asker(build({"limits": {"rate": "1/minute", "burst": 1}}))
+    ask("/?cmd=lines&run=1")
+    reply = ask("/?cmd=lines&run=1")
+    assert reply.status == 429
+    assert int(reply.headers["Retry-After"]) >= 1
+
+
+def test_page_offers_routers_only_when_there_are_several(ask: Ask) -> None:
+    assert re.search(r'<p hidden><label for="router"', ask("/").text)
+    routers = [{"name": name, "commands": {"x": {"cmd": ["echo"]}}} for name in ("one", "two")]
+    page = asker(build({"routers": routers}))("/?router=TWO").text
+    assert re.search(r'<option value="two" selected>', page)
+    assert not re.search(r'<p hidden><label for="router"', page)
+
+
+def test_assets_are_revalidated_and_not_sent_twice(ask: Ask) -> None:
+    reply = ask("/style.css")
+    assert reply.headers["Content-Type"].startswith("text/css")
+    assert ask("/style.css", HTTP_IF_NONE_MATCH=reply.headers["ETag"]).status == 304
+
+
+def test_path_without_slash_leads_to_the_page() -> None:
+    reply = asker(build(), "/lg")("", PATH_INFO="")
+    assert reply.status == 308
+    assert reply.headers["Location"].endswith("/lg/")
+
+
+# --- test files
+
+
+def test_testfiles_are_served_with_ranges_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "1M.bin").write_bytes(b"0123456789")
+    (tmp_path / "config.json").write_text("secret")
+    ask = asker(build({"testfiles": str(tmp_path / "files")}))
+    assert ask("/testfiles/1M.bin").body == b"0123456789"
+    part = ask("/testfiles/1M.bin", HTTP_RANGE="bytes=2-4")
+    assert (part.status, part.body, part.headers["Content-Range"]) == (206, b"234", "bytes 2-4/10")
+    for path in ("../config.json", "..%2fconfig.json", "nothing", ".", "%2e%2e/config.json", "//etc/passwd"):
+        reply = ask(f"/testfiles/{path}")
+        assert reply.status == 404
+        assert b"secret" not in reply.body
