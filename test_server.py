@@ -72,12 +72,17 @@ class Server:
     """A server in a process of its own, and ways to ask it."""
 
     def __init__(
-        self, argv: list[str], port: int, environ: dict[str, str] | None = None, prefix: str = ""
+        self,
+        argv: list[str],
+        port: int,
+        environ: dict[str, str] | None = None,
+        prefix: str = "",
+        cwd: Path = HERE,
     ) -> None:
         self.port = port
         self.prefix = prefix
         self.process = subprocess.Popen(
-            argv, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environ or {})}, cwd=HERE
+            argv, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environ or {})}, cwd=cwd
         )
 
     def wait_until_ready(self) -> None:

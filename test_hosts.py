@@ -1,0 +1,164 @@
+"""The same application under other WSGI servers, as one file and as an installed wheel: started and asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from test_commands import gone_within
+from test_server import HERE, MEDIA, V1, Server, configuration, free_port, read_until
+
+WSGIREF = """
+import sys
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIServer, make_server
+from tinytracer import application
+class Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+prefix = sys.argv[2]
+def mounted(environ, start_response):
+    environ["SCRIPT_NAME"], environ["PATH_INFO"] = prefix, environ["PATH_INFO"].removeprefix(prefix)
+    return application(environ, start_response)
+make_server("127.0.0.1", int(sys.argv[1]), mounted, Server).serve_forever()
+"""
+
+
+@pytest.fixture(params=["tinytracer", "gunicorn", "gunicorn /lg", "wsgiref", "wsgiref /lg"])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """Yield the application under a host program, at the root or under a prefix."""
+    name, _, prefix = str(request.param).partition(" ")
+    port = free_port()
+    config = configuration(tmp_path)
+    gunicorn = [
+        "-m",
+        "gunicorn",
+        "--worker-class",
+        "gthread",
+        "--threads",
+        "8",
+        "--bind",
+        f"127.0.0.1:{port}",
+    ]
+    argv = {
+        "tinytracer": ["tinytracer.py", "--config", str(config), "--listen", f"127.0.0.1:{port}"],
+        "gunicorn": [
+            *gunicorn,
+            "--graceful-timeout",
+            "2",
+            "--log-level",
+            "warning",
+            "tinytracer:application",
+        ],
+        "wsgiref": ["-c", WSGIREF, str(port), prefix],
+    }[name]
+    environ = {"TINYTRACER_CONFIG": str(config), "SCRIPT_NAME": prefix if name == "gunicorn" else ""}
+    server = Server([sys.executable, *argv], port, environ, prefix)
+    server.wait_until_ready()
+    yield server
+    server.stop()
+
+
+def test_page_lists_and_runs_work(host: Server) -> None:
+    assert "<form" in host.get("/")[2].decode()
+    assert host.get("/style.css")[0] == 200
+    listed = host.json(f"{V1}/cmd")["data"]["commands"]
+    assert listed[0]["href"] == f"http://127.0.0.1:{host.port}{host.prefix}{V1}/ping"
+    assert host.json(f"{V1}/ping/127.0.0.1")["data"]["rate"] == 100
+    assert host.json(f"{V1}/ping/-c1")["status"] == "error"
+    assert b"rtt min/avg/max" in host.get("/?cmd=ping&ip=127.0.0.1&run=1")[2]
+
+
+@pytest.mark.parametrize("accept", MEDIA)
+def test_client_that_leaves_ends_the_process(host: Server, accept: str) -> None:
+    before = host.children()
+    connection = host.begin(f"{V1}/sleep", accept)
+    children = host.wait_for_children(more_than=len(before)) - before
+    assert len(children) == 1
+    connection.close()
+    assert gone_within(1.5, *children)
+
+
+def test_output_is_live(host: Server) -> None:
+    connection = host.begin(f"{V1}/pid", "text/plain")
+    pid = int(read_until(connection, rb"(\d+)\n(?:\r\n)?$")[1])
+    connection.close()
+    assert gone_within(1.5, pid)
+
+
+@pytest.fixture(scope="module")
+def pyz() -> Path:
+    subprocess.run(["make", "pyz"], cwd=HERE, check=True, capture_output=True)
+    return HERE / "tinytracer.pyz"
+
+
+def start(argv: list[str], port: int, folder: Path) -> Server:
+    environ = {"PYTHONPATH": "", "HOME": str(folder)}
+    server = Server([*argv, "--listen", f"127.0.0.1:{port}"], port, environ, cwd=folder)
+    server.wait_until_ready()
+    return server
+
+
+def ask_a_fresh_installation(server: Server) -> None:
+    try:
+        assert "<form" in server.get("/")[2].decode()
+        assert server.get("/script.js")[0] == 200
+        commands = [each["command"] for each in server.json(f"{V1}/cmd")["data"]["commands"]]
+        assert "show route" in commands
+        status, _, body = server.get(f"{V1}/show/route/127.0.0.1")
+        assert status == 200
+        assert "127.0.0.1" in json.loads(body)["data"]["output"][0]
+    finally:
+        server.stop()
+    assert server.process.returncode == 0
+
+
+def test_one_file_runs_in_an_empty_folder_without_a_configuration(pyz: Path, tmp_path: Path) -> None:
+    bare = ["-I", "-S"]  # nothing installed is seen
+    ask_a_fresh_installation(start([sys.executable, *bare, str(pyz)], free_port(), tmp_path))
+
+
+def test_one_file_is_small_and_its_exit_status_counts(pyz: Path, tmp_path: Path) -> None:
+    assert pyz.stat().st_size < 600_000
+    assert {"html/index.html", "webob/__init__.py", "waitress/__init__.py"} <= set(
+        zipfile.ZipFile(pyz).namelist()
+    )
+    bad = tmp_path / "config.json"
+    bad.write_text("{")
+    done = subprocess.run(
+        [sys.executable, pyz, "check"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "line 1" in done.stderr
+
+
+def test_wheel_installs_and_runs(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--outdir", str(tmp_path / "dist"), str(HERE)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    assert "tinytracer_html/index.html" in zipfile.ZipFile(wheel).namelist()
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    subprocess.run([venv / "bin" / "python", "-m", "pip", "install", "--quiet", str(wheel)], check=True)
+    work = tmp_path / "work"
+    work.mkdir()
+    for argv in ([venv / "bin" / "tinytracer"], [venv / "bin" / "python", "-m", "tinytracer"]):
+        ask_a_fresh_installation(start([str(each) for each in argv], free_port(), work))
+
+
+def test_set_up_in_a_clone_whose_path_has_a_space(tmp_path: Path) -> None:
+    clone = tmp_path / "a clone"
+    subprocess.run(["git", "clone", "--quiet", str(HERE), str(clone)], check=True)
+    for _ in range(2):
+        done = subprocess.run(["make", "check"], cwd=clone, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert os.path.exists(clone / "config.json")
