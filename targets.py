@@ -1,0 +1,279 @@
+"""What a visitor may name: address, prefix, host name, AS number, community; and what is denied."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+ARGUMENTS = ("host", "addr", "address", "asn", "community")
+LONGEST = 300  # characters; nothing longer is looked at
+PLACES = 32  # name look-ups outstanding at once
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# RFC 3986 section 3.2.2: dec-octet, without leading zeros.
+OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+IPV4 = re.compile(rf"{OCTET}(?:\.{OCTET}){{3}}")
+# RFC 4291 section 2.2: hexadecimal groups, "::", perhaps IPv4 at the end; `ipaddress` judges the rest.
+IPV6 = re.compile(r"[0-9A-Fa-f:]{2,39}(?:[0-9.]{7,15})?")
+# RFC 4632 section 3.1: the length of a prefix in decimal.
+LENGTH = re.compile(r"0|[1-9][0-9]{0,2}")
+# RFC 1123 section 2.1: letters, digits and inner hyphens, 63 at most in a label.
+LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*\.?")
+# What inet_aton() would read as an address in another form: a last label that is a number.
+NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
+# RFC 5396: asplain, here with or without "AS".
+ASN = re.compile(r"(?:[Aa][Ss])?([1-9][0-9]{0,9})")
+# RFC 1997 and RFC 8092: two numbers of 16 bits, or three of 32.
+COMMUNITY = re.compile(r"(?:0|[1-9][0-9]{0,9})(?::(?:0|[1-9][0-9]{0,9})){1,2}")
+# IANA, Border Gateway Protocol (BGP) Well-known Communities.
+WELL_KNOWN = {
+    "graceful-shutdown", "accept-own", "llgr-stale", "no-llgr", "blackhole", "no-export", "no-advertise",
+    "no-export-subconfed", "local-as", "nopeer", "no-peer", "internet",
+}  # fmt: skip
+
+# The IANA special-purpose address registries (RFC 6890), multicast, and what is not allocated; a more
+# specific row wins. "-" is denied, "+" is globally reachable, "4" is judged by the IPv4 address inside.
+SPECIAL = """
+- 0.0.0.0/8           RFC 791   this network
+- 10.0.0.0/8          RFC 1918  private use
+- 100.64.0.0/10       RFC 6598  shared address space
+- 127.0.0.0/8         RFC 1122  loopback
+- 169.254.0.0/16      RFC 3927  link local
+- 172.16.0.0/12       RFC 1918  private use
+- 192.0.0.0/24        RFC 6890  protocol assignments
++ 192.0.0.9/32        RFC 7723  Port Control Protocol anycast
++ 192.0.0.10/32       RFC 8155  TURN anycast
+- 192.0.2.0/24        RFC 5737  documentation
+- 192.88.99.0/24      RFC 7526  deprecated 6to4 relay
+- 192.168.0.0/16      RFC 1918  private use
+- 198.18.0.0/15       RFC 2544  benchmarking
+- 198.51.100.0/24     RFC 5737  documentation
+- 203.0.113.0/24      RFC 5737  documentation
+- 224.0.0.0/4         RFC 5771  multicast
+- 240.0.0.0/4         RFC 1112  reserved, and limited broadcast
+- ::/0                RFC 4291  only 2000::/3 is allocated as global unicast
+4 ::/96               RFC 4291  deprecated IPv4-compatible
+- ::/128              RFC 4291  unspecified
+- ::1/128             RFC 4291  loopback
+4 ::ffff:0:0/96       RFC 4291  IPv4-mapped
+4 64:ff9b::/96        RFC 6052  NAT64
++ 2000::/3            RFC 4291  global unicast
+- 2001::/23           RFC 2928  protocol assignments
+4 2001::/32           RFC 4380  Teredo
++ 2001:1::1/128       RFC 7723  Port Control Protocol anycast
++ 2001:1::2/128       RFC 8155  TURN anycast
++ 2001:1::3/128       RFC 9665  DNS-SD Service Registration Protocol anycast
++ 2001:3::/32         RFC 7450  AMT
++ 2001:4:112::/48     RFC 7535  AS112
++ 2001:20::/28        RFC 7343  ORCHIDv2
++ 2001:30::/28        RFC 9374  drone remote identification
+- 2001:db8::/32       RFC 3849  documentation
+4 2002::/16           RFC 3056  6to4
+- 3fff::/20           RFC 9637  documentation
+"""
+
+
+class TargetError(ValueError):
+    """A target is not what it should be: the message says what was expected, ``status`` for HTTP."""
+
+    status = 400
+
+
+class ResolutionTimeout(TargetError):
+    """A name was not resolved in time."""
+
+    status = 504
+
+
+class ResolverBusy(TargetError):
+    """Too many names are being resolved already."""
+
+    status = 503
+
+
+class Target(NamedTuple):
+    """Hold what a visitor has named, in canonical form."""
+
+    kind: str  # address, prefix, name, asn or community
+    text: str
+    family: int | None = None  # 4 or 6; None: not known, or not applicable
+
+
+class Resolver:
+    """Look up names with a deadline, which getaddrinfo() does not have."""
+
+    def __init__(self, places: int = PLACES) -> None:
+        self._places = threading.BoundedSemaphore(places)
+
+    def resolve(self, name: str, timeout: float) -> tuple[Address, ...]:
+        """Return all addresses of a name, in the order of the machine's resolver.
+
+        Raises TargetError when there is none, ResolutionTimeout after ``timeout`` seconds, and
+        ResolverBusy at once when earlier look-ups, abandoned ones too, hold all places.
+        """
+        if not self._places.acquire(blocking=False):
+            raise ResolverBusy("Too many names are being looked up now.")
+        found: list[Address | str] = []
+        thread = threading.Thread(target=self._look_up, args=(name, found), name="resolve", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._places.release()
+            raise ResolverBusy("This machine cannot look up more names now.") from error
+        thread.join(timeout)
+        if thread.is_alive():
+            raise ResolutionTimeout(f"The name was not resolved within {timeout:g} s.")
+        addresses = tuple(dict.fromkeys(each for each in found if not isinstance(each, str)))
+        if not addresses:
+            raise TargetError(
+                next((each for each in found if isinstance(each, str)), "The name has no address.")
+            )
+        return addresses
+
+    def _look_up(self, name: str, found: list[Address | str]) -> None:
+        try:
+            for _, _, _, _, where in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM):
+                found.append(ipaddress.ip_address(str(where[0]).partition("%")[0]))
+        except socket.gaierror as error:
+            temporary = error.errno == socket.EAI_AGAIN
+            found.append(
+                f"The name {'cannot be resolved now' if temporary else 'does not resolve to an address'}."
+            )
+        except (OSError, ValueError):
+            found.append("The name does not resolve to an address.")
+        finally:
+            self._places.release()
+
+
+class DenyTable:
+    """Judge addresses by where packets to them would go.
+
+    Addresses with an IPv4 address inside (mapped, NAT64, 6to4, Teredo) are judged by that one as well.
+    """
+
+    def __init__(self, denied: Iterable[Network], reachable: Iterable[Network] = ()) -> None:
+        rows = [(network, True) for network in denied] + [(network, False) for network in reachable]
+        self._rows = sorted(rows, key=lambda row: row[0].prefixlen, reverse=True)
+
+    @classmethod
+    def built_in(cls) -> DenyTable:
+        """Build the table of special-purpose networks."""
+        rows = [line.split()[:2] for line in SPECIAL.strip().splitlines()]
+        return cls(
+            denied=[ipaddress.ip_network(network) for mark, network in rows if mark == "-"],
+            reachable=[ipaddress.ip_network(network) for mark, network in rows if mark in "+4"],
+        )
+
+    def denies(self, address: Address) -> bool:
+        """Tell whether no packet may be sent to an address."""
+        return any(self._row(each) for each in (address, *embedded(address)))
+
+    def _row(self, address: Address) -> bool:
+        return next((denied for network, denied in self._rows if address in network), False)
+
+
+def parse(text: str, argument: str) -> Target:
+    """Read a visitor's target for a command's argument, one of ARGUMENTS.
+
+    Raises TargetError, which never repeats the text.
+    """
+    if len(text) <= LONGEST:
+        for read in READERS[argument]:
+            target = read(text)
+            if target is not None:
+                return target
+    raise TargetError(f"This command's target is {EXPECTED[argument]}.")
+
+
+def embedded(address: Address) -> tuple[Address, ...]:
+    """Return the IPv4 addresses that packets to an IPv6 address would reach, or that it is made from.
+
+    RFC 4291 section 2.5.5, RFC 6052, RFC 3056, RFC 4380 section 4 (server and client).
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        return ()
+    if address.teredo:
+        return address.teredo
+    if address.sixtofour:
+        return (address.sixtofour,)
+    number = int(address)
+    if number >> 32 in LAST_32_BITS and number > 1:
+        return (ipaddress.IPv4Address(number & 0xFFFFFFFF),)
+    return ()
+
+
+def network_of(address: Address) -> Network:
+    """Return what a limit per target network counts: the IPv4 /24 that is reached, else the IPv6 /48."""
+    reached = (*embedded(address), address)[0]
+    return ipaddress.ip_network((reached, 24 if reached.version == 4 else 48), strict=False)
+
+
+LAST_32_BITS = {0, 0xFFFF, 0x64FF9B << 64}  # the 96 bits before an embedded IPv4 address
+
+
+def _address(text: str) -> Target | None:
+    if not (IPV4.fullmatch(text) or IPV6.fullmatch(text)):
+        return None
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return Target("address", str(address), address.version)
+
+
+def _prefix(text: str) -> Target | None:
+    """Read a prefix; bits of the host, which people paste, are dropped."""
+    base, slash, length = text.partition("/")
+    address = _address(base)
+    if not slash or address is None or not LENGTH.fullmatch(length):
+        return None
+    try:
+        network = ipaddress.ip_network(f"{address.text}/{length}", strict=False)
+    except ValueError:
+        return None
+    return Target("prefix", str(network), network.version)
+
+
+def _name(text: str) -> Target | None:
+    name = text.removesuffix(".").lower()
+    if len(name) > 253 or not NAME.fullmatch(text) or NUMERIC.fullmatch(text):
+        return None
+    return Target("name", name)
+
+
+def _asn(text: str) -> Target | None:
+    match = ASN.fullmatch(text)
+    return Target("asn", match[1]) if match and int(match[1]) < 1 << 32 else None
+
+
+def _community(text: str) -> Target | None:
+    if text.lower() in WELL_KNOWN:
+        return Target("community", text.lower())
+    if not COMMUNITY.fullmatch(text):
+        return None
+    parts = text.split(":")
+    bits = 16 if len(parts) == 2 else 32
+    return Target("community", text) if all(int(part) < 1 << bits for part in parts) else None
+
+
+READERS: dict[str, tuple[Callable[[str], Target | None], ...]] = {
+    "host": (_address, _name),
+    "addr": (_address, _prefix),
+    "address": (_address,),
+    "asn": (_asn,),
+    "community": (_community,),
+}
+EXPECTED = {
+    "host": "an IPv4 or IPv6 address or a host name, not a prefix",
+    "addr": "an IPv4 or IPv6 address or prefix, such as 192.0.2.1 or 2001:db8::/32",
+    "address": "an IPv4 or IPv6 address, neither a prefix nor a name",
+    "asn": "an AS number from 1 to 4294967295, such as AS64500",
+    "community": "a BGP community such as 64500:100, 64500:1:2 or no-export",
+}
