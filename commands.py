@@ -172,21 +172,28 @@ class Aimer:
         self._deny = deny
         self._resolver = targets.Resolver()
 
-    def families(self, command: Command, protocol: int | None) -> list[int]:
+    def families(self, command: Command, target: targets.Target | None, protocol: int | None) -> list[int]:
         """Return the IP versions that can be used, the preferred one first.
 
         Raises CommandError when the command or this looking glass does not offer the one asked for.
         """
+        wanted = protocol
+        if target is not None and target.family is not None:
+            if protocol not in {None, target.family}:
+                raise CommandError(
+                    400, f"The target is IPv{target.family}, but protocol means IPv{protocol}."
+                )
+            wanted = target.family
         offered = [family for family in command.families() if family in self._families]
-        if protocol is None and offered:
+        if wanted is None and offered:
             return offered
-        if protocol in offered:
-            return [protocol]
-        raise CommandError(400, f"This command is not offered for IPv{protocol or self._families[0]}.")
+        if wanted in offered:
+            return [wanted]
+        raise CommandError(400, f"This command is not offered for IPv{wanted or command.families()[0]}.")
 
     def aim(self, command: Command, target: targets.Target | None, protocol: int | None) -> Aim:
         """Resolve a name once, judge every address, choose one; raises CommandError and TargetError."""
-        families = self.families(command, protocol)
+        families = self.families(command, target, protocol)
         if target is None or target.kind in {"asn", "community"}:
             return Aim(families[0], target.text if target else "", target)
         if target.kind == "name":
@@ -195,12 +202,11 @@ class Aimer:
             addresses = (ipaddress.ip_network(target.text).network_address,)
         usable = [address for family in families for address in addresses if address.version == family]
         if not usable:
-            raise CommandError(400, f"The target has no IPv{families[0]} address.")
-        if not command.probes:
-            return Aim(usable[0].version, target.text if target.kind == "prefix" else str(usable[0]), target)
-        if any(self._deny.denies(address) for address in addresses):
+            raise CommandError(400, f"The name has no IPv{families[0]} address.")
+        if command.probes and any(self._deny.denies(address) for address in addresses):
             raise CommandError(400, "Targets in this network are not allowed.")
-        return Aim(usable[0].version, str(usable[0]), target, targets.network_of(usable[0]))
+        text = target.text if target.kind == "prefix" else str(usable[0])
+        return Aim(usable[0].version, text, target, targets.network_of(usable[0]) if command.probes else None)
 
 
 class End(NamedTuple):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from parsers import facts
-
 from commands import JSON, TEXT, Command, End, Router
+from parsers import facts
 
 PREFIX = "/.well-known/looking-glass"
 FAMILIES = {1: 4, 2: 6}  # IANA address family number -> IP version
@@ -239,7 +238,7 @@ def _read_format(value: str) -> tuple[str, ...]:
     return media
 
 
-READERS = {
+READERS: dict[str, Callable[[str], Any]] = {
     "protocol": _read_protocol,
     "router": str,
     "routerindex": _read_routerindex,

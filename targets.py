@@ -32,13 +32,28 @@ NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
 ASN = re.compile(r"(?:[Aa][Ss])?([1-9][0-9]{0,9})")
 # RFC 1997 and RFC 8092: two numbers of 16 bits, or three of 32.
 COMMUNITY = re.compile(r"(?:0|[1-9][0-9]{0,9})(?::(?:0|[1-9][0-9]{0,9})){1,2}")
-# IANA, Border Gateway Protocol (BGP) Well-known Communities.
-WELL_KNOWN = {
-    "graceful-shutdown", "accept-own", "llgr-stale", "no-llgr", "blackhole", "no-export", "no-advertise",
-    "no-export-subconfed", "local-as", "nopeer", "no-peer", "internet",
-}  # fmt: skip
+# IANA, Border Gateway Protocol (BGP) Well-known Communities: RFC 1997, 3765, 7611, 7999, 8326, 9026 and
+# 9494, with "local-as" and "no-peer", as routers spell two of them.
+WELL_KNOWN = re.compile(
+    r"graceful-shutdown|accept-own|accept-own-nexthop|standby-pe|llgr-stale|no-llgr|blackhole"
+    r"|no-export|no-advertise|no-export-subconfed|local-as|nopeer|no-peer",
+    re.ASCII | re.IGNORECASE,  # without ASCII, U+212A KELVIN SIGN is a "k"
+)
 
-# The IANA special-purpose address registries (RFC 6890), multicast, and what is not allocated; a more
+EXPECTED = {
+    "host": "an IPv4 or IPv6 address or a host name",
+    "addr": "an IPv4 or IPv6 address or prefix, such as 192.0.2.1 or 2001:db8::/32",
+    "address": "an IPv4 or IPv6 address",
+    "asn": "an AS number from 1 to 4294967295, such as AS64500",
+    "community": "a BGP community such as 64500:100, 64500:1:2 or no-export",
+}
+
+# POSIX getaddrinfo(): failures that say nothing about the name.
+TEMPORARY = {socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY}
+# The 96 bits before an embedded IPv4 address: ::/96, ::ffff:0:0/96 and 64:ff9b::/96.
+LAST_32_BITS = {0, 0xFFFF, 0x64FF9B << 64}
+
+# The IANA special-purpose address registries (RFC 6890), multicast, and what is not allocated; the most
 # specific row wins. "-" is denied, "+" is globally reachable, "4" is judged by the IPv4 address inside.
 SPECIAL = """
 - 0.0.0.0/8           RFC 791   this network
@@ -48,35 +63,53 @@ SPECIAL = """
 - 169.254.0.0/16      RFC 3927  link local
 - 172.16.0.0/12       RFC 1918  private use
 - 192.0.0.0/24        RFC 6890  protocol assignments
+- 192.0.0.0/29        RFC 7335  IPv4 service continuity
+- 192.0.0.8/32        RFC 7600  dummy address
 + 192.0.0.9/32        RFC 7723  Port Control Protocol anycast
 + 192.0.0.10/32       RFC 8155  TURN anycast
+- 192.0.0.170/31      RFC 8880  NAT64 and DNS64 discovery
 - 192.0.2.0/24        RFC 5737  documentation
++ 192.31.196.0/24     RFC 7535  AS112
++ 192.52.193.0/24     RFC 7450  AMT
 - 192.88.99.0/24      RFC 7526  deprecated 6to4 relay
 - 192.168.0.0/16      RFC 1918  private use
++ 192.175.48.0/24     RFC 7534  AS112
 - 198.18.0.0/15       RFC 2544  benchmarking
 - 198.51.100.0/24     RFC 5737  documentation
 - 203.0.113.0/24      RFC 5737  documentation
 - 224.0.0.0/4         RFC 5771  multicast
-- 240.0.0.0/4         RFC 1112  reserved, and limited broadcast
+- 240.0.0.0/4         RFC 1112  reserved
+- 255.255.255.255/32  RFC 919   limited broadcast
 - ::/0                RFC 4291  only 2000::/3 is allocated as global unicast
 4 ::/96               RFC 4291  deprecated IPv4-compatible
 - ::/128              RFC 4291  unspecified
 - ::1/128             RFC 4291  loopback
 4 ::ffff:0:0/96       RFC 4291  IPv4-mapped
 4 64:ff9b::/96        RFC 6052  NAT64
+- 64:ff9b:1::/48      RFC 8215  NAT64 of local use
+- 100::/64            RFC 6666  discard only
+- 100:0:0:1::/64      RFC 9780  dummy prefix
 + 2000::/3            RFC 4291  global unicast
 - 2001::/23           RFC 2928  protocol assignments
 4 2001::/32           RFC 4380  Teredo
 + 2001:1::1/128       RFC 7723  Port Control Protocol anycast
 + 2001:1::2/128       RFC 8155  TURN anycast
 + 2001:1::3/128       RFC 9665  DNS-SD Service Registration Protocol anycast
+- 2001:2::/48         RFC 5180  benchmarking
 + 2001:3::/32         RFC 7450  AMT
 + 2001:4:112::/48     RFC 7535  AS112
+- 2001:10::/28        RFC 4843  deprecated ORCHID
 + 2001:20::/28        RFC 7343  ORCHIDv2
 + 2001:30::/28        RFC 9374  drone remote identification
 - 2001:db8::/32       RFC 3849  documentation
 4 2002::/16           RFC 3056  6to4
++ 2620:4f:8000::/48   RFC 7534  AS112
 - 3fff::/20           RFC 9637  documentation
+- 5f00::/16           RFC 9602  segment routing
+- fc00::/7            RFC 4193  unique local
+- fe80::/10           RFC 4291  link local
+- fec0::/10           RFC 3879  deprecated site local
+- ff00::/8            RFC 4291  multicast
 """
 
 
@@ -90,6 +123,12 @@ class ResolutionTimeout(TargetError):
     """A name was not resolved in time."""
 
     status = 504
+
+
+class ResolutionFailure(TargetError):
+    """A name could not be looked up now; it may exist."""
+
+    status = 503
 
 
 class ResolverBusy(TargetError):
@@ -113,41 +152,39 @@ class Resolver:
         self._places = threading.BoundedSemaphore(places)
 
     def resolve(self, name: str, timeout: float) -> tuple[Address, ...]:
-        """Return all addresses of a name, in the order of the machine's resolver.
+        """Return all addresses of a name that was parsed, in the order of the machine's resolver.
 
-        Raises TargetError when there is none, ResolutionTimeout after ``timeout`` seconds, and
-        ResolverBusy at once when earlier look-ups, abandoned ones too, hold all places.
+        Raises TargetError when there is none, ResolutionTimeout after ``timeout`` seconds,
+        ResolutionFailure when no answer could be had, and ResolverBusy at once when earlier look-ups,
+        abandoned ones too, hold all places.
         """
         if not self._places.acquire(blocking=False):
             raise ResolverBusy("Too many names are being looked up now.")
-        found: list[Address | str] = []
-        thread = threading.Thread(target=self._look_up, args=(name, found), name="resolve", daemon=True)
+        outcome: list[tuple[Address, ...] | TargetError] = []
+        thread = threading.Thread(target=self._look_up, args=(name, outcome), name="resolve", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:
             self._places.release()
             raise ResolverBusy("This machine cannot look up more names now.") from error
         thread.join(timeout)
-        if thread.is_alive():
+        if not outcome:
             raise ResolutionTimeout(f"The name was not resolved within {timeout:g} s.")
-        addresses = tuple(dict.fromkeys(each for each in found if not isinstance(each, str)))
-        if not addresses:
-            raise TargetError(
-                next((each for each in found if isinstance(each, str)), "The name has no address.")
-            )
-        return addresses
+        if isinstance(outcome[0], TargetError):
+            raise outcome[0]
+        return outcome[0]
 
-    def _look_up(self, name: str, found: list[Address | str]) -> None:
+    def _look_up(self, name: str, outcome: list[tuple[Address, ...] | TargetError]) -> None:
         try:
-            for _, _, _, _, where in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM):
-                found.append(ipaddress.ip_address(str(where[0]).partition("%")[0]))
-        except socket.gaierror as error:
-            temporary = error.errno == socket.EAI_AGAIN
-            found.append(
-                f"The name {'cannot be resolved now' if temporary else 'does not resolve to an address'}."
-            )
-        except (OSError, ValueError):
-            found.append("The name does not resolve to an address.")
+            # Bytes, for a string would load the tables of internationalised names, which never come here.
+            answers = socket.getaddrinfo(name.encode("ascii"), None, type=socket.SOCK_STREAM)
+            texts = [str(where[0]).partition("%")[0] for *_, where in answers]
+            outcome.append(tuple(dict.fromkeys(map(ipaddress.ip_address, texts))))
+        except OSError as error:
+            if isinstance(error, socket.gaierror) and error.errno not in TEMPORARY:
+                outcome.append(TargetError("The name does not resolve to an address."))
+            else:
+                outcome.append(ResolutionFailure("The name cannot be looked up now."))
         finally:
             self._places.release()
 
@@ -184,12 +221,16 @@ def parse(text: str, argument: str) -> Target:
 
     Raises TargetError, which never repeats the text.
     """
-    if len(text) <= LONGEST:
-        for read in READERS[argument]:
-            target = read(text)
-            if target is not None:
-                return target
-    raise TargetError(f"This command's target is {EXPECTED[argument]}.")
+    if len(text) > LONGEST:
+        raise TargetError(f"A target has at most {LONGEST} characters.")
+    for read in READERS[argument]:
+        target = read(text)
+        if target is not None:
+            return target
+    expected = f"this command's target is {EXPECTED[argument]}."
+    if _prefix(text):
+        raise TargetError(f"A prefix cannot be used here: {expected}")
+    raise TargetError(expected[0].upper() + expected[1:])
 
 
 def embedded(address: Address) -> tuple[Address, ...]:
@@ -210,12 +251,10 @@ def embedded(address: Address) -> tuple[Address, ...]:
 
 
 def network_of(address: Address) -> Network:
-    """Return what a limit per target network counts: the IPv4 /24 that is reached, else the IPv6 /48."""
-    reached = (*embedded(address), address)[0]
+    """Return what a limit per target network counts: the IPv4 /24 that packets reach, else the IPv6 /48."""
+    # The last one: a Teredo address begins with a server, which anybody may choose, and ends with the client.
+    reached = (address, *embedded(address))[-1]
     return ipaddress.ip_network((reached, 24 if reached.version == 4 else 48), strict=False)
-
-
-LAST_32_BITS = {0, 0xFFFF, 0x64FF9B << 64}  # the 96 bits before an embedded IPv4 address
 
 
 def _address(text: str) -> Target | None:
@@ -254,8 +293,9 @@ def _asn(text: str) -> Target | None:
 
 
 def _community(text: str) -> Target | None:
-    if text.lower() in WELL_KNOWN:
-        return Target("community", text.lower())
+    word = text.replace("_", "-")  # IANA writes NO_EXPORT, routers no-export
+    if WELL_KNOWN.fullmatch(word):
+        return Target("community", word.lower())
     if not COMMUNITY.fullmatch(text):
         return None
     parts = text.split(":")
@@ -269,11 +309,4 @@ READERS: dict[str, tuple[Callable[[str], Target | None], ...]] = {
     "address": (_address,),
     "asn": (_asn,),
     "community": (_community,),
-}
-EXPECTED = {
-    "host": "an IPv4 or IPv6 address or a host name, not a prefix",
-    "addr": "an IPv4 or IPv6 address or prefix, such as 192.0.2.1 or 2001:db8::/32",
-    "address": "an IPv4 or IPv6 address, neither a prefix nor a name",
-    "asn": "an AS number from 1 to 4294967295, such as AS64500",
-    "community": "a BGP community such as 64500:100, 64500:1:2 or no-export",
 }

@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import configuration as conf
-import targets
 from webob import Request, Response
 
+import configuration as conf
 import rfc8522
+import targets
 from commands import JSON, TEXT, Aimer, Command, CommandError, Router, Runs, Viewer
 from guard import SLOT_RETRY, Guard, Refusal
 
@@ -75,7 +75,7 @@ LIVE = {**API, "X-Accel-Buffering": "no"}
 
 LISTEN = "127.0.0.1:8080"
 SPARE_CONNECTIONS = 512  # beyond the threads, for visitors between two requests
-WAITRESS = {
+WAITRESS: dict[str, Any] = {
     "asyncore_use_poll": True,  # select() ends at 1024 descriptors
     "channel_request_lookahead": 1,  # else a client that leaves in silence is never noticed
     "clear_untrusted_proxy_headers": False,  # client_address() judges them
@@ -330,7 +330,7 @@ class TinyTracer:
         _refuse_forged(request)
         target = _read_target(command, text)
         vrf = _read_vrf(router, query)
-        self._aimer.families(command, query.protocol)
+        self._aimer.families(command, target, query.protocol)
         release = self._guard.viewer(self._client(request))
         try:
             aim = self._aimer.aim(command, target, query.protocol)
@@ -619,7 +619,7 @@ def check(configuration: conf.Configuration, listen: list[str]) -> int:
 
 def serve(configuration: conf.Configuration, listen: list[str]) -> int:
     """Serve until SIGTERM or SIGINT; then no child is left."""
-    import waitress
+    from waitress.server import create_server
 
     if configuration.debug:
         logging.getLogger().setLevel(logging.DEBUG)
@@ -629,7 +629,7 @@ def serve(configuration: conf.Configuration, listen: list[str]) -> int:
     servers = []
     connections: dict[int, Any] = {}  # one table for the sockets of all servers
     for sockets in _bind(listen):
-        server = waitress.create_server(
+        server = create_server(
             looking_glass,
             map=connections,
             sockets=sockets,
@@ -637,7 +637,8 @@ def serve(configuration: conf.Configuration, listen: list[str]) -> int:
             connection_limit=threads + SPARE_CONNECTIONS,
             **WAITRESS,
         )
-        server.task_dispatcher.shutdown = functools.partial(server.task_dispatcher.shutdown, timeout=0.5)
+        shutdown = functools.partial(server.task_dispatcher.shutdown, timeout=1)
+        server.task_dispatcher.shutdown = shutdown  # type: ignore[method-assign] # its own timeout is 5 s
         servers.append(server)
         for each in sockets:
             log.info("Listening on %s", _url(each))
@@ -674,8 +675,8 @@ def _bind(listen: list[str]) -> list[list[socket.socket]]:
 
 def _bind_tcp(address: str) -> list[socket.socket]:
     host, _, port = address.rpartition(":")
-    if not host or not re.fullmatch(r"[0-9]{1,5}", port):
-        raise ValueError("no host and port")
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError("no host, or no port from 0 to 65535")
     found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     opened = []
     for family, kind, protocol, _, where in found:
