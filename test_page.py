@@ -1,0 +1,179 @@
+"""The page in a real browser, with and without JavaScript."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from test_server import Serve, Server, gone_within, serve  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.browser
+CHROMIUM = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+HOSTILE = ["printf", "<img src=x onerror=alert(1)>\\n<script>document.title = 1</script>\\n\\033]0;x\\007"]
+COMMANDS = {
+    "ping": {
+        "cmd4": ["ping", "-4", "-n", "-c", "5", "-i", "0.3", "{{TARGET}}"],
+        "description": "Ping a host",
+    },
+    "hostile": {"cmd": HOSTILE},
+    "wait": {"cmd": ["sh", "-c", "echo begin; exec sleep 1000"]},
+    "fail": {"cmd": ["sh", "-c", "echo no; exit 1"]},
+}
+ROUTERS = [
+    {"name": "one.example", "commands": COMMANDS},
+    {
+        "name": "two.example",
+        "commands": {"ping": COMMANDS["ping"], "summary": {"cmd": ["echo", "all is well"]}},
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def server(serve: Serve) -> Server:  # noqa: F811
+    return serve(routers=ROUTERS)
+
+
+@pytest.fixture(params=[True, False], ids=["script", "no script"])
+def any_page(request: pytest.FixtureRequest, browser: Browser, server: Server) -> Iterator[Page]:
+    yield from open_page(browser, server, script=request.param)
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    yield from open_page(browser, server, script=True)
+
+
+@pytest.fixture
+def plain_page(browser: Browser, server: Server) -> Iterator[Page]:
+    yield from open_page(browser, server, script=False)
+
+
+def open_page(browser: Browser, server: Server, script: bool) -> Iterator[Page]:
+    """Yield the page; afterwards it has asked for nothing elsewhere, and no error was logged."""
+    context = browser.new_context(java_script_enabled=script)
+    page = context.new_page()
+    home = f"http://127.0.0.1:{server.port}/"
+    requests: list[str] = []
+    problems: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.goto(home)
+    yield page
+    context.close()
+    assert all(url.startswith(home) for url in requests)
+    assert not [problem for problem in problems if "status of 4" not in problem]
+
+
+def test_ping_runs_and_ends_in_success(any_page: Page) -> None:
+    any_page.get_by_label("Target").fill("127.0.0.1")
+    any_page.get_by_role("button", name="Run").click()
+    expect(any_page.locator("body")).to_contain_text(re.compile(r"success after \d+\.\d s"), timeout=10_000)
+    expect(any_page.locator("#output")).to_contain_text("5 packets transmitted, 5 received")
+
+
+def test_visitors_address_is_filled_in(any_page: Page) -> None:
+    expect(any_page.get_by_label("Target")).to_have_value("127.0.0.1")
+
+
+def test_output_is_live_with_elapsed_time(page: Page) -> None:
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("#output")).to_contain_text("icmp_seq=1")
+    assert "transmitted" not in page.locator("#output").inner_text()
+    expect(page.locator("#status")).to_have_text(re.compile(r"running, \d\.\d s"))
+    expect(page.get_by_role("button", name="Run")).to_be_disabled()
+
+
+def test_output_streams_into_the_page_without_javascript(plain_page: Page) -> None:
+    plain_page.get_by_label("Command").select_option("wait")
+    plain_page.get_by_role("button", name="Run").click(no_wait_after=True)
+    expect(plain_page.locator("#output")).to_contain_text("begin", timeout=5000)
+
+
+def test_stop_button_ends_the_process(page: Page, server: Server) -> None:
+    page.get_by_label("Command").select_option("wait")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("#output")).to_contain_text("begin")
+    children = server.children()
+    assert len(children) == 1
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status")).to_have_text(re.compile(r"stopped after \d"))
+    assert gone_within(1.5, *children)
+    expect(page.get_by_role("button", name="Run")).to_be_enabled()
+
+
+def test_leaving_the_page_ends_the_process(any_page: Page, server: Server) -> None:
+    any_page.get_by_label("Command").select_option("wait")
+    any_page.get_by_role("button", name="Run").click(no_wait_after=True)
+    children = server.wait_for_children()
+    assert children
+    any_page.goto("about:blank")
+    assert gone_within(1.5, *children)
+
+
+def test_hostile_output_stays_text(any_page: Page) -> None:
+    any_page.get_by_label("Command").select_option("hostile")
+    any_page.get_by_role("button", name="Run").click()
+    expect(any_page.locator("#output")).to_contain_text("<img src=x onerror=alert(1)>")
+    expect(any_page.locator("#output")).to_contain_text("␛]0;x␇")
+    assert any_page.locator("#output img").count() == 0
+    assert any_page.title() == "Looking Glass"
+
+
+def test_failure_and_refusal_are_told(page: Page) -> None:
+    page.get_by_label("Command").select_option("fail")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("#status")).to_have_text(re.compile(r"fail after \d"))
+    page.get_by_label("Command").select_option("ping")
+    page.get_by_label("Target").fill("-c1")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("#status")).to_have_text(re.compile("This command's target is"))
+
+
+def test_link_fills_in_the_form_and_runs_nothing(any_page: Page, server: Server) -> None:
+    any_page.goto(f"http://127.0.0.1:{server.port}/?ip=192.0.2.7&cmd=wait&router=one.example")
+    expect(any_page.get_by_label("Command")).to_have_value("wait")
+    time.sleep(0.3)
+    assert server.children() == set()
+    assert any_page.locator("#output").inner_text() == ""
+
+
+def test_run_leaves_a_link_that_fills_in_the_form(page: Page) -> None:
+    page.get_by_label("Target").fill("127.0.0.2")
+    page.get_by_role("button", name="Run").click()
+    assert "?ip=127.0.0.2&cmd=ping&router=one.example" in page.url
+    page.reload()
+    expect(page.get_by_label("Target")).to_have_value("127.0.0.2")
+
+
+def test_router_decides_which_commands_are_offered(page: Page) -> None:
+    page.get_by_label("Router").select_option("two.example")
+    expect(page.get_by_label("Command").locator("option:not([disabled])")).to_have_text(["ping", "summary"])
+    page.get_by_label("Command").select_option("summary")
+    expect(page.get_by_label("Target")).to_be_disabled()
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("#output")).to_have_text("all is well\n")
+
+
+def test_screenshot_shows_a_finished_ping(plain_page: Page, tmp_path: Path) -> None:
+    plain_page.get_by_label("Target").fill("127.0.0.1")
+    plain_page.get_by_role("button", name="Run").click()
+    expect(plain_page.locator("body")).to_contain_text("success after", timeout=10_000)
+    shot = plain_page.screenshot(path=str(tmp_path / "page.png"), full_page=True)
+    assert len(shot) > 10_000
