@@ -6,9 +6,9 @@ import ipaddress
 import threading
 
 import pytest
-from targets import network_of
 
 from guard import Buckets, Guard, Limits, Rate, Refusal, client_key
+from targets import network_of
 
 
 class Clock:

@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,27 +138,6 @@ def configuration(folder: Path, **document: Any) -> Path:
 Serve = Callable[..., Server]
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Yield a function that starts our own server; afterwards none of its children is left."""
-    started: list[Server] = []
-
-    def start(**document: Any) -> Server:
-        port = free_port()
-        config = configuration(tmp_path, **document)
-        argv = [sys.executable, "tinytracer.py", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
-        server = Server(argv, port)
-        started.append(server)
-        server.wait_until_ready()
-        return server
-
-    yield start
-    for server in started:
-        children = server.children()
-        server.stop()
-        assert gone_within(2.0, *children)
-
-
 def read_until(connection: socket.socket, pattern: bytes) -> re.Match[bytes]:
     seen = b""
     while not (match := re.search(pattern, seen)):
@@ -191,7 +170,7 @@ def test_runtime_ends_a_long_ping_in_time_and_leaves_none(serve: Serve) -> None:
 @pytest.mark.parametrize("accept", ["text/plain", "text/event-stream"])
 def test_every_line_arrives_when_it_is_printed(serve: Serve, accept: str) -> None:
     connection = serve().begin(f"{V1}/tick", accept)
-    delays = []
+    delays: list[float] = []
     while len(delays) < 30:
         data = connection.recv(65536)
         now = time.time()

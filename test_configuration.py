@@ -1,0 +1,407 @@
+"""The configuration: every error at once, each with its path; the schema says the same."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import commands
+import configuration
+from configuration import ConfigurationError
+from guard import Limits, Rate
+
+HERE = Path(__file__).parent
+SCHEMA = jsonschema.Draft202012Validator(json.loads((HERE / "config.schema.json").read_text()))
+PING = {"cmd4": ["ping", "-4", "{{TARGET}}"], "cmd6": ["ping", "-6", "{{TARGET}}"]}
+GOOD: dict[str, Any] = {"commands": {"ping": PING}}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """Return GOOD with ``value`` at a path of keys, which may hold dots when written as \\."""
+    document = copy.deepcopy(GOOD)
+    inner = document
+    *keys, last = path.split("/")
+    for key in keys:
+        inner = inner.setdefault(key, {})
+    inner[last] = value
+    return document
+
+
+def errors_of(document: object, folder: Path = HERE) -> tuple[str, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        configuration.read(document, folder)
+    return caught.value.errors
+
+
+ROUTER = {"name": "r1", "commands": {"ping": PING}}
+GOOD_VALUES = [
+    ("info", {"title": "T", "blurb": "<b>B</b>", "asn": "AS1", "$comment": "x"}),
+    ("$schema", "./config.schema.json"),
+    ("$comment", "mine"),
+    ("host", "https://lg.example.net/"),
+    ("host", "http://[2001:db8::1]:8080/lg"),
+    ("showip", False),
+    ("trustproxy", True),
+    ("trustproxy", ["10.0.0.0/8", "2001:db8::/32", "192.0.2.1"]),
+    ("trustproxy", []),
+    ("debug", True),
+    ("capabilities", {"ipv4": True, "ipv6": False}),
+    ("capabilities", {"ipv6": False}),
+    (
+        "commands/Show Route",
+        {"cmd": ["ip", "{{TARGET}}"], "prefix4": ["ip", "{{TARGET}}"], "argument": "addr"},
+    ),
+    ("commands/summary", {"cmd": ["birdc"], "argument": "none", "parser": "bird", "runtime": 5.5}),
+    ("commands/mtr", {**PING, "formats": {"application/json": {"cmd4": ["mtr", "{{TARGET}}"]}}}),
+    ("commands/as", {"cmd": ["x", "as {{TARGET}} y"], "argument": "asn"}),
+    ("commands/script", {"cmd": ["sh", "-c", "for i in 1 2; do\necho $i; done"]}),
+    ("commands/old", {"cmd4": "ping -c 10 {{TARGET}} 2>&1", "description": "Ping"}),
+    ("routers", [ROUTER]),
+    (
+        "routers",
+        [
+            {"name": "a"},
+            {**ROUTER, "via": ["ssh", "x"], "remote": "cli", "contact": "noc", "rack": 3},
+        ],
+    ),
+    (
+        "routers",
+        [{"name": "a", "source4": "192.0.2.1", "source6": "2001:db8::1", "vrfs": ["mgmt"], "city": "x"}],
+    ),
+    ("routers", [{"name": "a", "country": "de", "autonomous_system": 4294967295}]),
+    ("limits", {}),
+    (
+        "limits",
+        {"runtime": 1, "max_runtime": 1.5, "concurrent": 1, "viewers": 1, "per_client": 1, "output_kib": 1},
+    ),
+    ("limits", {"rate": "1/day", "burst": 1, "target_rate": "999/second"}),
+    ("targets", {"deny": []}),
+    ("targets", {"deny": ["10.0.0.0/8"]}),
+    ("targets", {}),
+    ("testfiles", "testfiles"),
+]
+BAD_VALUES = [
+    ("nonsense", 1),
+    ("$comment", 1),
+    ("info", []),
+    ("info/titel", "T"),
+    ("info/title", 5),
+    ("host", "lg.example.net"),
+    ("host", "https://lg.example.net/?x"),
+    ("host", "https://user@lg.example.net/"),
+    ("showip", "yes"),
+    ("showip", 1),
+    ("trustproxy", "10.0.0.0/8"),
+    ("trustproxy", ["ten"]),
+    ("debug", None),
+    ("capabilities/ipv5", True),
+    ("capabilities", {"ipv4": False, "ipv6": False}),
+    ("commands", {}),
+    ("commands", []),
+    ("commands/p ing  x", PING),
+    ("commands/cmd", PING),
+    ("commands/routers x", PING),
+    ("commands/ping", "ping"),
+    ("commands/ping/cmd5", ["x"]),
+    ("commands/ping/cmd4", []),
+    ("commands/ping/cmd4", ["ping", 4]),
+    ("commands/ping/cmd4", [""]),
+    ("commands/ping/cmd4", ["a\0", "{{TARGET}}"]),
+    ("commands/ping/cmd4", ["{{TARGET}}"]),
+    ("commands/ping/cmd4", 5),
+    ("commands/ping/cmd4", ""),
+    ("commands/ping/argument", "ip"),
+    ("commands/ping/parser", "iperf"),
+    ("commands/ping/runtime", 0),
+    ("commands/ping/runtime", "30"),
+    ("commands/ping/description", None),
+    ("commands/ping/formats", {"json": {"cmd4": ["x", "{{TARGET}}"]}}),
+    ("commands/ping/formats", {"text/plain": {"cmd4": ["x", "{{TARGET}}"]}}),
+    ("commands/ping/formats", {"application/json": {"cmd5": ["x"]}}),
+    ("commands/none", {"description": "nothing"}),
+    ("routers", []),
+    ("routers", {}),
+    ("routers", [{"commands": {"ping": PING}}]),
+    ("routers", [{**ROUTER, "name": "a b"}]),
+    ("routers", [{**ROUTER, "name": "a/b"}]),
+    ("routers", [{**ROUTER, "url": "https://lg.example.net/"}]),
+    ("routers", [{**ROUTER, "id": 1}]),
+    ("routers", [{**ROUTER, "via": "ssh x"}]),
+    ("routers", [{**ROUTER, "via": []}]),
+    ("routers", [{**ROUTER, "remote": "tcl"}]),
+    ("routers", [{**ROUTER, "source4": "2001:db8::1"}]),
+    ("routers", [{**ROUTER, "vrfs": ["-x"]}]),
+    ("routers", [{**ROUTER, "vrfs": ["a b"]}]),
+    ("routers", [{**ROUTER, "autonomous_system": 0}]),
+    ("routers", [{**ROUTER, "contact": ["a"]}]),
+    ("routers", [5]),
+    ("limits", 5),
+    ("limits/runtime", -1),
+    ("limits/runtime", True),
+    ("limits/concurrent", 0),
+    ("limits/concurrent", 1.5),
+    ("limits/rate", "10 per minute"),
+    ("limits/rate", "0/minute"),
+    ("limits/rate", 10),
+    ("limits/bursts", 5),
+    ("targets/allow", []),
+    ("targets/deny", "10.0.0.0/8"),
+    ("targets/deny", ["10.0.0.0/8x"]),
+    ("testfiles", 5),
+]
+# What a schema cannot say: it depends on two places, on the machine, or on what a string means.
+BAD_BEYOND_THE_SCHEMA = [
+    ("targets/deny", ["10.0.0.1/8"], "targets.deny[0]: "),
+    ("trustproxy", ["1.2.3.999"], "trustproxy[0]: "),
+    ("testfiles", "no-such-folder", "testfiles: "),
+    ("limits", {"runtime": 61}, "limits.runtime: "),
+    ("commands/PING", PING, "commands.PING: "),
+    ("commands/ping/cmd4", "ping {{TARGET}}; id", "commands.ping.cmd4: ';' needs a shell"),
+    ("commands/ping/cmd4", ["ping", "{{WHO}}"], "commands.ping.cmd4: "),
+    ("commands/ping/cmd4", ["ping"], "commands.ping.cmd4: it has no {{TARGET}}"),
+    ("commands/ping/argument", "none", "commands.ping.cmd4: it has a {{TARGET}}"),
+    ("commands/ping/prefix4", ["x", "{{TARGET}}"], "commands.ping: prefix4"),
+    ("commands/ping/cmd4", ["sh", "-c", "ping {{TARGET}}"], "commands.ping.cmd4: sh -c"),
+    ("commands/ping/cmd4", ["env", "/bin/bash", "-ec", "ping {{TARGET}}"], "commands.ping.cmd4: bash -c"),
+    ("commands/ping/cmd4", ["ping", "{{SOURCE}}", "{{TARGET}}"], "commands.ping.cmd4: {{SOURCE}}"),
+    ("commands/ping/cmd4", ["ping", "{{VRF}}", "{{TARGET}}"], "commands.ping.cmd4: {{VRF}}"),
+    ("routers", [ROUTER, {**ROUTER, "name": "R1"}], "routers[1].name: "),
+    ("routers", [{**ROUTER, "commands": "none.json"}], "routers[0].commands: "),
+    ("routers", [{**ROUTER, "source4": "192.0.2"}], "routers[0].source4: "),
+    ("routers", [{**ROUTER, "Via": "x"}], "routers[0].Via: did you mean via?"),
+    ("routers", [{**ROUTER, "vrf": "x"}], "routers[0].vrf: did you mean vrfs?"),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), GOOD_VALUES)
+def test_good_value_is_accepted_by_validator_and_schema(path: str, value: Any) -> None:
+    document = changed(path, value)
+    configuration.read(document, HERE)
+    SCHEMA.validate(document)
+
+
+@pytest.mark.parametrize(("path", "value"), BAD_VALUES)
+def test_bad_value_is_refused_by_validator_and_schema(path: str, value: Any) -> None:
+    document = changed(path, value)
+    beginning = path.replace("/", ".")
+    assert any(
+        error.startswith((beginning, beginning.rpartition(".")[0] or "\0")) for error in errors_of(document)
+    )
+    assert not SCHEMA.is_valid(document)
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BAD_BEYOND_THE_SCHEMA)
+def test_what_a_schema_cannot_say_is_refused_by_the_validator(path: str, value: Any, message: str) -> None:
+    document = changed(path, value)
+    assert any(error.startswith(message) for error in errors_of(document)), errors_of(document)
+    assert SCHEMA.is_valid(document)
+
+
+@pytest.mark.parametrize("document", [None, [], "x", 5, {}])
+def test_document_that_is_no_configuration_is_refused(document: object) -> None:
+    assert errors_of(document)
+    assert not SCHEMA.is_valid(document)
+
+
+def test_all_errors_are_listed_at_once() -> None:
+    document = {
+        "nonsense": 1,
+        "commands": {"a": {"cmd": 5}, "b": {"cmd": "x | y"}},
+        "limits": {"rate": 1, "burst": "x"},
+        "targets": {"deny": ["x", "y"]},
+    }
+    paths = [error.partition(": ")[0] for error in errors_of(document)]
+    expected = ["nonsense", "commands.a.cmd", "commands.b.cmd", "limits.rate", "limits.burst"]
+    assert paths == [*expected, "targets.deny[0]", "targets.deny[1]"]
+
+
+ORIGINAL = [
+    (
+        "mtr -4zboLDRSNBAWVGJMXI -rwc10 -i 0.2 -m 50 {{TARGET}} 2> /dev/null | tail -n+2",
+        ("mtr", "-4zboLDRSNBAWVGJMXI", "-rwc10", "-i", "0.2", "-m", "50", "{{TARGET}}"),
+        False,
+        1,
+    ),
+    (
+        "traceroute -A -q5 -w 2 -6 -m 50 '{{TARGET}}' 2> /dev/null",
+        ("traceroute", "-A", "-q5", "-w", "2", "-6", "-m", "50", "{{TARGET}}"),
+        False,
+        0,
+    ),
+    ("ping6 -c 10 {{TARGET}} 2>&1", ("ping6", "-c", "10", "{{TARGET}}"), True, 0),
+    ("birdc -r 'show route for {{TARGET}} all'", ("birdc", "-r", "show route for {{TARGET}} all"), True, 0),
+    ("x \"{{TARGET}}\" 'a;b' c\\;d 2>&1 | tail -n +3", ("x", "{{TARGET}}", "a;b", "c;d"), True, 2),
+]
+
+
+@pytest.mark.parametrize(("text", "argv", "stderr", "skip"), ORIGINAL)
+def test_command_string_of_the_original_is_translated(
+    text: str, argv: tuple[str, ...], stderr: bool, skip: int
+) -> None:
+    read = configuration.read(changed("commands/ping/cmd4", text), HERE)
+    template = read.routers[0].commands["ping"].template(4)
+    assert template == (argv, stderr, skip)
+
+
+SHELL = [
+    ("cat /etc/passwd; ping {{TARGET}}", ";"),
+    ("mtr '{{TARGET}}' 2> /dev/null | tail -n+2 | perl -pe 's/x/y/'", "2>"),
+    ("birdc 'show route for {{TARGET}}' | sed -r 's/a/b/'", "|"),
+    ("rnd=$RANDOM; dig '@{{TARGET}}'", "$"),
+    ("FOO=1 ping {{TARGET}}", "FOO="),
+    ("ping $(id) {{TARGET}}", "$("),
+    ("ping `id` {{TARGET}}", "`"),
+    ('ping "$HOME" {{TARGET}}', "$"),
+    ('ping "`id`" {{TARGET}}', "`"),
+    ("ping {{TARGET}} && id", "&&"),
+    ("ping {{TARGET}} || id", "||"),
+    ("ping {{TARGET}} &", "&"),
+    ("ping {{TARGET}} > /tmp/x", ">"),
+    ("ping < /tmp/x {{TARGET}}", "<"),
+    ("ping {{TARGET}} *", "*"),
+    ("ping {{TARGET}} # why", "#"),
+    ("ping {{TARGET}}\nid", "\\n"),
+    ("ping {a,b} {{TARGET}}", "{"),
+    ("ping ~ {{TARGET}}", "~"),
+    ("(ping {{TARGET}})", "("),
+]
+
+
+@pytest.mark.parametrize(("text", "named"), SHELL)
+def test_command_that_needs_a_shell_is_refused_by_name(text: str, named: str) -> None:
+    (error,) = errors_of(changed("commands/ping/cmd4", text))
+    assert error.startswith("commands.ping.cmd4: ")
+    assert f"'{named}' needs a shell" in error
+
+
+def test_unbalanced_quote_is_refused() -> None:
+    (error,) = errors_of(changed("commands/ping/cmd4", "ping '{{TARGET}}"))
+    assert "cannot be split" in error
+
+
+def test_values_arrive() -> None:
+    document = {
+        "info": {"title": "T", "blurb": "B"},
+        "host": "https://lg.example.net/x/",
+        "capabilities": {"ipv6": False},
+        "limits": {"concurrent": 3, "rate": "7/hour", "target_rate": "1/second"},
+        "routers": [
+            {**ROUTER, "via": ["ssh", "a"], "source6": "2001:DB8::1", "vrfs": ["m"], "city": "X", "rack": 4},
+            {"name": "r2"},
+        ],
+        "commands": {"Show  route".replace("  ", " "): {"cmd": ["x"]}},
+    }
+    read = configuration.read(document, HERE)
+    assert (read.title, read.blurb, read.host) == ("T", "B", "https://lg.example.net/x")
+    assert read.capabilities == {"ipv4": True, "ipv6": False}
+    assert read.limits == Limits(
+        concurrent=3, viewers=12, rate=Rate(7, 3600.0), burst=7, target_rate=Rate(1, 1.0)
+    )
+    first, second = read.routers
+    assert (first.number, first.via, first.sources, first.vrfs) == (
+        0,
+        ("ssh", "a"),
+        {6: "2001:db8::1"},
+        ("m",),
+    )
+    assert first.details == {"city": "X", "rack": 4}
+    assert list(second.commands) == ["show route"]
+
+
+def test_defaults_are_safe() -> None:
+    read = configuration.read(GOOD, HERE)
+    assert read.limits == Limits()
+    assert (read.trustproxy, read.debug, read.testfiles, read.host) == (False, False, None, None)
+    assert read.deny.denies(ip_address("10.0.0.1"))
+    assert read.routers[0].name == os.uname().nodename
+    command = read.routers[0].commands["ping"]
+    assert (command.argument, command.description) == ("host", "ping")
+
+
+def test_empty_deny_list_denies_nothing() -> None:
+    read = configuration.read(changed("targets", {"deny": []}), HERE)
+    assert not read.deny.denies(ip_address("127.0.0.1"))
+
+
+def test_router_commands_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "set.json").write_text(json.dumps({"ping": PING}))
+    (tmp_path / "bad.json").write_text('{"ping": {"cmd4": "a; b"}, "x": }')
+    read = configuration.read({"routers": [{"name": "a", "commands": "set.json"}]}, tmp_path)
+    assert list(read.routers[0].commands) == ["ping"]
+    (error,) = errors_of({"routers": [{"name": "a", "commands": "bad.json"}]}, tmp_path)
+    assert error.startswith("routers[0].commands: line 1 column ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"commands": {', "line 1 column 15"),
+        (b'{"debug": true, "debug": true}', "twice"),
+        (b'{"limits": {"runtime": NaN}}', "NaN"),
+        (b"\xff", "JSON"),
+        (b"[" * 100_000, "JSON"),
+        (b"", "line 1"),
+    ],
+)
+def test_broken_file_is_refused_with_its_name(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "c.json"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError) as caught:
+        configuration.load(path)
+    assert message in str(caught.value)
+    assert "c.json" in str(caught.value)
+
+
+def test_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.json: cannot be read"):
+        configuration.load(tmp_path / "none.json")
+
+
+def test_template_is_valid_and_has_what_a_looking_glass_needs() -> None:
+    path = HERE / "config.json.template"
+    read = configuration.load(path)
+    SCHEMA.validate(json.loads(path.read_text()))
+    assert list(read.routers[0].commands) == ["ping", "traceroute", "mtr", "show route"]
+    assert all(command.families() == (4, 6) for command in read.routers[0].commands.values())
+
+
+def test_default_offers_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "show route" in configuration.default().routers[0].commands
+    monkeypatch.setitem(commands.ENVIRONMENT, "PATH", "/nowhere")
+    with pytest.raises(ConfigurationError, match="commands"):
+        configuration.default()
+
+
+def test_lacking_programs_are_named_but_not_those_of_remote_routers() -> None:
+    routers = [
+        {"name": "here", "commands": {"x": {"cmd": ["no-such-tool"]}, "y": {"cmd": ["true"]}}},
+        {"name": "there", "via": ["ssh-no-such"], "commands": {"x": {"cmd": ["tool-of-the-router"]}}},
+    ]
+    lacking = configuration.read({"routers": routers}, HERE).lacking()
+    assert [line.partition(":")[0] for line in lacking] == ["commands.x.cmd of here", "via of there"]
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+PATHS = sorted(
+    {each[0] for each in [*GOOD_VALUES, *BAD_VALUES]} | {each[0] for each in BAD_BEYOND_THE_SCHEMA}
+)
+
+
+@given(st.sampled_from(PATHS), JSON_VALUES)
+def test_any_value_anywhere_is_accepted_or_refused(path: str, value: Any) -> None:
+    with contextlib.suppress(ConfigurationError):
+        configuration.read(changed(path, value), HERE)
