@@ -187,6 +187,12 @@ def test_empty_target_is_told_what_is_expected(argument: str) -> None:
     assert targets.EXPECTED[argument] in refusal("", argument)
 
 
+@pytest.mark.parametrize("argument", targets.ARGUMENTS)
+def test_overlong_target_is_told_the_limit(argument: str) -> None:
+    assert refusal("a" * 301, argument) == "A target has at most 300 characters."
+    assert refusal("0" * 300, argument) != "A target has at most 300 characters."
+
+
 @pytest.mark.parametrize(
     ("argument", "text"),
     [

@@ -65,6 +65,7 @@ def asker(application: TinyTracer, prefix: str = "") -> Ask:
     checked = validator(application)
 
     def ask(path: str, accept: str | None = None, method: str = "GET", **environ: str) -> Reply:
+        where: Any = {"SCRIPT_NAME": prefix, "REMOTE_ADDR": "198.51.100.7"}
         request = Request.blank(path, method=method, environ=where)
         if accept is not None:
             request.headers["Accept"] = accept
