@@ -92,7 +92,8 @@ class Server:
                 if self.get("/healthz")[0] == 200:
                     return
             time.sleep(0.02)
-        raise AssertionError("the server does not answer")
+        self.process.kill()
+        raise AssertionError(f"the server does not answer: {self.process.communicate()[1]}")
 
     def get(self, path: str, accept: str = "*/*", timeout: float = 20) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
