@@ -1,0 +1,251 @@
+"""Describe the configured commands in OpenAPI 3.1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import targets
+from commands import JSON, TEXT, Command, Router
+from configuration import Configuration
+from rfc8522 import MEDIA_TYPE, PREFIX
+
+EVENTS = "text/event-stream"
+
+Table = dict[str, Any]
+
+# What a parser does not know is left out or null.
+STRING: Table = {"type": "string"}
+LIST: Table = {"type": "array", "items": STRING}
+SECONDS: Table = {"type": "number", "minimum": 0}
+TIMES: dict[str, Table] = {"performed_at": {"type": "string", "format": "date-time"}, "runtime": SECONDS}
+URI: Table = {"type": "string", "format": "uri"}
+NUMBER: Table = {"type": ["number", "null"]}
+WHOLE: Table = {"type": ["integer", "null"]}
+WORD: Table = {"type": ["string", "null"]}
+
+# RFC 6838 section 4.2, where letters count in any case.
+MEDIA = MEDIA_TYPE.pattern.replace("a-z", "A-Za-z")
+# A target that matches may still be refused with 400; one that does not match always is.
+ADDRESS = f"(?:{targets.IPV4.pattern}|{targets.IPV6.pattern})"
+TARGETS = {
+    "host": (f"{ADDRESS}|{targets.NAME.pattern}", "192.0.2.1"),
+    "addr": (f"{ADDRESS}(?:/(?:{targets.LENGTH.pattern}))?", "192.0.2.0/24"),
+    "address": (ADDRESS, "2001:db8::1"),
+    "asn": (targets.ASN.pattern, "AS64500"),
+    "community": (f"{targets.COMMUNITY.pattern}|[A-Za-z][A-Za-z_-]+", "64500:100"),
+}
+
+# RFC 8522 section 2.2. The server takes names and values in any case, and ignores what it does not know.
+PARAMETERS: dict[str, tuple[str, Table]] = {
+    "protocol": (
+        "AFI, or AFI,SAFI: 1,1 is IPv4 and 2,1 is IPv6. Default: the family of the target.",
+        {"type": "string", "pattern": "^0{0,4}[12](?:,0{0,2}1)?$", "examples": ["1,1", "2,1"]},
+    ),
+    "router": ("The router's name. Default: the first router.", STRING),
+    "routerindex": ("The router's number, counted from 0.", STRING),
+    "vrf": ("A VRF of the router.", STRING),
+    "runtime": (
+        "Seconds after which the command is stopped; 0 means as long as allowed.",
+        {**SECONDS, "exclusiveMaximum": 1e9, "examples": [10]},
+    ),
+    "format": (
+        "Media types of data.output, the best first, separated by commas. Default: text/plain.",
+        {"type": "string", "pattern": f"^ *{MEDIA} *(?:, *{MEDIA} *)*$", "examples": [TEXT]},
+    ),
+    "random": ("Ignored; it keeps caches from answering.", STRING),
+}
+ROUTER_PARAMETERS = ("router", "routerindex", "random")
+
+ERRORS = {
+    400: "The request is malformed, or the target is not allowed.",
+    404: "There is no such command, path or router number.",
+    405: "Only GET, HEAD and OPTIONS are offered.",
+    429: "A limit of this client or of this target network is reached.",
+    500: "The looking glass has failed, or the output was too long and was cut.",
+    502: "The router could not be reached, or has no such program.",
+    503: "There is no room for more now, or the command was stopped.",
+    504: "The time is up; data has the output so far. Plain text and events have begun with 200 then.",
+}
+ALLOW: Table = {"description": "The methods that are offered.", "required": True, "schema": STRING}
+RETRY: Table = {"description": "Seconds.", "required": True, "schema": {"type": "integer", "minimum": 1}}
+HEADERS: dict[int, Table] = {405: {"Allow": ALLOW}, 429: {"Retry-After": RETRY}, 503: {"Retry-After": RETRY}}
+
+
+def _ref(name: str, kind: str = "schemas") -> Table:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def _object(fields: Mapping[str, Table], required: str = "") -> Table:
+    """Return the schema of an object; a key of ``fields`` is one name, or several with spaces between."""
+    properties = {name: schema for names, schema in fields.items() for name in names.split()}
+    found: Table = {"type": "object", "properties": properties}
+    return {**found, "required": required.split()} if required else found
+
+
+def _rows(row: Table) -> Table:
+    return {"type": ["array", "null"], "items": row}
+
+
+def _envelope(status: str, data: Table) -> Table:
+    return _object({"status": {"const": status}, "data": data}, "status data")
+
+
+def _timed(fields: Mapping[str, Table], required: str) -> Table:
+    """Wrap data with the members that RFC 8522 section 2.3.1 requires."""
+    return _envelope("success", _object({**TIMES, **fields}, f"performed_at runtime {required}"))
+
+
+# What parsers find, by the configuration's "parser". Times of packets are in ms, rate and loss in percent.
+REPLY = _object({"seq ttl": WHOLE, "rtt": NUMBER, "address": WORD})
+PROBE = {**_object({"address name note": WORD, "rtt": NUMBER}), "type": ["object", "null"]}  # null: a star
+HOP = {"hop asn sent": WHOLE, "address name": WORD, "loss last avg best worst stdev": NUMBER}
+PATH: dict[str, Table] = {
+    "prefix origin next_hop protocol": WORD,
+    "as_path": {"type": ["array", "null"]},
+    "local_pref med": WHOLE,
+    "communities large_communities": _rows(STRING),
+    "best": {"type": ["boolean", "null"]},
+}
+NEIGHBOR = {"name address state since": WORD, "asn received": WHOLE}
+ROUTES = _object({"paths": _rows(_object(PATH)), "neighbors": _rows(_object(NEIGHBOR))})
+FACTS: dict[str, Table] = {
+    "ping": _object({"min avg max mdev rate": NUMBER, "sent received": WHOLE, "replies": _rows(REPLY)}),
+    "traceroute": _object({"hops": _rows(_object({"hop": WHOLE, "probes": _rows(PROBE)}))}),
+    "mtr": _object({"hops": _rows(_object(HOP))}),
+    "bird": ROUTES,
+    "frr": ROUTES,
+}
+RUN: dict[str, Table] = {
+    **TIMES,
+    "router format command": STRING,
+    "output": {"description": "A list of lines; with the format application/json, what that holds."},
+    "target": {**STRING, "description": "In canonical form."},
+    "address": {**STRING, "description": "What a name was resolved to."},
+    "truncated": {"type": "boolean"},
+}
+LINES: Table = {"if": _object({"format": {"const": JSON}}), "else": _object({"output": LIST})}
+ERROR = {"status": {"const": "error"}, "message": STRING, "code": {"type": "integer"}, "data": _ref("Run")}
+LISTED = _object({"href": URI, "arguments description command": STRING}, "href arguments description command")
+SCHEMAS: dict[str, Table] = {
+    "Run": _object(RUN, "performed_at runtime router output format command") | LINES,
+    "Error": _object(ERROR, "status message code"),
+    "Index": _envelope("success", _object({"cmd routers": URI}, "cmd routers")),
+    "Commands": _timed({"commands": {"type": "array", "items": LISTED}}, "commands"),
+    "Routers": _timed({"routers": LIST}, "routers"),
+    "Router": _timed({"id": {"type": "integer"}, "name format": STRING}, "id name format"),
+    "Info": _object({"title blurb asn": STRING}),
+    "Capabilities": _object({"ipv4 ipv6": {"type": "boolean"}}, "ipv4 ipv6"),
+    "Healthy": {"const": "ok"},
+}
+V1 = f"{PREFIX}/v1"
+# What is not a command: path -> summary, parameters, media type and schema of 200, statuses of errors.
+RESOURCES: dict[str, tuple[str, tuple[str, ...], str, str, tuple[int, ...]]] = {
+    PREFIX: ("Where the lists are", (), JSON, "Index", (405, 500)),
+    f"{V1}/cmd": ("List the commands", ROUTER_PARAMETERS, JSON, "Commands", (400, 405, 500)),
+    f"{V1}/routers": ("List the routers", (), JSON, "Routers", (405, 500)),
+    f"{V1}/routers/{{number}}": ("Describe a router", ("number",), JSON, "Router", (400, 404, 405, 500)),
+    "/api/info": ("Title and blurb", (), JSON, "Info", (405, 500)),
+    "/api/capabilities": ("Address families", (), JSON, "Capabilities", (405, 500)),
+    "/healthz": ("Tell whether it is alive", (), TEXT, "Healthy", (405, 500)),
+}
+
+
+def document(configuration: Configuration, base: str, version: str) -> dict[str, Any]:
+    """Return the description; ``base`` is the URL under which visitors see the application."""
+    routers = configuration.routers
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": configuration.title, "version": version},
+        "servers": [{"url": base}],
+        "paths": {path: {"get": operation} for path, operation in _operations(routers)},
+        "components": {
+            "schemas": SCHEMAS | {f"{parser.capitalize()}Facts": schema for parser, schema in FACTS.items()},
+            "responses": {f"Error{status}": _error(status) for status in ERRORS},
+            "parameters": _parameters(routers),
+        },
+    }
+
+
+def _operations(routers: Sequence[Router]) -> Iterator[tuple[str, Table]]:
+    """Yield a path for each command of any router; two where it has a target on some of them only."""
+    for path, (summary, names, media, schema, errors) in RESOURCES.items():
+        parameters = [_ref(name, "parameters") for name in names]
+        yield path, _operation(path, summary, parameters, {media: {"schema": _ref(schema)}}, errors)
+    offers: dict[str, list[tuple[Router, Command]]] = {}
+    for router in routers:
+        for command in router.commands.values():
+            target = "" if command.argument == "none" else "/{target}"
+            path = f"{V1}/{command.name.replace(' ', '/')}{target}"
+            offers.setdefault(path, []).append((router, command))
+    parameters = [_ref(name, "parameters") for name in _parameters(routers) if name != "number"]
+    for path, offered in offers.items():
+        commands = [command for _, command in offered]
+        wanted = [*_target(commands), *parameters]
+        operation = _operation(path, commands[0].description, wanted, _outcome(commands), tuple(ERRORS))
+        yield path, operation | {"description": f"On {', '.join(router.name for router, _ in offered)}."}
+
+
+def _operation(
+    path: str, summary: str, parameters: list[Table], content: Table, errors: tuple[int, ...]
+) -> Table:
+    responses = {str(status): _ref(f"Error{status}", "responses") for status in errors}
+    return {
+        "operationId": path.removeprefix(f"{V1}/"),
+        "summary": summary,
+        "parameters": parameters,
+        "responses": {"200": {"description": "Here it is.", "content": content}, **responses},
+    }
+
+
+def _target(commands: Iterable[Command]) -> list[Table]:
+    """Describe what one command takes that may want different kinds of targets on several routers."""
+    kinds = dict.fromkeys(command.argument for command in commands)
+    if "none" in kinds:
+        return []
+    schema = {
+        "type": "string",
+        "maxLength": targets.LONGEST,
+        "pattern": f"^(?:{'|'.join(TARGETS[kind][0] for kind in kinds)})$",
+        "examples": [TARGETS[kind][1] for kind in kinds],
+    }
+    wanted = f"Target: {'; '.join(targets.EXPECTED[kind] for kind in kinds)}."
+    return [{"name": "target", "in": "path", "required": True, "description": wanted, "schema": schema}]
+
+
+def _outcome(commands: Iterable[Command]) -> Table:
+    """Describe the three representations of a run; facts only where all routers have the same parser."""
+    data: Table = _ref("Run")
+    parsers = {command.parser for command in commands}
+    if len(parsers) == 1 and (parser := parsers.pop()):
+        data = {"allOf": [data, _ref(f"{parser.capitalize()}Facts")]}
+    envelopes = {"oneOf": [_envelope(status, data) for status in ("success", "fail")]}
+    return {
+        JSON: {"schema": envelopes},
+        TEXT: {"schema": {**STRING, "description": "The output as it comes."}},
+        EVENTS: {"schema": {**STRING, "description": "The events output, facts, and at the end result."}},
+    }
+
+
+def _error(status: int) -> Table:
+    content = {JSON: {"schema": {"allOf": [_ref("Error"), _object({"code": {"const": status}})]}}}
+    headers = {"headers": HEADERS[status]} if status in HEADERS else {}
+    return {"description": ERRORS[status], **headers, "content": content}
+
+
+def _parameters(routers: Sequence[Router]) -> Table:
+    """Return the parameters by name; there is no vrf where no router has any."""
+    number = {"type": "integer", "minimum": 0, "maximum": len(routers) - 1}
+    vrfs = sorted({vrf for router in routers for vrf in router.vrfs})
+    schemas = {
+        **{name: schema for name, (_, schema) in PARAMETERS.items()},
+        "router": {**STRING, "enum": [router.name for router in routers]},
+        "routerindex": number,
+        "vrf": {**STRING, "enum": vrfs},
+    }
+    found: Table = {
+        name: {"name": name, "in": "query", "description": text, "schema": schemas[name]}
+        for name, (text, _) in PARAMETERS.items()
+        if name != "vrf" or vrfs
+    }
+    return found | {"number": {"name": "number", "in": "path", "required": True, "schema": number}}

@@ -1,0 +1,183 @@
+"""TinyTracer in the lab: what the real tools print there, and what it makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.lab.lab import Lab
+from test_server import HERE, V1
+
+pytestmark = pytest.mark.lab
+
+
+class Glass:
+    """TinyTracer in the lab's looking glass host, asked from there."""
+
+    def __init__(self, lab: Lab, config: Path, port: int = 8080) -> None:
+        self.lab = lab
+        self.home = f"http://127.0.0.1:{port}"
+        program = [sys.executable, str(HERE / "tinytracer.py")]
+        argv = [*program, "--config", str(config), "--listen", f"127.0.0.1:{port}"]
+        self.process = subprocess.Popen([*lab.enter("lg"), *argv], stderr=subprocess.PIPE, text=True)
+        end = time.monotonic() + 20
+        while lab.exec("lg", ["curl", "-sf", f"{self.home}/healthz"]).stdout != "ok":
+            assert time.monotonic() < end, "TinyTracer does not start in the lab"
+            time.sleep(0.05)
+
+    def get(self, path: str, *options: str) -> str:
+        url = f"{self.home}{V1}/{path}"
+        return self.lab.exec("lg", ["curl", "-sN", *options, url]).stdout
+
+    def ask(self, path: str) -> tuple[str, dict[str, Any]]:
+        envelope = json.loads(self.get(path))
+        return envelope["status"], envelope.get("data", envelope)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.communicate(timeout=10)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(f"t{os.getpid()}-") as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def glass(lab: Lab) -> Iterator[Glass]:
+    glass = Glass(lab, HERE / "examples" / "lab" / "config.json")
+    yield glass
+    glass.stop()
+
+
+def text(data: dict[str, Any]) -> str:
+    return "\n".join(data["output"])
+
+
+@pytest.mark.parametrize("target", ["203.0.113.10", "2001:DB8:203::10", "target.example", "v6only.example"])
+def test_ping_tells_the_round_trip_times_of_a_target(glass: Glass, target: str) -> None:
+    status, data = glass.ask(f"ping/{target}")
+    assert status == "success"
+    assert 16 <= data["min"] <= data["avg"] <= data["max"]
+    assert data["rate"] == 100
+
+
+def test_name_is_resolved_to_the_family_that_is_asked_for(glass: Glass) -> None:
+    for query, address in [
+        ("", "203.0.113.10"),
+        ("?protocol=1", "203.0.113.10"),
+        ("?protocol=2,1", "2001:db8:203::10"),
+    ]:
+        _, data = glass.ask(f"ping/Target.Example.{query}")
+        assert (data["target"], data["address"]) == ("target.example", address)
+    _, data = glass.ask("ping/v6only.example")
+    assert data["address"] == "2001:db8:203::40"
+    status, data = glass.ask("ping/v4only.example?protocol=2")
+    assert (status, data["code"]) == ("error", 400)
+    status, data = glass.ask("ping/nosuch.example")
+    assert (status, data["code"]) == ("error", 400)
+
+
+def test_name_of_a_special_address_is_denied_by_default(lab: Lab, tmp_path: Path) -> None:
+    config, witness = tmp_path / "config.json", tmp_path / "ran"
+    config.write_text(json.dumps({"commands": {"ping": {"cmd": ["touch", str(witness), "{{TARGET}}"]}}}))
+    glass = Glass(lab, config, port=8081)
+    status, data = glass.ask("ping/target.example")
+    glass.stop()
+    assert (status, data["code"]) == ("error", 400)
+    assert "allowed" in data["message"]
+    assert not witness.exists()
+
+
+def test_lossy_target_answers_in_part(lab: Lab) -> None:
+    argv = ["ping", "-4", "-n", "-c", "60", "-i", "0.02", "-W", "1", "lossy.example"]
+    output = lab.exec("lg", argv).stdout
+    received = int(output.partition(" received")[0].rpartition(" ")[2])
+    assert 20 <= received <= 58
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("203.0.113.66", "Destination Host Unreachable"),
+        ("2001:db8:203::66", "No route"),
+        ("203.0.113.67", "Packet filtered"),
+        ("2001:db8:203::67", "Administratively prohibited"),
+        ("203.0.113.77", "no answer yet"),
+        ("203.0.113.99", "Destination Host Unreachable"),
+    ],
+)
+def test_ping_without_an_answer_is_fail_and_says_why(glass: Glass, target: str, said: str) -> None:
+    status, data = glass.ask(f"ping/{target}")
+    assert status == "fail"
+    assert data["rate"] == 0
+    assert said in text(data)
+
+
+@pytest.mark.parametrize("target", ["203.0.113.10", "2001:db8:203::10"])
+def test_traceroute_shows_the_chain_by_name(glass: Glass, target: str) -> None:
+    status, data = glass.ask(f"traceroute/{target}")
+    assert status == "success"
+    lines = data["output"][1:]
+    assert len(lines) == 5
+    for line, name in zip(lines, ("ge0-0.r1", "xe-0-1-0.r2", "r3", "be10.r4", "target"), strict=True):
+        assert name in line or (name == "r3" and "*" in line)
+
+
+def test_traceroute_to_a_prohibited_target_ends_in_a_note(glass: Glass) -> None:
+    _, data = glass.ask("traceroute/prohibited.example")
+    assert "!X" in data["output"][-1]
+
+
+@pytest.mark.parametrize("target", ["203.0.113.10", "2001:db8:203::10"])
+def test_mtr_shows_every_hop(glass: Glass, target: str) -> None:
+    status, data = glass.ask(f"mtr/{target}")
+    assert status == "success"
+    for number, name in enumerate(
+        ("ge0-0.r1.lg", "xe-0-1-0.r2.transit", "", "be10.r4.dc", "target"), start=1
+    ):
+        assert any(f"{number}.|-- {name}" in line for line in data["output"])
+
+
+def test_mtr_shows_loss_on_one_hop_only(lab: Lab) -> None:
+    done = lab.exec("lg", ["mtr", "-4", "-rwbn", "-c", "40", "-i", "0.05", "-G", "1", "203.0.113.10"])
+    loss = {line.split()[1]: float(line.split()[2].rstrip("%")) for line in done.stdout.splitlines()[2:]}
+    assert 10 <= loss.pop("198.51.100.10") <= 75
+    assert all(share <= 10 for share in loss.values()), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("203.0.113.10", "via 198.51.100.2 dev eth0"),
+        ("203.0.113.0/24", "default via 198.51.100.2"),
+        ("198.51.100.0/30", "198.51.100.0/30 dev eth0"),
+        ("2001:db8:203::10", "via 2001:db8:1::2 dev eth0"),
+        ("2001:DB8:203::/48", "default via 2001:db8:1::2"),
+    ],
+)
+def test_show_route_asks_the_kernel(glass: Glass, target: str, said: str) -> None:
+    status, data = glass.ask(f"show/route/{target}")
+    assert status == "success"
+    assert said in text(data)
+
+
+def test_each_reply_comes_when_it_is_there(glass: Glass) -> None:
+    url = f"{glass.home}{V1}/ping/203.0.113.10"
+    argv = [*glass.lab.enter("lg"), "curl", "-sN", "-H", "Accept: text/plain", url]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    arrivals = [time.monotonic() for line in process.stdout if "icmp_seq=" in line]
+    process.wait()
+    process.stdout.close()
+    assert len(arrivals) == 5
+    assert arrivals[-1] - arrivals[0] > 0.5
