@@ -138,6 +138,8 @@ class Router(NamedTuple):
 
     def argv(self, template: Template, family: int, target: str, vrf: str) -> tuple[str, ...]:
         """Return what to execute on this machine to run a template on this router."""
+        if not vrf and any("{{VRF}}" in element for element in template.argv):
+            raise CommandError(400, "This command needs the parameter vrf.")
         values = {"TARGET": target, "SOURCE": self.sources.get(family, ""), "VRF": vrf}
         argv = template.expand(values)
         if not self.via:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import math
+import os
 import re
 import shlex
 import shutil
@@ -24,20 +25,26 @@ from parsers import PARSERS
 TEMPLATE_KEYS = ("cmd", "cmd4", "cmd6", "prefix4", "prefix6")
 SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 RESERVED = ("cmd", "routers")  # RFC 8522 sections 3.3.1 and 3.3.3
-SHELLS = {"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "tcsh", "zsh"}
+SHELLS = {"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "rbash", "su", "tcsh", "zsh"}
 
 WORD = r"[a-z0-9][a-z0-9._-]*"
-COMMAND_NAME = re.compile(rf"{WORD}(?: {WORD})*")
+COMMAND_NAME = re.compile(rf"{WORD}(?: {WORD})*", re.ASCII | re.IGNORECASE)
 ROUTER_NAME = re.compile(r"[!-.0-~]{1,253}")
+VIA = re.compile(r"(?:(?!\{\{)[^\0\r\n])+")
 VRF_NAME = re.compile(r"[A-Za-z0-9_.:][A-Za-z0-9_.:-]*")
+DETAIL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*")
 RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
 HOST = re.compile(r"https?://[^\s/?#@\"'<>]+(?:/[^\s?#\"'<>]*)?")
-PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}")
+PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
+SCRIPT = re.compile(r"-[A-Za-z]*c|--command")  # what makes a shell read its next argument as a script
+ENV_SPLIT = re.compile(r"-[A-Za-z]*S|--split-string")  # what makes env split a string
 # What the original program's command strings end with, and what a Template does instead of a shell.
 REDIRECTION = re.compile(r"\s+2>\s*(&1|/dev/null)\s*")
 TAIL = re.compile(r"\s*\|\s*tail\s+-n\s*\+([0-9]{1,6})\s*")
-SHELL_SYNTAX = re.compile(r"2>|>>|<<|&&|\|\||\$\(|[;&|<>$`()*?\[\]~#{}!\n]")
+SHELL_SYNTAX = re.compile(r"[0-9]*>|<<|&&|\|\||\$\(|[;&|<$`()*?\[~#{}\n]|\\\n")
+QUOTED_SYNTAX = re.compile(r"[$`]|\\[$`\n]")  # what a shell still acts upon between double quotes
+ASSIGNMENT = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*=)")
 
 Errors = list[str]
 Read = Callable[[Any, str, Errors], Any]
@@ -120,7 +127,7 @@ def read(document: object, folder: Path) -> Configuration:
     routers = _routers(given, errors) if isinstance(document, dict) else ()
     if errors:
         raise ConfigurationError(errors)
-    info = given.get("info", {})
+    info = _present(given.get("info", {}))
     return Configuration(
         title=info.get("title", "Looking Glass"),
         blurb=info.get("blurb", ""),
@@ -165,17 +172,27 @@ def _object(keys: Mapping[str, Read], others: Read | None = None) -> Read:
         if not isinstance(value, dict):
             return _refuse(errors, path, "expected an object", value)
         result = {}
-        for key, inner in value.items():
-            where = f"{path}.{key}" if path else key
+        for key, where, inner in _items(value, path, errors):
             if key == "$comment":
                 _text(inner, where, errors)
             elif key in keys or others:
                 result[key] = (keys.get(key) or others)(inner, where, errors)  # type: ignore[misc]
             else:
                 errors.append(f"{where}: there is no such key; there are {', '.join(keys)}")
-        return {key: inner for key, inner in result.items() if inner is not None}
+        return result
 
     return read_object
+
+
+def _items(value: dict[str, Any], path: str, errors: Errors) -> Iterator[tuple[str, str, Any]]:
+    """Yield key, path and value of an object; note the keys that were given more than once."""
+    repeated = getattr(value, "repeated", ())
+    for key, inner in value.items():
+        shown = key if key.isprintable() else ascii(key)
+        where = f"{path}.{shown}" if path else shown
+        if key in repeated:
+            errors.append(f"{where}: this key is given more than once")
+        yield key, where, inner
 
 
 def _list(read_item: Read) -> Read:
@@ -190,7 +207,15 @@ def _list(read_item: Read) -> Read:
 
 
 def _text(value: Any, path: str, errors: Errors) -> str | None:
-    return value if isinstance(value, str) else _refuse(errors, path, "expected a string", value)
+    return (
+        value
+        if _is_text(value)
+        else _refuse(errors, path, "expected a string without lone surrogates", value)
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
 def _boolean(value: Any, path: str, errors: Errors) -> bool | None:
@@ -232,11 +257,11 @@ def _limits(value: Any, path: str, errors: Errors) -> Limits | None:
     given = _object(LIMIT_KEYS)(value, path, errors)
     if given is None:
         return None
-    if "concurrent" in given:
+    if given.get("concurrent"):
         given.setdefault("viewers", 4 * given["concurrent"])
-    if "rate" in given:
+    if given.get("rate"):
         given.setdefault("burst", given["rate"].runs)
-    limits = Limits(**given)
+    limits = Limits(**_present(given))
     if limits.runtime > limits.max_runtime:
         errors.append(
             f"{path}.runtime: {limits.runtime:g} s is more than max_runtime, {limits.max_runtime:g} s"
@@ -255,8 +280,8 @@ def _networks(value: Any, path: str, errors: Errors) -> tuple[Network, ...] | No
     networks = []
     for number, item in enumerate(value):
         try:
-            if not isinstance(item, str):
-                raise ValueError("expected a string")
+            if not isinstance(item, str) or "%" in item:
+                raise ValueError("expected a string without a zone")
             networks.append(ipaddress.ip_network(item))
         except ValueError as error:
             errors.append(f"{path}[{number}]: expected a network such as 192.0.2.0/24: {error}")
@@ -288,7 +313,7 @@ def _capabilities(value: Any, path: str, errors: Errors) -> dict[str, bool] | No
 
 def _folder_below(folder: Path) -> Read:
     def read_folder(value: Any, path: str, errors: Errors) -> Path | None:
-        if not isinstance(value, str) or not (folder / value).is_dir():
+        if not isinstance(value, str) or "\0" in value or not os.path.isdir(folder / value):
             return _refuse(errors, path, "expected a folder that exists", value)
         return (folder / value).resolve()
 
@@ -312,13 +337,20 @@ def _detail(value: Any, path: str, errors: Errors) -> Any:
     """Read what the operator adds to a router's details; what looks like a mistyped key is refused."""
     key = path.rpartition(".")[2]
     alike = [known for known in (*ROUTER_KEYS, "commands", "sources") if _bare(known) == _bare(key)]
+    if not DETAIL_NAME.fullmatch(key):
+        errors.append(f"{path}: expected a name of letters, digits and '_'")
+        return None
     if alike or key in {"id", "format", "status", "url"}:
         reason = (
             "other looking glasses as routers are not supported yet" if key == "url" else "it is reserved"
         )
         errors.append(f"{path}: {f'did you mean {alike[0]}?' if alike else reason}")
         return None
-    if isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+    if (
+        _is_text(value)
+        or isinstance(value, (bool, int))
+        or (isinstance(value, float) and math.isfinite(value))
+    ):
         return value
     return _refuse(errors, path, "expected a string, a number, true or false", value)
 
@@ -347,12 +379,12 @@ def _commands(value: Any, path: str, errors: Errors) -> dict[str, Command] | Non
     if not isinstance(value, dict) or not set(value) - {"$comment"}:
         return _refuse(errors, path, "expected an object with a command at least", value)
     commands: dict[str, Command] = {}
-    for key, inner in value.items():
-        where, name = f"{path}.{key}", key.lower()
+    for key, where, inner in _items(value, path, errors):
+        name = key.lower()
         if key == "$comment":
             _text(inner, where, errors)
             continue
-        if not COMMAND_NAME.fullmatch(name):
+        if not COMMAND_NAME.fullmatch(key):
             errors.append(
                 f"{where}: expected a name of words of a-z, 0-9, '.', '_' and '-', one space between"
             )
@@ -367,27 +399,27 @@ def _commands(value: Any, path: str, errors: Errors) -> dict[str, Command] | Non
 
 
 def _command(name: str, value: Any, path: str, errors: Errors) -> Command | None:
-    before = len(errors)
     given = _object(COMMAND_KEYS)(value, path, errors)
-    if given is None or len(errors) > before:
+    if given is None:
         return None
-    plain = {key: given[key] for key in TEMPLATE_KEYS if key in given}
-    if not {"cmd", "cmd4", "cmd6"} & set(plain):
+    if not {"cmd", "cmd4", "cmd6"} & set(given):
         errors.append(f"{path}: expected cmd, or cmd4, or cmd6")
-    formats = given.get("formats", {})
-    found = {key: inner for templates in (plain, *formats.values()) for key, inner in templates.items()}
-    wants = any("{{TARGET}}" in element for template in found.values() for element in template.argv)
-    argument = given.get("argument", "host" if wants else "none")
-    for where, template in _each_template(path, {TEXT: plain, **formats}):
-        has = any("{{TARGET}}" in element for element in template.argv)
-        if has != (argument != "none"):
-            wrong = "has no {{TARGET}}" if argument != "none" else "has a {{TARGET}}"
+    plain = {key: given[key] for key in TEMPLATE_KEYS if given.get(key)}
+    templates = {TEXT: plain, **(given.get("formats") or {})}
+    wanting = {where: _wants_target(template) for where, template in _each_template(path, templates)}
+    argument = given.get("argument", "host" if any(wanting.values()) else "none")
+    for where, wants in wanting.items() if argument else ():
+        if wants != (argument != "none"):
+            wrong = "has a {{TARGET}}" if wants else "has no {{TARGET}}"
             errors.append(f"{where}: it {wrong}, but the command's argument is {argument}")
-    if {"prefix4", "prefix6"} & set(found) and argument != "addr":
+    if {"prefix4", "prefix6"} & {key for inner in templates.values() for key in inner} and argument != "addr":
         errors.append(f"{path}: prefix4 and prefix6 need the argument addr, not {argument}")
-    templates = {TEXT: plain, **formats}
     description = given.get("description", name)
     return Command(name, description, argument, templates, given.get("parser"), given.get("runtime"))
+
+
+def _wants_target(template: Template) -> bool:
+    return any("{{TARGET}}" in element for element in template.argv)
 
 
 def _each_template(
@@ -400,11 +432,18 @@ def _each_template(
 
 def _formats(value: Any, path: str, errors: Errors) -> dict[str, dict[str, Template]] | None:
     templates = _object(dict.fromkeys(TEMPLATE_KEYS, _template))
-    given: dict[str, dict[str, Template]] | None = _object({}, others=templates)(value, path, errors)
-    for media in given or {}:
+    given: dict[str, Any] | None = _object({}, others=templates)(value, path, errors)
+    for media, inner in (given or {}).items():
         if not MEDIA_TYPE.fullmatch(media) or media == TEXT:
             errors.append(f"{path}.{media}: expected a media type other than {TEXT}, such as {JSON}")
-    return given
+        if inner == {}:
+            errors.append(f"{path}.{media}: expected one of {', '.join(TEMPLATE_KEYS)}")
+    return {media: _present(inner) for media, inner in (given or {}).items() if inner}
+
+
+def _present(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what was refused, and comments."""
+    return {key: inner for key, inner in given.items() if inner is not None and key != "$comment"}
 
 
 def _template(value: Any, path: str, errors: Errors) -> Template | None:
@@ -424,7 +463,7 @@ def _template(value: Any, path: str, errors: Errors) -> Template | None:
 
 
 def _argv(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
+    if not isinstance(value, list) or not value or not all(map(_is_text, value)):
         raise ValueError("expected an argv, a list of strings that is not empty")
     if not value[0] or any("\0" in each for each in value):
         raise ValueError("expected a program, and no NUL in any element")
@@ -435,16 +474,13 @@ def _check_program(argv: tuple[str, ...]) -> None:
     """Refuse a program that visitors could choose, and a shell that would read what they say."""
     if PLACEHOLDER.search(argv[0]):
         raise ValueError("the program itself cannot be a placeholder")
-    shell = next((number for number, each in enumerate(argv) if Path(each).name in SHELLS), None)
-    if shell is None:
-        return
+    shell = next((number for number, each in enumerate(argv) if Path(each).name in SHELLS), len(argv))
     script = next(
-        (number for number, each in enumerate(argv) if number > shell and re.match(r"-\w*c", each)), None
+        (number for number, each in enumerate(argv) if number > shell and SCRIPT.match(each)), len(argv)
     )
-    if script is not None and any(PLACEHOLDER.search(each) for each in argv[script + 1 : script + 2]):
-        raise ValueError(
-            f"{Path(argv[shell]).name} -c with a placeholder in its script is refused; give the argv itself"
-        )
+    split = argv.index("env") if "env" in argv and any(ENV_SPLIT.match(each) for each in argv) else len(argv)
+    if any(PLACEHOLDER.search(each) for each in argv[min(script, split) :]):
+        raise ValueError("a shell would read what visitors say; give the argv itself")
 
 
 def _translate(text: str) -> Template:
@@ -454,17 +490,13 @@ def _translate(text: str) -> Template:
         skip, text = max(0, int(match[1]) - 1), text[: match.start()]
     if match := _at_end(REDIRECTION, text):
         stderr, text = match[1] == "&1", text[: match.start()]
-    needs = _shell_syntax(text)
+    needs = _shell_syntax(REDIRECTION.sub(" ", text)) or _shell_syntax(text)
     if needs:
         raise ValueError(f"{needs!r} needs a shell; give a list of arguments instead")
     try:
         argv = _argv(shlex.split(text))
     except ValueError as error:
         raise ValueError(f"cannot be split into arguments: {error}") from error
-    if "=" in argv[0]:
-        raise ValueError(
-            f"{argv[0].partition('=')[0] + '='!r} needs a shell; give a list of arguments instead"
-        )
     return Template(argv, stderr, skip)
 
 
@@ -474,20 +506,21 @@ def _at_end(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 def _shell_syntax(text: str) -> str:
     """Return the first thing in a command string that a shell would act upon, else ""."""
+    if assignment := ASSIGNMENT.match(text):
+        return assignment[1]
     quote, position = "", 0
     text = PLACEHOLDER.sub(lambda match: "_" * len(match[0]), text)
     while position < len(text):
         character = text[position]
+        pattern = {"": SHELL_SYNTAX, '"': QUOTED_SYNTAX}.get(quote)
+        if pattern and (match := pattern.match(text, position)):
+            return match[0]
         if quote == character:
             quote = ""
         elif not quote and character in "'\"":
             quote = character
         elif character == "\\" and quote != "'":
             position += 1
-        elif quote != "'" and (match := SHELL_SYNTAX.match(text, position)) and not quote:
-            return match[0]
-        elif quote == '"' and character in "$`":
-            return character
         position += 1
     return ""
 
@@ -497,43 +530,51 @@ def _shell_syntax(text: str) -> str:
 
 def _routers(given: Mapping[str, Any], errors: Errors) -> tuple[Router, ...]:
     """Build the routers from what was read; without any, this machine is one."""
-    shared = given.get("commands")
     if "routers" not in given:
-        if shared is None and not errors:
+        if "commands" not in given:
             errors.append("commands: expected commands, or routers")
-        return (_router(0, {"name": socket.gethostname()}, shared, "commands", errors),)
+        return (_router(0, {"name": socket.gethostname()}, given, "commands", errors),)
     routers = tuple(
-        _router(number, each, shared, f"routers[{number}]", errors)
-        for number, each in enumerate(given["routers"])
+        _router(number, each, given, f"routers[{number}]", errors)
+        for number, each in enumerate(given["routers"] or ())
         if each is not None
     )
     names = [router.name.lower() for router in routers]
     for number, name in enumerate(names):
-        if name in names[:number]:
+        if name and name in names[:number]:
             errors.append(f"routers[{number}].name: there is another router of this name")
     return routers
 
 
-def _router(number: int, given: Mapping[str, Any], shared: Any, path: str, errors: Errors) -> Router:
-    commands = given.get("commands", shared)
+def _router(
+    number: int, given: Mapping[str, Any], shared: Mapping[str, Any], path: str, errors: Errors
+) -> Router:
     if "name" not in given:
         errors.append(f"{path}.name: expected a name")
-    if commands is None and not errors:
+    if path != "commands" and "commands" not in {**given, **shared}:
         errors.append(f"{path}.commands: expected commands, here or at the top")
-    details = {key: value for key, value in given.items() if key not in ROUTER_KEYS or key in DETAILS}
-    details.pop("commands", None)
+    given = _present(given)
     router = Router(
         name=given.get("name", ""),
         number=number,
-        commands=commands or {},
+        commands=given.get("commands", shared.get("commands")) or {},
         via=tuple(given.get("via", ())),
         remote=given.get("remote", "shell"),
         sources={family: given[f"source{family}"] for family in (4, 6) if f"source{family}" in given},
         vrfs=tuple(given.get("vrfs", ())),
-        details=details,
+        details={key: value for key, value in given.items() if key not in NOT_DETAILS},
     )
     _check_placeholders(router, path, errors)
     return router
+
+
+def _via(value: Any, path: str, errors: Errors) -> list[str] | None:
+    """Read the argv that leads to a router; the command is added to it as one string, for the far side."""
+    read = _list(_matching(VIA, "an argument without NUL, line break and placeholder"))
+    via: list[str] | None = read(value, path, errors)
+    if via and via[0] and Path(via[0]).name in SHELLS:
+        errors.append(f"{path}: a shell of this machine cannot lead to a router; expected ssh or the like")
+    return via
 
 
 def _check_placeholders(router: Router, path: str, errors: Errors) -> None:
@@ -562,25 +603,26 @@ def _programs(routers: Iterable[Router]) -> Iterator[tuple[str, str]]:
 # --- JSON
 
 
+class _Pairs(dict[str, Any]):
+    """A JSON object that remembers the keys it was given more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        keys = [key for key, _ in pairs]
+        self.repeated = sorted({key for key in keys if keys.count(key) > 1}) if len(self) < len(keys) else []
+
+
 def _load_json(path: Path, errors: Errors) -> Any:
     try:
-        return json.loads(path.read_bytes(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        text = path.read_bytes().decode()
+        return json.loads(text, object_pairs_hook=_Pairs, parse_constant=_no_constant)
     except OSError as error:
         errors.append(f"cannot be read: {error.strerror}")
     except json.JSONDecodeError as error:
         errors.append(f"line {error.lineno} column {error.colno}: {error.msg}")
     except (ValueError, RecursionError) as error:
-        errors.append(f"expected JSON: {error}")
+        errors.append(f"expected JSON in UTF-8: {error}")
     return None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    seen: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in seen:
-            raise ValueError(f"the key {key!r} stands twice in one object")
-        seen[key] = value
-    return seen
 
 
 def _no_constant(name: str) -> Any:
@@ -616,10 +658,10 @@ COMMAND_KEYS: dict[str, Read] = {
     "runtime": _number(0.1, 86400, "seconds"),
     "formats": _formats,
 }
-DETAILS = ("country", "city", "autonomous_system")
+NOT_DETAILS = {"name", "commands", "via", "remote", "source4", "source6", "vrfs"}
 ROUTER_KEYS: dict[str, Read] = {
     "name": _matching(ROUTER_NAME, "a name of up to 253 printable ASCII characters without space and slash"),
-    "via": _list(_matching(re.compile(r"[^\0]+"), "an argument that is not empty")),
+    "via": _via,
     "remote": _one_of("shell", "cli"),
     "source4": _address(4),
     "source6": _address(6),

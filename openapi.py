@@ -113,8 +113,7 @@ FACTS: dict[str, Table] = {
     "ping": _object({"min avg max mdev rate": NUMBER, "sent received": WHOLE, "replies": _rows(REPLY)}),
     "traceroute": _object({"hops": _rows(_object({"hop": WHOLE, "probes": _rows(PROBE)}))}),
     "mtr": _object({"hops": _rows(_object(HOP))}),
-    "bird": ROUTES,
-    "frr": ROUTES,
+    **dict.fromkeys(("bird", "frr"), ROUTES),
 }
 RUN: dict[str, Table] = {
     **TIMES,

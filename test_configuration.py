@@ -171,8 +171,26 @@ BAD_BEYOND_THE_SCHEMA = [
     ("commands/ping/cmd4", ["ping"], "commands.ping.cmd4: it has no {{TARGET}}"),
     ("commands/ping/argument", "none", "commands.ping.cmd4: it has a {{TARGET}}"),
     ("commands/ping/prefix4", ["x", "{{TARGET}}"], "commands.ping: prefix4"),
-    ("commands/ping/cmd4", ["sh", "-c", "ping {{TARGET}}"], "commands.ping.cmd4: sh -c"),
-    ("commands/ping/cmd4", ["env", "/bin/bash", "-ec", "ping {{TARGET}}"], "commands.ping.cmd4: bash -c"),
+    *(
+        ("commands/ping/cmd4", argv, "commands.ping.cmd4: a shell would read")
+        for argv in (
+            ["sh", "-c", "ping {{TARGET}}"],
+            ["env", "/bin/bash", "-ec", "ping {{TARGET}}"],
+            ["bash", "-c", "-e", "ping {{TARGET}}"],
+            ["fish", "--command=ping {{TARGET}}"],
+            ["su", "lg", "-c", "ping {{TARGET}}"],
+            ["sh", "-c", 'eval "$1"', "sh", "{{TARGET}}"],
+            ["env", "-S", "sh -c 'ping {{TARGET}}'"],
+        )
+    ),
+    ("routers", [{**ROUTER, "via": ["/bin/sh", "-c"]}], "routers[0].via: a shell"),
+    ("routers", [{**ROUTER, "via": ["ssh", "{{TARGET}}"]}], "routers[0].via[1]: "),
+    ("routers", [{**ROUTER, "<b>": 1}], "routers[0].<b>: "),
+    ("commands/ping/formats", {"application/json": {}}, "commands.ping.formats.application/json: "),
+    ("info/title", "\ud800", "info.title: "),
+    ("commands/ping/cmd4", ["ping", "\ud800", "{{TARGET}}"], "commands.ping.cmd4: "),
+    ("trustproxy", ["fe80::%eth0/128"], "trustproxy[0]: "),
+    ("testfiles", "x" * 5000, "testfiles: "),
     ("commands/ping/cmd4", ["ping", "{{SOURCE}}", "{{TARGET}}"], "commands.ping.cmd4: {{SOURCE}}"),
     ("commands/ping/cmd4", ["ping", "{{VRF}}", "{{TARGET}}"], "commands.ping.cmd4: {{VRF}}"),
     ("routers", [ROUTER, {**ROUTER, "name": "R1"}], "routers[1].name: "),
@@ -255,7 +273,7 @@ def test_command_string_of_the_original_is_translated(
 
 SHELL = [
     ("cat /etc/passwd; ping {{TARGET}}", ";"),
-    ("mtr '{{TARGET}}' 2> /dev/null | tail -n+2 | perl -pe 's/x/y/'", "2>"),
+    ("mtr '{{TARGET}}' 2> /dev/null | tail -n+2 | perl -pe 's/x/y/'", "|"),
     ("birdc 'show route for {{TARGET}}' | sed -r 's/a/b/'", "|"),
     ("rnd=$RANDOM; dig '@{{TARGET}}'", "$"),
     ("FOO=1 ping {{TARGET}}", "FOO="),
@@ -270,6 +288,10 @@ SHELL = [
     ("ping < /tmp/x {{TARGET}}", "<"),
     ("ping {{TARGET}} *", "*"),
     ("ping {{TARGET}} # why", "#"),
+    ("a {{; id {{TARGET}}", "{"),
+    ('ping "\\$5" {{TARGET}}', "\\\\$"),
+    ("ping {{TARGET}} 2>/dev/null | sed s/a/b/", "|"),
+    ("ping 2>/dev/null {{TARGET}}", "2>"),
     ("ping {{TARGET}}\nid", "\\n"),
     ("ping {a,b} {{TARGET}}", "{"),
     ("ping ~ {{TARGET}}", "~"),
@@ -282,6 +304,38 @@ def test_command_that_needs_a_shell_is_refused_by_name(text: str, named: str) ->
     (error,) = errors_of(changed("commands/ping/cmd4", text))
     assert error.startswith("commands.ping.cmd4: ")
     assert f"'{named}' needs a shell" in error
+
+
+@pytest.mark.parametrize(
+    ("text", "argv"),
+    [
+        ("ping a=b {{TARGET}} ] x!", ("ping", "a=b", "{{TARGET}}", "]", "x!")),
+        ("'a=b' {{TARGET}}", ("a=b", "{{TARGET}}")),
+    ],
+)
+def test_what_only_looks_like_shell_is_taken(text: str, argv: tuple[str, ...]) -> None:
+    read = configuration.read(changed("commands/ping/cmd4", text), HERE)
+    assert read.routers[0].commands["ping"].template(4).argv == argv
+
+
+def test_line_break_in_a_key_forges_no_error() -> None:
+    (error,) = errors_of(changed("a\nlimits: fine", 1))
+    assert error.startswith("'a\\nlimits: fine': ")
+
+
+def test_name_of_a_command_is_ascii() -> None:
+    assert errors_of({"commands": {"\u212aelvin": PING}})
+
+
+def test_mistakes_of_one_command_do_not_hide_each_other() -> None:
+    errors = errors_of(
+        {"commands": {"ping": {"cmd4": ["ping"], "argument": "host", "parser": "x"}}, "debug": 1}
+    )
+    assert [error.partition(": ")[0] for error in errors] == [
+        "commands.ping.parser",
+        "commands.ping.cmd4",
+        "debug",
+    ]
 
 
 def test_unbalanced_quote_is_refused() -> None:
@@ -346,7 +400,10 @@ def test_router_commands_come_from_a_file(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b'{"commands": {', "line 1 column 15"),
-        (b'{"debug": true, "debug": true}', "twice"),
+        (b'{"commands": {"x": {"cmd": ["a"], "cmd": ["b"]}}, "y": 1}', "commands.x.cmd: this key"),
+        (b'{"commands": {"x": {"cmd": ["a"], "cmd": ["b"]}}, "y": 1}', "\ny: there is no such key"),
+        ('{"debug": true}'.encode("utf-16"), "UTF-8"),
+        (b"\xef\xbb\xbf{}", "BOM"),
         (b'{"limits": {"runtime": NaN}}', "NaN"),
         (b"\xff", "JSON"),
         (b"[" * 100_000, "JSON"),
@@ -359,7 +416,7 @@ def test_broken_file_is_refused_with_its_name(tmp_path: Path, content: bytes, me
     with pytest.raises(ConfigurationError) as caught:
         configuration.load(path)
     assert message in str(caught.value)
-    assert "c.json" in str(caught.value)
+    assert "c.json" in str(caught.value) or b"commands" in content
 
 
 def test_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
