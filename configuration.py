@@ -207,11 +207,7 @@ def _list(read_item: Read) -> Read:
 
 
 def _text(value: Any, path: str, errors: Errors) -> str | None:
-    return (
-        value
-        if _is_text(value)
-        else _refuse(errors, path, "expected a string without lone surrogates", value)
-    )
+    return value if _is_text(value) else _refuse(errors, path, "expected a string", value)
 
 
 def _is_text(value: Any) -> bool:
@@ -346,11 +342,8 @@ def _detail(value: Any, path: str, errors: Errors) -> Any:
         )
         errors.append(f"{path}: {f'did you mean {alike[0]}?' if alike else reason}")
         return None
-    if (
-        _is_text(value)
-        or isinstance(value, (bool, int))
-        or (isinstance(value, float) and math.isfinite(value))
-    ):
+    is_number = isinstance(value, (bool, int, float)) and math.isfinite(value)
+    if _is_text(value) or is_number:
         return value
     return _refuse(errors, path, "expected a string, a number, true or false", value)
 
@@ -474,11 +467,10 @@ def _check_program(argv: tuple[str, ...]) -> None:
     """Refuse a program that visitors could choose, and a shell that would read what they say."""
     if PLACEHOLDER.search(argv[0]):
         raise ValueError("the program itself cannot be a placeholder")
-    shell = next((number for number, each in enumerate(argv) if Path(each).name in SHELLS), len(argv))
-    script = next(
-        (number for number, each in enumerate(argv) if number > shell and SCRIPT.match(each)), len(argv)
-    )
-    split = argv.index("env") if "env" in argv and any(ENV_SPLIT.match(each) for each in argv) else len(argv)
+    end = len(argv)
+    shell = next((number for number, each in enumerate(argv) if Path(each).name in SHELLS), end)
+    script = next((number for number in range(shell, end) if SCRIPT.match(argv[number])), end)
+    split = argv.index("env") if "env" in argv and any(map(ENV_SPLIT.match, argv)) else end
     if any(PLACEHOLDER.search(each) for each in argv[min(script, split) :]):
         raise ValueError("a shell would read what visitors say; give the argv itself")
 
