@@ -115,6 +115,14 @@ class Command(NamedTuple):
         raise CommandError(400, f"{self.name} is not offered for IPv{family}.")
 
 
+class Job(NamedTuple):
+    """Say what to execute on this machine; equal Jobs share one Run."""
+
+    argv: tuple[str, ...]
+    stderr: int | None = subprocess.STDOUT  # as Popen has it
+    skip: int = 0  # lines left out at the beginning of the output
+
+
 class Router(NamedTuple):
     """Describe one router: how to reach it, what it offers, and what visitors may know of it."""
 
@@ -137,14 +145,25 @@ class Router(NamedTuple):
         raise CommandError(404, "There is no such command on this router.")
 
     def argv(self, template: Template, family: int, target: str, vrf: str) -> tuple[str, ...]:
-        """Return what to execute on this machine to run a template on this router."""
+        """Return what to execute on this machine to run a template on this router.
+
+        What leads there keeps its own complaints for the operator (see ``job``), so a shell there is told
+        what to do with the command's standard error.
+        """
         if not vrf and any("{{VRF}}" in element for element in template.argv):
             raise CommandError(400, "This command needs the parameter vrf.")
         values = {"TARGET": target, "SOURCE": self.sources.get(family, ""), "VRF": vrf}
         argv = template.expand(values)
         if not self.via:
             return argv
-        return (*self.via, shlex.join(argv) if self.remote == "shell" else " ".join(argv))
+        if self.remote == "cli":
+            return (*self.via, " ".join(argv))
+        return (*self.via, f"{shlex.join(argv)} 2>{'&1' if template.stderr else '/dev/null'}")
+
+    def job(self, template: Template, family: int, target: str, vrf: str) -> Job:
+        """Return a Job; what leads to a router complains in this program's log, not to visitors."""
+        stderr = None if self.via else subprocess.STDOUT if template.stderr else subprocess.DEVNULL
+        return Job(self.argv(template, family, target, vrf), stderr, template.skip)
 
 
 class Aim(NamedTuple):
@@ -239,13 +258,13 @@ class Run:
         utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._decode = io.IncrementalNewlineDecoder(utf8, translate=True).decode
 
-    def start(self, argv: Sequence[str], template: Template) -> None:
+    def start(self, job: Job) -> None:
         """Start the process and its reader; the first viewer has joined already.
 
         Raises CommandError: 502 when there is no such program, 503 when the machine has no room for it.
         """
-        self._skip = template.skip
-        self._pipe, self._process = _spawn(argv, template.stderr)
+        self._skip = job.skip
+        self._pipe, self._process = _spawn(job)
         try:
             threading.Thread(target=self._follow, name="run", daemon=True).start()
         except RuntimeError as error:
@@ -424,30 +443,28 @@ class Runs:
     def __init__(self, output_limit: int) -> None:
         self._output_limit = output_limit  # bytes
         self._lock = threading.Lock()
-        self._runs: dict[object, Run] = {}
+        self._runs: dict[Job, Run] = {}
         self._closed = False
 
     def view(
         self,
-        argv: tuple[str, ...],
-        template: Template,
+        job: Job,
         slot: Callable[[], Callable[[], None]],
         seconds: float,
         ceiling: float,
     ) -> Viewer:
-        """Return a viewer of the Run of ``argv`` for ``seconds``; start it when it does not run yet.
+        """Return a viewer of the Run of ``job`` for ``seconds``; start it when it does not run yet.
 
         ``slot`` admits a new process and returns what gives its slot back; its Refusal passes through.
         Raises CommandError: 502 when there is no such program, 503 when the machine has no room for it.
         """
-        question = (argv, template)
         with self._lock:
             if self._closed:
                 raise CommandError(503, "This looking glass is stopping.")
-            run = self._runs.get(question)
+            run = self._runs.get(job)
             viewer = run.join(seconds, ceiling) if run else None
             if viewer is None:
-                viewer = self._start(question, slot(), seconds, ceiling)
+                viewer = self._start(job, slot(), seconds, ceiling)
             return viewer
 
     def close(self) -> None:
@@ -462,27 +479,21 @@ class Runs:
             with run.changed:
                 run.changed.wait_for(lambda run=run: run.end, max(0.0, end - time.monotonic()))  # type: ignore[misc]
 
-    def _start(
-        self,
-        question: tuple[tuple[str, ...], Template],
-        release: Callable[[], None],
-        seconds: float,
-        ceiling: float,
-    ) -> Viewer:
-        run = Run(self._output_limit, lambda: self._forget(question, run, release))
+    def _start(self, job: Job, release: Callable[[], None], seconds: float, ceiling: float) -> Viewer:
+        run = Run(self._output_limit, lambda: self._forget(job, run, release))
         viewer = run.admit(seconds, ceiling)
         try:
-            run.start(*question)
+            run.start(job)
         except BaseException:
             release()
             raise
-        self._runs[question] = run
+        self._runs[job] = run
         return viewer
 
-    def _forget(self, question: object, run: Run, release: Callable[[], None]) -> None:
+    def _forget(self, job: Job, run: Run, release: Callable[[], None]) -> None:
         with self._lock:
-            if self._runs.get(question) is run:
-                del self._runs[question]
+            if self._runs.get(job) is run:
+                del self._runs[job]
         release()
 
 
@@ -490,8 +501,8 @@ def _replace(element: str, values: Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(lambda match: values[match[1]], element)
 
 
-def _spawn(argv: Sequence[str], stderr: bool) -> tuple[int, subprocess.Popen[bytes]]:
-    """Start ``argv`` in a session of its own; return the reading end of its output, and the process.
+def _spawn(job: Job) -> tuple[int, subprocess.Popen[bytes]]:
+    """Start a Job in a session of its own; return the reading end of its output, and the process.
 
     It has an empty standard input and a minimal environment.
     """
@@ -499,10 +510,10 @@ def _spawn(argv: Sequence[str], stderr: bool) -> tuple[int, subprocess.Popen[byt
         reader, writer = os.pipe()
         try:
             process = subprocess.Popen(
-                argv,
+                job.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=writer,
-                stderr=writer if stderr else subprocess.DEVNULL,
+                stderr=job.stderr,
                 cwd="/",
                 env=ENVIRONMENT,
                 start_new_session=True,
@@ -513,7 +524,7 @@ def _spawn(argv: Sequence[str], stderr: bool) -> tuple[int, subprocess.Popen[byt
         finally:
             os.close(writer)
     except OSError as error:
-        log.error("cannot run %r: %s", argv[0], error)
+        log.error("cannot run %r: %s", job.argv[0], error)
         if error.errno in NO_RESOURCES:
             raise CommandError(503, NO_ROOM) from error
         raise CommandError(502, "The router has no program for this command.") from error

@@ -342,8 +342,8 @@ def _detail(value: Any, path: str, errors: Errors) -> Any:
         )
         errors.append(f"{path}: {f'did you mean {alike[0]}?' if alike else reason}")
         return None
-    is_number = isinstance(value, (bool, int, float)) and math.isfinite(value)
-    if _is_text(value) or is_number:
+    is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if _is_text(value) or is_number:  # true and false are numbers here
         return value
     return _refuse(errors, path, "expected a string, a number, true or false", value)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import commands
-from commands import Command, CommandError, End, Router, Runs, Template, Viewer
+from commands import Command, CommandError, End, Job, Router, Runs, Template, Viewer
 
 Ask = Callable[..., Viewer]
 
@@ -86,8 +86,8 @@ def ask(slots: Slots) -> Iterator[Ask]:
     before = children()
     runs = Runs(output_limit=4096)
 
-    def view(argv: tuple[str, ...], seconds: float = 10, ceiling: float = 10, **template: object) -> Viewer:
-        return runs.view(argv, Template(argv, **template), slots, seconds, ceiling)  # type: ignore[arg-type]
+    def view(argv: tuple[str, ...], seconds: float = 10, ceiling: float = 10, **job: object) -> Viewer:
+        return runs.view(Job(argv, **job), slots, seconds, ceiling)  # type: ignore[arg-type]
 
     yield view
     runs.close()
@@ -124,7 +124,11 @@ def test_unfinished_line_comes_before_its_end(ask: Ask) -> None:
 
 def test_standard_error_can_be_left_out_and_first_lines_skipped(ask: Ask) -> None:
     text, _ = to_the_end(
-        ask(sh("printf 'one\\ntw'; sleep 0.05; printf 'o\\nthree\\n'; echo no >&2"), stderr=False, skip=2)
+        ask(
+            sh("printf 'one\\ntw'; sleep 0.05; printf 'o\\nthree\\n'; echo no >&2"),
+            stderr=subprocess.DEVNULL,
+            skip=2,
+        )
     )
     assert text == "three\n"
 
@@ -272,7 +276,7 @@ def test_machine_without_descriptors_is_503() -> None:
 import resource, commands
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 try:
-    commands.Runs(100).view(("true",), commands.Template(("true",)), lambda: lambda: None, 1, 1)
+    commands.Runs(100).view(commands.Job(("true",)), lambda: lambda: None, 1, 1)
 except commands.CommandError as error:
     print(error.status)
 """
@@ -296,7 +300,7 @@ def test_machine_without_threads_is_503_and_leaves_no_child(
 def test_closing_ends_every_run_and_starts_no_more(slots: Slots) -> None:
     runs = Runs(4096)
     script = sh("trap '' TERM; echo $$; while :; do sleep 0.1; done")
-    viewer = runs.view(script, Template(script), slots, 10, 10)
+    viewer = runs.view(Job(script), slots, 10, 10)
     pid = first_number(viewer)
     started = time.monotonic()
     runs.close()
@@ -304,7 +308,7 @@ def test_closing_ends_every_run_and_starts_no_more(slots: Slots) -> None:
     assert not is_alive(pid)
     assert to_the_end(viewer)[1].reason == "left"
     with pytest.raises(CommandError) as caught:
-        runs.view(("true",), Template(("true",)), slots, 10, 10)
+        runs.view(Job(("true",)), slots, 10, 10)
     assert caught.value.status == 503
     assert slots.taken == slots.returned == 1
 
@@ -403,5 +407,5 @@ def test_target_is_one_argv_element_or_a_part_of_one() -> None:
 def test_remote_argv_is_quoted_for_a_shell_or_joined_for_a_cli() -> None:
     router = ROUTER._replace(via=("ssh", "lg@r1"), sources={4: "192.0.2.9"}, vrfs=("mgmt",))
     template = Template(("show", "vrf {{VRF}}", "{{SOURCE}};$(id)"))
-    assert router.argv(template, 4, "", "mgmt") == ("ssh", "lg@r1", "show 'vrf mgmt' '192.0.2.9;$(id)'")
+    assert router.argv(template, 4, "", "mgmt") == ("ssh", "lg@r1", "show 'vrf mgmt' '192.0.2.9;$(id)' 2>&1")
     assert router._replace(remote="cli").argv(template, 4, "", "mgmt")[2] == "show vrf mgmt 192.0.2.9;$(id)"

@@ -339,8 +339,7 @@ class TinyTracer:
             limits = self._configuration.limits
             ceiling = command.runtime or limits.max_runtime
             viewer = self._runs.view(
-                router.argv(template, aim.family, aim.text, vrf),
-                template,
+                router.job(template, aim.family, aim.text, vrf),
                 lambda: self._guard.slot(aim.network),
                 min(query.runtime or (ceiling if query.runtime == 0 else limits.runtime), ceiling),
                 ceiling,
