@@ -13,7 +13,12 @@ from parsers import facts
 
 PREFIX = "/.well-known/looking-glass"
 FAMILIES = {1: 4, 2: 6}  # IANA address family number -> IP version
-UNREACHABLE = 255  # the exit status of ssh, when it is ssh that has failed
+# Exit statuses of what leads to a router, which are not the command's: of ssh (255), and of a shell there.
+REMOTE_FAILURES = {
+    255: "The router could not be reached.",
+    127: "The router has no program for this command.",
+    126: "The router has no program for this command.",
+}
 
 Envelope = dict[str, Any]
 
@@ -152,8 +157,8 @@ class Question(NamedTuple):
             return 503, error(503, "The command was stopped.", data)
         if end.status == 0:
             return 200, {"status": "success", "data": data}
-        if self.router.via and end.status == UNREACHABLE:
-            return 502, error(502, "The router could not be reached.")
+        if self.router.via and end.status in REMOTE_FAILURES:
+            return 502, error(502, REMOTE_FAILURES[end.status])
         return 200, {"status": "fail", "data": data}
 
     def _data(self, text: str, end: End) -> dict[str, Any]:

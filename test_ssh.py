@@ -1,0 +1,249 @@
+"""A router behind a real sshd, in the lab: live, one connection, stopped on both sides, and refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from examples.lab.lab import Lab
+from test_commands import gone_within, is_alive
+from test_in_lab import Glass
+from test_server import descendants
+
+pytestmark = pytest.mark.lab
+ADDRESS = "198.51.100.2"  # of r1
+SSHD = """
+ListenAddress {address}
+HostKey {folder}/host
+AuthorizedKeysFile {folder}/authorized
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+AllowUsers {user}
+LogLevel VERBOSE
+"""
+SSH = """
+Host stranger
+  UserKnownHostsFile {folder}/none
+Host r1 stranger
+  IdentityFile {folder}/key
+Host nos
+  IdentityFile {folder}/cli
+Host *
+  HostName {address}
+  User {user}
+  BatchMode yes
+  ConnectTimeout 3
+  StrictHostKeyChecking yes
+  UserKnownHostsFile {folder}/known
+  GlobalKnownHostsFile none
+  IdentitiesOnly yes
+  LogLevel ERROR
+  RequestTTY force
+  ControlMaster auto
+  ControlPath {folder}/%n
+  ControlPersist 30
+"""
+PING = ["ping", "-4", "-n", "-O", "-c", "5", "-i", "0.2", "{{TARGET}}"]
+COMMANDS = {
+    "ping": {"cmd4": PING, "parser": "ping"},
+    "long": {"cmd4": ["ping", "-4", "-c", "1000", "{{TARGET}}"]},
+    "silent": {"cmd": ["sleep", "1000"]},
+    "quoted": {"cmd": ["printf", "%s|", "a b", "$HOME;id", "'x'"]},
+    "both": {"cmd": ["sh", "-c", "echo out; echo err >&2; exit 3"]},
+    "missing": {"cmd": ["no-such-program"]},
+    "true": {"cmd": ["true"]},
+}
+
+
+class Remote:
+    """An sshd in r1 with an account of its own, and the ways that lead there."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.user = f"lg{os.getpid()}"
+        folder.chmod(0o755)
+        account = ["--home-dir", "/", "--shell", "/bin/sh", "--password", "*", self.user]
+        subprocess.run(["useradd", *account], check=True)
+        for name in ("host", "key", "cli"):
+            argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+            subprocess.run(argv, check=True)
+        keys = [(folder / f"{name}.pub").read_text() for name in ("host", "key", "cli")]
+        (folder / "known").write_text("".join(f"{name} {keys[0]}" for name in (ADDRESS, "r1", "nos")))
+        (folder / "authorized").write_text(f'{keys[1]}command="echo $SSH_ORIGINAL_COMMAND" {keys[2]}')
+        values = {"address": ADDRESS, "folder": folder, "user": self.user}
+        (folder / "sshd.conf").write_text(SSHD.format(**values))
+        (folder / "ssh.conf").write_text(SSH.format(**values))
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        self.start()
+
+    def start(self) -> None:
+        program = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+        assert program
+        argv = [program, "-D", "-f", str(self.folder / "sshd.conf"), "-E", str(self.log)]
+        self.process = subprocess.Popen([*self.lab.enter("r1"), *argv])
+        end = time.monotonic() + 10
+        while "Server listening" not in (self.log.read_text() if self.log.exists() else ""):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "sshd.log"
+
+    def connections(self) -> int:
+        return self.log.read_text().count("Accepted publickey")
+
+    def processes(self, name: str) -> list[int]:
+        """Return the processes of a name that run for the account, on the router."""
+        argv = ["ps", "-u", self.user, "-o", "pid=,comm="]
+        listed = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.split()
+        pairs = zip(listed[::2], listed[1::2], strict=True)
+        return [int(pid) for pid, command in pairs if command == name and is_alive(int(pid))]
+
+    def hang_up(self) -> None:
+        """End the shared connections."""
+        for name in ("r1", "stranger", "nos"):
+            argv = ["ssh", "-F", str(self.folder / "ssh.conf"), "-O", "exit", name]
+            subprocess.run(argv, capture_output=True, check=False)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+        self.log.unlink()
+
+
+@pytest.fixture(scope="module")
+def remote() -> Iterator[Remote]:
+    # The account has to read its keys, and pytest's own folders are root's alone.
+    with Lab(f"s{os.getpid()}-") as lab, tempfile.TemporaryDirectory() as folder:
+        remote = Remote(lab, Path(folder))
+        yield remote
+        remote.hang_up()
+        remote.stop()
+        subprocess.run(["userdel", remote.user], check=True)
+
+
+@pytest.fixture(scope="module")
+def glass(remote: Remote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glass]:
+    ssh = ["ssh", "-F", str(remote.folder / "ssh.conf")]
+    cli = {"show bgp": {"cmd": ["show", "bgp ipv4", "{{TARGET}}", "| no-more"], "argument": "addr"}}
+    config = tmp_path_factory.mktemp("glass") / "config.json"
+    routers = [
+        {"name": "r1.example", "via": [*ssh, "r1"], "commands": COMMANDS},
+        {"name": "stranger.example", "via": [*ssh, "stranger"], "commands": COMMANDS},
+        {"name": "nos.example", "via": [*ssh, "nos"], "remote": "cli", "commands": cli},
+    ]
+    limits = {"rate": "10000/minute", "burst": 10000, "target_rate": "10000/minute", "per_client": 16}
+    config.write_text(json.dumps({"routers": routers, "limits": limits, "targets": {"deny": []}}))
+    glass = Glass(remote.lab, config)
+    yield glass
+    glass.stop()
+
+
+def wait_for(remote: Remote, name: str) -> list[int]:
+    end = time.monotonic() + 5
+    while not (found := remote.processes(name)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return found
+
+
+def test_ping_through_a_router_is_live(glass: Glass) -> None:
+    glass.ask("true")  # connects
+    argv = [*glass.lab.enter("lg"), "curl", "-sN", "-H", "Accept: text/plain"]
+    url = f"{glass.home}/.well-known/looking-glass/v1/ping/203.0.113.10"
+    process = subprocess.Popen([*argv, url], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    arrivals = [time.monotonic() for line in process.stdout if "icmp_seq=" in line]
+    process.wait()
+    process.stdout.close()
+    assert len(arrivals) == 5
+    assert arrivals[-1] - arrivals[0] > 0.5
+
+
+def test_output_and_status_of_the_router_come_back(glass: Glass) -> None:
+    status, data = glass.ask("ping/203.0.113.10")
+    assert (status, data["router"], data["rate"]) == ("success", "r1.example", 100)
+    assert not any("\r" in line for line in data["output"])
+    status, data = glass.ask("both")
+    assert (status, data["output"]) == ("fail", ["out", "err"])
+
+
+def test_arguments_arrive_as_they_are(glass: Glass) -> None:
+    _, data = glass.ask("quoted")
+    assert data["output"] == ["a b|$HOME;id|'x'|"]
+
+
+def test_network_operating_system_gets_the_words(glass: Glass) -> None:
+    _, data = glass.ask("show/bgp/2001:DB8::/32?router=nos.example")
+    assert data["output"] == ["show bgp ipv4 2001:db8::/32 | no-more"]
+
+
+def test_hundred_runs_in_a_row_use_one_connection(glass: Glass, remote: Remote) -> None:
+    glass.ask("true")
+    before = remote.connections()
+    for _ in range(100):
+        assert glass.ask("true")[0] == "success"
+    assert remote.connections() == before
+
+
+@pytest.mark.parametrize(("path", "name"), [("long/203.0.113.10", "ping"), ("silent", "sleep")])
+@pytest.mark.parametrize("accept", ["application/json", "text/plain"])
+def test_stopped_run_leaves_no_process_on_either_side(
+    glass: Glass, remote: Remote, path: str, name: str, accept: str
+) -> None:
+    glass.ask("true")
+    argv = [*glass.lab.enter("lg"), "curl", "-sN", "-H", f"Accept: {accept}"]
+    process = subprocess.Popen(
+        [*argv, f"{glass.home}/.well-known/looking-glass/v1/{path}"], stdout=subprocess.DEVNULL
+    )
+    there = wait_for(remote, name)
+    assert len(there) == 1
+    process.terminate()
+    process.wait()
+    assert gone_within(2.0, *there)
+    assert descendants(glass.process.pid) == set()
+
+
+def test_time_limit_holds_on_the_router_too(glass: Glass, remote: Remote) -> None:
+    status, data = glass.ask("long/203.0.113.10?runtime=1")
+    assert status == "error"
+    assert any("icmp_seq=1" in line for line in data["output"])
+    assert gone_within(2.0, *remote.processes("ping"))
+
+
+def test_program_that_the_router_lacks_is_502(glass: Glass) -> None:
+    status, data = glass.ask("missing")
+    assert (status, data["code"]) == ("error", 502)
+
+
+def test_router_with_an_unknown_host_key_is_502_and_gets_no_command(glass: Glass, remote: Remote) -> None:
+    before = remote.connections()
+    status, data = glass.ask("true?router=stranger.example")
+    assert (status, data["code"]) == ("error", 502)
+    assert remote.connections() == before
+    text = glass.get("true?router=stranger.example", "-H", "Accept: text/plain")
+    for secret in (ADDRESS, "key", "ssh", remote.user):
+        assert secret not in text + json.dumps(data)
+
+
+def test_router_that_is_down_is_502_within_the_time(glass: Glass, remote: Remote) -> None:
+    remote.hang_up()
+    remote.stop()
+    started = time.monotonic()
+    status, data = glass.ask("ping/203.0.113.10")
+    assert time.monotonic() - started < 5
+    assert (status, data["code"]) == ("error", 502)
+    assert ADDRESS not in json.dumps(data)
+    remote.start()
+    assert glass.ask("true")[0] == "success"
