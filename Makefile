@@ -86,7 +86,7 @@ pyz: .venv/bin/python
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --target build/pyz \
 		'WebOb>=1.8.11' 'waitress>=3.0.2' 'legacy-cgi>=2.6'
 	rm -rf build/pyz/bin
-	cp tinytracer.py rfc8522.py commands.py configuration.py guard.py parsers.py targets.py build/pyz
+	cp tinytracer.py rfc8522.py commands.py configuration.py guard.py openapi.py parsers.py targets.py build/pyz
 	cp -rL html build/pyz/html
 	printf 'import sys\n\nfrom tinytracer import main\n\nsys.exit(main())\n' > build/pyz/__main__.py
 	$(PY) -m zipapp build/pyz --compress --python '/usr/bin/env python3' --output tinytracer.pyz

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from examples.lab.lab import Lab
 from test_commands import gone_within
 from test_server import Serve, Server, configuration, free_port
 
@@ -33,6 +34,15 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         children = server.children()
         server.stop()
         assert gone_within(2.0, *children)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Yield a lab that is up, for all tests together: leave it as you found it."""
+    if os.geteuid():
+        pytest.skip("network namespaces need root")
+    with Lab(f"t{os.getpid()}-") as lab:
+        yield lab
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -44,7 +44,7 @@ PARAMETERS: dict[str, tuple[str, Table]] = {
     ),
     "router": ("The router's name. Default: the first router.", STRING),
     "routerindex": ("The router's number, counted from 0.", STRING),
-    "vrf": ("A VRF of the router.", STRING),
+    "vrf": ("A VRF of the router; some commands need one.", STRING),
     "runtime": (
         "Seconds after which the command is stopped; 0 means as long as allowed.",
         {**SECONDS, "exclusiveMaximum": 1e9, "examples": [10]},

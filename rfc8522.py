@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,7 +29,8 @@ PROTOCOL = re.compile(r"([0-9]{1,5})(?:,([0-9]{1,3}))?")
 ROUTERINDEX = re.compile(r"0|[1-9][0-9]{0,5}")
 RUNTIME = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?")
 # RFC 6838 section 4.2: type and subtype are restricted-names.
-MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
+NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+MEDIA_TYPE = re.compile(f"{NAME}/{NAME}")
 
 
 class ProtocolError(Exception):
@@ -77,13 +79,18 @@ def choose(routers: Sequence[Router], query: Query) -> Router:
             raise ProtocolError(f"There is no such router; routerindex is 0 to {len(routers) - 1}.")
         chosen = routers[query.routerindex]
     if query.router is not None:
-        named = [router for router in routers if router.name.lower() == query.router.lower()]
+        named = [router for router in routers if _same(router.name, query.router)]
         if not named:
             raise ProtocolError("There is no router of that name; see the list of routers.")
         if query.routerindex is not None and named[0] is not chosen:
             raise ProtocolError("The parameters router and routerindex mean different routers.")
         chosen = named[0]
     return chosen
+
+
+def _same(ours: str, given: str) -> bool:
+    """Compare in any case of ASCII, for names are (section 2)."""
+    return given.isascii() and ours.lower() == given.lower()
 
 
 def success(data: Mapping[str, Any], started: float | None = None) -> Envelope:
@@ -185,7 +192,7 @@ class Question(NamedTuple):
             return JSON, found
         if self.media == JSON:
             try:
-                return JSON, json.loads(text)
+                return JSON, json.loads(text, parse_constant=_no_number, parse_float=_finite)
             except (ValueError, RecursionError):
                 return TEXT, lines(text)
         return self.media, lines(text)
@@ -195,6 +202,18 @@ def lines(text: str) -> list[str]:
     """Split output at its newlines; blank lines stay, an unfinished last line counts."""
     parts = text.split("\n")
     return parts if parts[-1] else parts[:-1]
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    """Read a number; one that is too large would be written as Infinity, which is not JSON."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large")
+    return number
 
 
 def _listed(command: Command, base: str) -> dict[str, str]:
@@ -237,10 +256,10 @@ def _read_runtime(value: str) -> float:
 
 
 def _read_format(value: str) -> tuple[str, ...]:
-    media = tuple(part.strip(" ") for part in value.lower().split(","))
+    media = tuple(part.strip(" ") for part in value.split(","))
     if not all(MEDIA_TYPE.fullmatch(part) for part in media):
         raise ProtocolError("The parameter format is a list of media types, separated by commas.")
-    return media
+    return tuple(part.lower() for part in media)
 
 
 READERS: dict[str, Callable[[str], Any]] = {

@@ -66,7 +66,7 @@ RUNS = [
     ("ping", "2001:db8::1", "?format=application/json"),
     ("show/route", "192.0.2.0%2F24", "?protocol=1,1&vrf=MGMT"),
     ("show/route/origin", "as64500", "?routerindex=0"),
-    ("show/route/community", "no_export", "?random=1"),
+    ("show/route/community", "no_export", "?random=1&vrf=mgmt"),
     ("only/four", "192.0.2.1", "?runtime=0"),
     ("fail", "", ""),
     ("json", "", "?format=application/json"),

@@ -22,8 +22,8 @@ COMMANDS: dict[str, Any] = {
     },
     "traceroute": {"cmd": ["echo", "Tracing the route to {{TARGET}}"]},
     "show route": {
-        "cmd4": ["echo", "S 4 {{TARGET}}"],
-        "cmd6": ["echo", "S 6 {{TARGET}}"],
+        "cmd4": ["echo", "4 {{TARGET}}"],
+        "cmd6": ["echo", "6 {{TARGET}}"],
         "argument": "addr",
     },
     "show bgp": {"cmd": ["echo", "BGP routing table entry for {{TARGET}}"], "argument": "addr"},
@@ -110,6 +110,8 @@ FORMATS = {
     "own": {"cmd": ["echo", "text"], "formats": {"application/json": {"cmd": ["echo", '{"a": [1]}']}}},
     "broken": {"cmd": ["echo", "text"], "formats": {"application/json": {"cmd": ["echo", "{"]}}},
     "deep": {"cmd": ["echo"], "formats": {"application/json": {"cmd": ["printf", "%s", "[" * 9000]}}},
+    "nan": {"cmd": ["echo"], "formats": {"application/json": {"cmd": ["echo", '{"x": NaN}']}}},
+    "huge": {"cmd": ["echo"], "formats": {"application/json": {"cmd": ["echo", "[1e999]"]}}},
     "xml": {"cmd": ["echo", "text"], "formats": {"text/xml": {"cmd": ["echo", "<a/>"]}}},
     "parsed": {"cmd": ["echo", "rtt min/avg/max/mdev = 1/2/3/4 ms"], "parser": "ping"},
     "unparsed": {"cmd": ["echo", "nothing"], "parser": "ping"},
@@ -130,6 +132,8 @@ FORMATS = {
         ("parsed?format=application/json", "application/json", {"min": 1, "avg": 2, "max": 3, "mdev": 4}),
         ("unparsed?format=application/json", "text/plain", ["nothing"]),
         ("plain?format=application/json", "text/plain", ["text"]),
+        ("nan?format=application/json", "text/plain", ['{"x": NaN}']),
+        ("huge?format=application/json", "text/plain", ["[1e999]"]),
     ],
 )
 def test_format_chooses_the_first_that_is_offered(path: str, media: str, output: object) -> None:

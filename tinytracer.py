@@ -49,6 +49,7 @@ ROUTES = [
         (r"/api/info", "info"),
         (r"/api/capabilities", "capabilities"),
         (r"/healthz", "healthz"),
+        (r"/openapi\.json", "openapi"),
         (r"/testfiles/(?P<path>.+)", "testfile"),
     )
 ]
@@ -246,6 +247,11 @@ class TinyTracer:
     def _healthz(self, request: Request) -> Response:
         return Response("ok", content_type=TEXT, charset="utf-8")
 
+    def _openapi(self, request: Request) -> Response:
+        import openapi
+
+        return _json(openapi.document(self._configuration, self._base(request), __version__))
+
     def _asset(self, request: Request, name: str) -> Response:
         body = self._assets[name.lower()]
         response = Response(body, content_type=ASSETS[name.lower()], conditional_response=True)
@@ -273,7 +279,7 @@ class TinyTracer:
         accepted = [media for media, _ in request.accept.acceptable_offers(OFFERS)]
         media = accepted[0] if accepted else JSON
         if request.method == "HEAD":
-            _read_target(command, target)
+            self._check(router, command, target, query)
             return _live(b"", media)
         answer = self._follow(request, router, command, target, query)
         if media == JSON:
@@ -328,9 +334,7 @@ class TinyTracer:
     ) -> Answer:
         """Check a question, admit its client, and return the answer in progress."""
         _refuse_forged(request)
-        target = _read_target(command, text)
-        vrf = _read_vrf(router, query)
-        self._aimer.families(command, target, query.protocol)
+        target, vrf = self._check(router, command, text, query)
         release = self._guard.viewer(self._client(request))
         try:
             aim = self._aimer.aim(command, target, query.protocol)
@@ -349,6 +353,14 @@ class TinyTracer:
             raise
         question = rfc8522.Question(router, command, target and target.text, aim.address, media)
         return Answer(viewer, question, _disconnection(request.environ), release)
+
+    def _check(
+        self, router: Router, command: Command, text: str, query: rfc8522.Query
+    ) -> tuple[targets.Target | None, str]:
+        """Return target and vrf of a question that could be run, as far as one can tell without running."""
+        target = _read_target(command, text)
+        self._aimer.families(command, target, query.protocol)
+        return target, _read_vrf(router, query)
 
     def _client(self, request: Request) -> str:
         return client_address(request.environ, self._configuration.trustproxy)
@@ -464,8 +476,12 @@ def _as_http_error(error: Exception) -> HTTPError:
     if isinstance(error, HTTPError):
         return error
     status = getattr(error, "status", 400)
-    retry = getattr(error, "retry_after", SLOT_RETRY)
-    return HTTPError(status, str(error), {"Retry-After": str(retry)} if status in {429, 503} else None)
+    return HTTPError(status, str(error), _retry(status, getattr(error, "retry_after", SLOT_RETRY)))
+
+
+def _retry(status: int, seconds: int = SLOT_RETRY) -> dict[str, str]:
+    """Return the header that goes with a status that is for now only."""
+    return {"Retry-After": str(seconds)} if status in {429, 503} else {}
 
 
 def _with(response: Response, *headers: Mapping[str, str]) -> Response:
@@ -499,7 +515,7 @@ def _finished(answer: Answer) -> Response:
         for _ in answer:
             pass
         status, envelope = answer.outcome()
-        return _json(envelope, status)
+        return _json(envelope, status, _retry(status))
     finally:
         answer.close()
 

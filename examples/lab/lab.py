@@ -2,6 +2,7 @@
 
     sudo python3 examples/lab/lab.py run              start TinyTracer in it, and say where
     sudo python3 examples/lab/lab.py up | down        build it, take it down
+    sudo python3 examples/lab/lab.py up --bgp         with BIRD and FRR on the routers
     sudo python3 examples/lab/lab.py exec lg ping target.example
 
 Everything happens inside namespaces of its own; nothing leaves the machine.
@@ -31,9 +32,13 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 STATE = "/run/tinytracer-lab-{prefix}"
 PREFIX = re.compile(r"[a-z][a-z0-9-]{0,11}")  # also the beginning of an interface name: 15 characters at most
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/frr",
+    "LC_ALL": "C.UTF-8",
+}
 PROGRAMS = {"ip": "iproute2", "dnsmasq": "dnsmasq-base", "ping": "iputils-ping"}  # program: Debian package
-PATIENCE = 20.0  # seconds until everything answers, or everything is gone
+BGP_PROGRAMS = {"bird": "bird2", "bgpd": "frr"}
+PATIENCE = 30.0  # seconds until everything answers, or everything is gone
 VISITORS = "10.213.0.0/30"  # between this machine and the looking glass, for a browser
 JITTER = 0.1  # ms
 
@@ -66,7 +71,7 @@ LINKS = (
     Link("r3", "ae4", "r4", "be10", "198.51.100.12/30", "2001:db8:4::/64", 4.0),
     Link("r4", "be20", "targets", "eth0", "203.0.113.0/24", "2001:db8:203::/64", 0.5),
 )
-CHAIN = tuple(link.left for link in LINKS) + (LINKS[-1].right,)
+CHAIN = (*(link.left for link in LINKS), LINKS[-1].right)
 ROUTERS = CHAIN[1:-1]
 WIRES = "wires"  # the namespace of the cables
 NAMESERVER = "198.51.100.1"
@@ -92,13 +97,34 @@ TARGETS = (
 REFUSALS = {
     "unreachable": ("r4", "unreachable"),
     "prohibited": ("r4", "prohibit"),
-    "silent": ("r3", "blackhole"),
+    "silent": ("r4", "blackhole"),
 }
-HOSTILE_PTR = (
-    "<script>alert(1)</script>.example"  # well-behaved resolvers do not show it; find out about others
-)
+ELSEWHERE = {"private.example": "10.0.0.1"}  # names for what a deny table holds
+HOSTILE_PTR = "<script>alert(1)</script>.example"  # a good resolver withholds it; find out about others
 LOSS_ON_THE_WAY = ("r3", 40)  # percent of this router's own "time exceeded" messages
 LOSS_AT_THE_END = ("lossy", 30)  # percent of what is sent to this target
+
+# With --bgp: the daemons, each with the socket that it makes when it is ready, and how to ask them. The
+# configuration is the file named after the router.
+BIRD = ("bird", "-f", "-c", "{conf}", "-s", "{state}/bird.ctl")
+FRR = ("-u", "root", "-g", "frrvty", "-z", "{state}/zserv.api", "--vty_socket", "{state}", "-P", "0")
+ZEBRA = ("zebra", *FRR, "-f", "/dev/null", "-i", "{state}/zebra.pid")
+BGPD = ("bgpd", *FRR, "-f", "{conf}", "-i", "{state}/bgpd.pid")
+ROUTING: dict[str, dict[str, tuple[str, ...]]] = {
+    "r1": {"bird.ctl": BIRD},
+    "r2": {"bird.ctl": BIRD},
+    "r3": {"zserv.api": ZEBRA, "bgpd.vty": BGPD},
+    "r4": {"zserv.api": ZEBRA, "bgpd.vty": BGPD},
+}
+BIRDC = ("birdc", "-r", "-s", "{state}/bird.ctl", "{question}")
+VTYSH = ("vtysh", "-u", "--vty_socket", "{state}", "--config_dir", "{state}", "-c", "{question}")
+QUESTIONS = {"r1": BIRDC, "r2": BIRDC, "r3": VTYSH, "r4": VTYSH}
+CONVERGED = (  # what the ends of the chain answer when every session has brought what it brings
+    ("r1", "show route 203.0.113.128/25", "backup_v4"),
+    ("r1", "show route 2001:db8:8000::/33", "backup_v6"),
+    ("r4", "show bgp ipv4 unicast", "64510 64501 64500"),
+    ("r4", "show bgp ipv6 unicast", "64510 64501 64500"),
+)
 
 # Settings of each namespace; what a kernel does not have is left out.
 SETTINGS = {
@@ -146,30 +172,26 @@ def ends(host: str) -> Iterator[tuple[Link, int, str]]:
                 yield link, side, interface
 
 
-def wire(host: str, interface: str) -> str:
-    """Return the name of the cable's plug for an interface of a host."""
-    return f"{host}.{interface}"
-
-
-def routes(host: str) -> Iterator[str]:
-    """Yield the static routes: the left neighbour for what is left of it, the right one for the rest."""
+def routes(host: str, bgp: bool) -> Iterator[str]:
+    """Yield the static routes; with ``bgp`` the way to the targets comes from the neighbour instead."""
     place = CHAIN.index(host)
-    for family in (0, 1):
-        for index, link in enumerate(LINKS):
-            network = (link.network4, link.network6)[family]
-            if index < place - 1:
-                yield f"{network} via {end_addresses(LINKS[place - 1], 0)[family]}"
-            elif index > place:
-                yield f"{network} via {end_addresses(LINKS[place], 1)[family]}"
-        if host == CHAIN[0]:
-            yield f"default via {end_addresses(LINKS[0], 1)[family]}"
+    to_left = end_addresses(LINKS[place - 1], 0) if place else ()
+    to_right = end_addresses(LINKS[place], 1) if place < len(LINKS) else ()
+    if host not in ROUTERS:
+        yield from (f"default via {gateway}" for gateway in to_left or to_right)
+    for index, link in enumerate(LINKS) if host in ROUTERS else ():
+        if index in (place - 1, place) or (bgp and link == LINKS[-1]):
+            continue
+        gateways = to_left if index < place else to_right
+        networks = (link.network4, link.network6)
+        yield from (f"{network} via {via}" for network, via in zip(networks, gateways, strict=True))
     for target in TARGETS:
-        router, kind = REFUSALS.get(target.name, ("", ""))
-        if router == host:
+        if REFUSALS.get(target.name, ("", ""))[0] == host:
+            kind = REFUSALS[target.name][1]
             yield from (f"{kind} {address}" for address in target_addresses(target))
 
 
-def host_batch(host: str) -> str:
+def host_batch(host: str, bgp: bool) -> str:
     """Return the ip commands that give a host its addresses and routes."""
     lines = ["link set lo up"]
     for link, side, interface in ends(host):
@@ -181,7 +203,7 @@ def host_batch(host: str) -> str:
     if host == CHAIN[-1]:
         for target in filter(lambda each: each.exists, TARGETS):
             lines += [f"address add {address} dev eth0" for address in target_addresses(target)]
-    lines += [f"route add {route}" for route in routes(host)]
+    lines += [f"route add {route}" for route in routes(host, bgp)]
     return "\n".join(lines)
 
 
@@ -190,7 +212,7 @@ def wires_batch(namespace: Callable[[str], str]) -> str:
     lines = []
     for host in CHAIN:
         for _, _, interface in ends(host):
-            plug = wire(host, interface)
+            plug = f"{host}.{interface}"
             lines.append(f"link add {plug} type veth peer name {interface} netns {namespace(host)}")
             lines.append(f"link set {plug} up")
     return "\n".join(lines)
@@ -220,7 +242,7 @@ def cables() -> list[dict[str, Any]]:
     """Return what cable.py reads."""
     directions = []
     for link in LINKS:
-        plugs = (wire(link.left, link.left_interface), wire(link.right, link.right_interface))
+        plugs = (f"{link.left}.{link.left_interface}", f"{link.right}.{link.right_interface}")
         for side in (0, 1):
             rules = list(drops(link, side))
             ways = {"from": plugs[side], "to": plugs[1 - side]}
@@ -231,7 +253,9 @@ def cables() -> list[dict[str, Any]]:
 def dns_lines() -> Iterator[str]:
     """Yield dnsmasq's configuration: every name and address, and nothing from elsewhere."""
     yield from ("no-resolv", "no-hosts", "bind-interfaces", "pid-file=", "user=root", "local=/#/")
-    yield from (f"listen-address={NAMESERVER}", f"server=/timeout.example/{target_addresses(TARGETS[-2])[0]}")
+    silent = next(target_addresses(target)[0] for target in TARGETS if target.name == "silent")
+    yield from (f"listen-address={NAMESERVER}", f"server=/timeout.example/{silent}")
+    yield from (f"host-record={name},{address}" for name, address in ELSEWHERE.items())
     for host in CHAIN:
         for link, side, interface in ends(host):
             four, six = end_addresses(link, side)
@@ -265,15 +289,16 @@ def undisturbed() -> Iterator[None]:
 class Lab:
     """A lab; as a context manager it is up inside and gone outside.
 
-    ``prefix`` begins the names of its namespaces, so that several labs can be up at once.
+    ``prefix`` begins the names of its namespaces, so that several labs can be up at once. With ``bgp`` BIRD
+    and FRR run on the routers; ``ask_daemon`` says how to ask them.
     """
 
-    def __init__(self, prefix: str = "tt-") -> None:
+    def __init__(self, prefix: str = "tt-", bgp: bool = False) -> None:
         if not PREFIX.fullmatch(prefix):
-            raise LabError(
-                f"A prefix is 1 to 12 characters of a-z, 0-9 and '-', beginning with a letter: {prefix!r}"
-            )
+            raise LabError("A prefix is a letter and at most 11 more of a-z, 0-9 and '-'.")
         self.prefix = prefix
+        self.bgp = bgp
+        self.window = prefix + "web"  # the one interface outside the namespaces, while ``run`` runs
         self.state = Path(STATE.format(prefix=prefix))
         self._ready = self.state / "ready"
         self._started: list[subprocess.Popen[bytes]] = []
@@ -298,6 +323,10 @@ class Lab:
         defaults = {"env": ENVIRONMENT, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
         return subprocess.run([*self.enter(host), *argv], check=False, **{**defaults, **options})
 
+    def ask_daemon(self, host: str, question: str) -> list[str]:
+        """Return the command line that asks a router's BGP daemon, read-only; it works in any namespace."""
+        return [word.format(state=self.state / host, question=question) for word in QUESTIONS[host]]
+
     def start(self, host: str, argv: Sequence[str], log: str) -> None:
         """Start a daemon in a host's namespace; it may not survive the namespace."""
         with (self.state / log).open("ab") as out:
@@ -314,12 +343,14 @@ class Lab:
 
     def up(self) -> None:
         """Build the lab unless it is up; return when it answers, or leave nothing and raise LabError."""
-        for program, package in PROGRAMS.items():
+        for program, package in {**PROGRAMS, **(BGP_PROGRAMS if self.bgp else {})}.items():
             if not shutil.which(program, path=ENVIRONMENT["PATH"]):
                 raise LabError(f"There is no {program}. On Debian: apt-get install {package}")
         if os.geteuid():
             raise LabError("Network namespaces need root: try sudo.")
         if self.is_up():
+            if self._ready.read_text(encoding="ascii") != str(self.bgp):
+                raise LabError("The lab is up in its other form, with or without BGP: take it down first.")
             return
         self.down()
         try:
@@ -332,6 +363,7 @@ class Lab:
     def down(self) -> None:
         """Take down whatever there is of the lab, also after a crash: processes, namespaces, files."""
         with undisturbed():
+            self.close_window()
             for host in (*CHAIN, WIRES):
                 self._kill(host)
                 if Path("/run/netns", self.namespace(host)).exists():
@@ -342,6 +374,11 @@ class Lab:
             while self._started:
                 self._started.pop().wait()
             shutil.rmtree(self.state, ignore_errors=True)
+
+    def close_window(self) -> None:
+        """Take away the way for this machine's browser, if there is one."""
+        if Path("/sys/class/net", self.window).exists():
+            run(["ip", "link", "delete", self.window])
 
     def _pids(self, host: str) -> list[int]:
         """Return the processes in a host's namespace: all of them belong to the lab."""
@@ -369,17 +406,29 @@ class Lab:
             self._set(host, {**SETTINGS, **extra})
         run(["ip", "-n", self.namespace(WIRES), "-batch", "-"], wires_batch(self.namespace))
         for host in CHAIN:
-            run(["ip", "-n", self.namespace(host), "-batch", "-"], host_batch(host))
+            run(["ip", "-n", self.namespace(host), "-batch", "-"], host_batch(host, self.bgp))
             names = Path("/etc/netns", self.namespace(host), "resolv.conf")
             names.parent.mkdir(parents=True)
             names.write_text(f"nameserver {NAMESERVER}\n", encoding="ascii")
+        (self.state / "dnsmasq.conf").write_text("\n".join(dns_lines()) + "\n", encoding="ascii")
+        conf = f"--conf-file={self.state / 'dnsmasq.conf'}"
+        self.start(CHAIN[0], ["dnsmasq", "--keep-in-foreground", conf], "dnsmasq.log")
+        for host, daemons in ROUTING.items() if self.bgp else ():
+            self._start_routing(host, daemons)
+        # Cables last: FRR refuses IPv6 routes over a session that is older than its list of interfaces.
         (self.state / "cables.json").write_text(json.dumps(cables()), encoding="ascii")
         # -S: the standard library is enough, and no site package (a coverage measurement) slows it down.
         python = [sys.executable, "-I", "-S"]
         self.start(WIRES, [*python, str(HERE / "cable.py"), str(self.state / "cables.json")], "cable.log")
-        (self.state / "dnsmasq.conf").write_text("\n".join(dns_lines()) + "\n", encoding="ascii")
-        conf = f"--conf-file={self.state / 'dnsmasq.conf'}"
-        self.start(CHAIN[0], ["dnsmasq", "--keep-in-foreground", conf], "dnsmasq.log")
+
+    def _start_routing(self, host: str, daemons: dict[str, tuple[str, ...]]) -> None:
+        """Start the routing daemons of a router, each when the one before it is ready."""
+        state = self.state / host
+        state.mkdir(mode=0o755)
+        for ready, program in daemons.items():
+            argv = [word.format(state=state, conf=HERE / f"{host}.conf") for word in program]
+            self.start(host, argv, f"{host}/{ready}.log")
+            self._until((state / ready).exists, f"{program[0]} on {host}")
 
     def _set(self, host: str, settings: dict[str, str]) -> None:
         lines = "".join(f"/proc/sys/{key} {value}\n" for key, value in settings.items())
@@ -387,16 +436,27 @@ class Lab:
         run([*self.enter(host), "sh", "-c", script], lines)
 
     def _wait(self) -> None:
-        """Wait until the far end answers by name in both families: that needs all there is."""
+        """Wait until the far end answers by name in both families, and BGP has converged: that needs all."""
+        name = f"{TARGETS[0].name}.example"
+        probes = [(["ping", family, "-c", "1", "-W", "1", name], " 1 received") for family in ("-4", "-6")]
+        for host, question, answer in CONVERGED if self.bgp else ():
+            probes.append((self.ask_daemon(host, question), answer))
+        for argv, answer in probes:
+
+            def answered(argv: list[str] = argv, answer: str = answer) -> bool:
+                return answer in self.exec(CHAIN[0], argv).stdout
+
+            self._until(answered, " ".join(argv))
+        self._ready.write_text(str(self.bgp), encoding="ascii")
+
+    def _until(self, holds: Callable[[], bool], what: str) -> None:
+        """Wait until something holds; raise LabError with what the daemons said if it does not."""
         end = time.monotonic() + PATIENCE
-        for family in ("-4", "-6"):
-            probe = ["ping", family, "-c", "1", "-W", "1", f"{TARGETS[0].name}.example"]
-            while self.exec(CHAIN[0], probe).returncode:
-                if time.monotonic() > end:
-                    logs = "".join(log.read_text(encoding="utf-8") for log in self.state.glob("*.log"))
-                    raise LabError(f"{' '.join(probe)} has no answer after {PATIENCE} seconds. {logs}")
-                time.sleep(0.05)
-        self._ready.touch()
+        while not holds():
+            if time.monotonic() > end:
+                logs = "".join(log.read_text(encoding="utf-8") for log in self.state.rglob("*.log"))
+                raise LabError(f"{what}: no answer after {PATIENCE} seconds. {logs}")
+            time.sleep(0.02)
 
 
 def open_window(lab: Lab, network: str) -> str:
@@ -405,17 +465,14 @@ def open_window(lab: Lab, network: str) -> str:
     for route in json.loads(run(["ip", "-4", "-json", "route", "show", "table", "all"])):
         used = route["dst"]
         if used != "default" and visitors.overlaps(ipaddress.IPv4Network(used, strict=False)):
-            raise LabError(
-                f"{network} overlaps {used}, which this machine knows: choose another with --visitors."
-            )
-    here, there = str(visitors[1]), str(visitors[2])
-    name, glass = lab.namespace("web"), lab.namespace("lg")
-    run(["ip", "link", "add", name, "type", "veth", "peer", "name", "web0", "netns", glass])
-    run(["ip", "address", "add", f"{here}/{visitors.prefixlen}", "dev", name])
-    run(["ip", "link", "set", name, "up"])
-    run(["ip", "-n", glass, "address", "add", f"{there}/{visitors.prefixlen}", "dev", "web0"])
-    run(["ip", "-n", glass, "link", "set", "web0", "up"])
-    return there
+            raise LabError(f"{network} overlaps {used} of this machine: choose another with --visitors.")
+    here, there = (f"{visitors[number]}/{visitors.prefixlen}" for number in (1, 2))
+    glass = lab.namespace("lg")
+    run(["ip", "link", "add", lab.window, "type", "veth", "peer", "name", "web0", "netns", glass])
+    for where, device, address in (([], lab.window, here), (["-n", glass], "web0", there)):
+        run(["ip", *where, "address", "add", address, "dev", device])
+        run(["ip", *where, "link", "set", device, "up"])
+    return str(visitors[2])
 
 
 def pump(source: socket.socket, sink: socket.socket) -> None:
@@ -449,6 +506,8 @@ def glass_argv(lab: Lab, config: str, address: str, port: int) -> list[str]:
     argv = lab.enter("lg")
     if user := os.environ.get("SUDO_UID"):
         group = os.environ.get("SUDO_GID", user)
+        for path in filter(Path.is_socket, lab.state.rglob("*")):  # the routing daemons'
+            os.chown(path, int(user), int(group))
         argv += ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
     program = [sys.executable, str(ROOT / "tinytracer.py"), "serve"]
     return [*argv, *program, "--config", config, "--listen", f"{address}:{port}"]
@@ -458,8 +517,8 @@ def serve(lab: Lab, config: str, visitors: str, port: int) -> int:
     """Run TinyTracer in the lab until it ends or Ctrl-C; return its exit status."""
     address = open_window(lab, visitors)
     glass = subprocess.Popen(glass_argv(lab, config, address, port), stdin=subprocess.DEVNULL)
+    urls = [f"http://{address}:{port}/"]
     try:
-        urls = [f"http://{address}:{port}/"]
         with contextlib.ExitStack() as stack:
             try:
                 listener = stack.enter_context(socket.create_server(("127.0.0.1", port)))
@@ -475,7 +534,7 @@ def serve(lab: Lab, config: str, visitors: str, port: int) -> int:
         with undisturbed():
             glass.terminate()
             glass.wait()
-            run(["ip", "link", "delete", lab.namespace("web")])
+            lab.close_window()
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -483,7 +542,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A small Internet in network namespaces. Needs root.")
     parser.add_argument("--prefix", default="tt-", help="begins the names of the namespaces (default: tt-)")
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("up", help="build it, unless it is up")
+    up = actions.add_parser("up", help="build it, unless it is up")
     actions.add_parser("down", help="take it down, also what a crash left")
     command = actions.add_parser("exec", help="run a command in a host's namespace")
     command.add_argument("host", choices=CHAIN)
@@ -492,6 +551,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     glass.add_argument("--config", default=str(HERE / "config.json"), metavar="FILE")
     glass.add_argument("--visitors", default=VISITORS, metavar="NETWORK", help=f"default: {VISITORS}")
     glass.add_argument("--port", type=int, default=8080)
+    for action in (up, glass):
+        action.add_argument("--bgp", action="store_true", help="with BIRD and FRR on the routers")
     return parser.parse_args(argv)
 
 
@@ -500,7 +561,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        lab = Lab(options.prefix)
+        lab = Lab(options.prefix, bgp=getattr(options, "bgp", False))
         if options.action == "exec":
             os.execvp("ip", [*lab.enter(options.host), *options.command])
         if options.action == "up":

@@ -1,0 +1,395 @@
+"""Parsers on what real tools have printed: facts as a person reads them, and never an error."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import parsers
+from parsers import PARSERS, facts
+
+SAMPLES = Path(__file__).parent / "examples" / "samples"
+TOOLS = {"ping": "ping", "traceroute": "traceroute", "mtr": "mtr", "birdc": "bird", "frr": "frr"}
+
+
+def sample(name: str) -> str:
+    return (SAMPLES / name).read_text()
+
+
+def parser_of(name: str) -> str:
+    return next((parser for tool, parser in TOOLS.items() if re.match(rf"(?:\w+-)?{tool}", name)), "")
+
+
+def read(name: str) -> Any:
+    return facts(parser_of(name), sample(name))
+
+
+# --- ping
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "sent", "received", "rate"),
+    [
+        ("ping4-ok.out", (18.019, 18.555, 19.354, 0.507), 5, 5, 100),
+        ("ping4-ok-n.out", (18.079, 18.340, 18.614, 0.219), 5, 5, 100),
+        ("ping4-name.out", (18.025, 18.903, 19.402, 0.622), 3, 3, 100),
+        ("ping4-D-timestamps.out", (18.561, 19.416, 19.905, 0.607), 3, 3, 100),
+        ("ping4-O-report-outstanding.out", (17.525, 18.717, 19.939, 0.997), 6, 4, 66.67),
+        ("ping4-quiet.out", (17.738, 17.962, 18.149, 0.135), 5, 5, 100),
+        ("ping4-flood-refused.out", (18.042, 18.065, 18.088, 0.023), 2, 2, 100),
+        ("ping4-100loss.out", None, 4, 0, 0),
+        ("ping4-no-such-host-on-lan.out", None, 4, 0, 0),
+        ("ping4-unreachable-route.out", None, 3, 0, 0),
+        ("ping6-ok.out", (18.218, 19.043, 19.983, 0.645), 5, 5, 100),
+        ("ping6-name.out", (18.246, 18.596, 19.007, 0.313), 3, 3, 100),
+        ("ping6-100loss.out", None, 4, 0, 0),
+        ("ping6-no-such-host-on-lan.out", None, 4, 0, 0),
+        ("ping6-unreachable-route.out", None, 3, 0, 0),
+        ("busybox-ping4.out", (18.537, 18.938, 19.600), 3, 3, 100),
+        ("busybox-ping6.out", (18.862, 19.041, 19.221), 2, 2, 100),
+        ("busybox-ping4-loss.out", None, 2, 0, 0),
+    ],
+)
+def test_ping_statistics_are_as_printed(
+    name: str, times: tuple[float, ...] | None, sent: int, received: int, rate: float
+) -> None:
+    found = read(name)
+    assert (found["sent"], found["received"], found["rate"]) == (sent, received, rate)
+    printed = tuple(found[key] for key in ("min", "avg", "max", "mdev") if key in found)
+    assert printed == (times or ())
+    if name != "ping4-quiet.out":
+        assert len(found["replies"]) == received
+
+
+def test_ping_replies_have_sequence_time_ttl_and_address() -> None:
+    replies = read("ping4-O-report-outstanding.out")["replies"]
+    assert [reply["seq"] for reply in replies] == [1, 2, 4, 6]
+    assert replies[2] == {"seq": 4, "rtt": 17.5, "ttl": 60, "address": "203.0.113.20"}
+    assert read("ping6-name.out")["replies"][0]["address"] == "2001:db8:203::10"
+    first = read("busybox-ping6.out")["replies"][0]
+    assert first == {"seq": 0, "rtt": 18.862, "ttl": 60, "address": "2001:db8:203::10"}
+    assert len(read("inetutils-ping4.out")["replies"]) == 3
+    assert read("inetutils-ping4.out")["rate"] == 100
+
+
+def test_ping_under_way_has_replies_and_no_summary() -> None:
+    text = sample("ping4-ok.out")
+    assert set(facts("ping", text[: text.index("icmp_seq=4")])) == {"replies"}
+
+
+def test_cisco_success_rate_is_read() -> None:
+    found = facts("ping", "!!!!.\nSuccess rate is 80 percent (4/5), round-trip min/avg/max = 40/41/44 ms\n")
+    assert found == {"min": 40, "avg": 41, "max": 44, "rate": 80, "sent": 5, "received": 4}
+
+
+# --- traceroute
+
+
+def table(name: str) -> list[list[Any]]:
+    """Return the hops as a person would note them: address or None for each probe."""
+    return [[probe and probe["address"] for probe in hop["probes"]] for hop in read(name)["hops"]]
+
+
+R1, R2, R3, R4, TARGET = "198.51.100.2", "198.51.100.6", "198.51.100.10", "198.51.100.14", "203.0.113.10"
+CHAIN6 = ["2001:db8:1::2", "2001:db8:2::2", "2001:db8:3::2", "2001:db8:4::2", "2001:db8:203::10"]
+
+
+@pytest.mark.parametrize(
+    ("name", "third"),
+    [
+        ("traceroute4.out", [R3, R3, None]),
+        ("traceroute4-n.out", [None, None, None]),
+        ("traceroute4-icmp.out", [R3, None, R3]),
+        ("traceroute4-A-asn.out", [R3, R3, None]),
+        ("traceroute4-N1-sequential.out", [R3, R3, None]),
+        ("inetutils-traceroute4.out", [R3, R3, R3]),
+        ("inetutils-traceroute4-names.out", [R3, R3, R3]),
+    ],
+)
+def test_traceroute_has_every_probe_of_every_hop(name: str, third: list[Any]) -> None:
+    assert table(name) == [[R1] * 3, [R2] * 3, third, [R4] * 3, [TARGET] * 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "third"),
+    [
+        ("traceroute6.out", [None, CHAIN6[2], None]),
+        ("traceroute6-n.out", [None, CHAIN6[2], CHAIN6[2]]),
+        ("traceroute6-A-asn.out", [CHAIN6[2], None, None]),
+        ("busybox-traceroute4.out", [CHAIN6[2], None, None]),
+    ],
+)
+def test_traceroute_of_ipv6_has_every_probe(name: str, third: list[Any]) -> None:
+    expected = [[address] * 3 for address in CHAIN6]
+    expected[2] = third
+    assert table(name) == expected
+
+
+def test_traceroute_probes_have_names_times_notes_and_asns() -> None:
+    hops = read("traceroute4.out")["hops"]
+    assert hops[0]["probes"][1] == {"address": R1, "name": "ge0-0.r1.lg.example", "rtt": 1.418}
+    assert read("traceroute4-n.out")["hops"][0]["probes"][0] == {"address": R1, "rtt": 1.347}
+    assert read("traceroute4-A-asn.out")["hops"][4]["probes"][0] == {
+        "address": TARGET,
+        "asn": 64510,
+        "rtt": 17.631,
+    }
+    original = read("traceroute4-original-tinytracer.out")["hops"]
+    assert [probe and probe["rtt"] for probe in original[2]["probes"]] == [None, None, 9.392, None, 9.398]
+    assert original[4]["probes"][0]["asn"] == 64510
+    unreachable = read("traceroute4-unreachable-H.out")["hops"]
+    assert len(unreachable) == 19
+    assert unreachable[18]["probes"][2] == {
+        "address": R4,
+        "name": "be10.r4.dc.example",
+        "rtt": 16.697,
+        "note": "!H",
+    }
+    assert [probe["note"] for probe in read("traceroute6-unreachable.out")["hops"][3]["probes"]] == ["!N"] * 3
+    assert read("traceroute4-prohibited-X.out")["hops"][10]["probes"][1]["note"] == "!X"
+    names = read("inetutils-traceroute4-names.out")["hops"][4]["probes"][0]
+    assert names == {"address": TARGET, "name": "target.example", "rtt": 18.363}
+    assert table("traceroute4-stars-blackhole.out")[2:] == [[None] * 3] * 10
+    assert table("busybox-traceroute4-n.out")[0] == [R1, R1]
+
+
+def test_strange_names_do_not_break_a_traceroute() -> None:
+    line = " 3  <script>alert(1)</script>.example (198.51.100.10)  8.7 ms (x) 9 ms !F-1492"
+    (hop,) = facts("traceroute", f"{line} * 192.0.2.1 ms 7 ms !<10>\n")["hops"]
+    assert [probe and probe.get("note") for probe in hop["probes"]] == [None, "!F-1492", None, "!<10>"]
+    assert hop["probes"][0]["name"] == "<script>alert(1)</script>.example"
+
+
+# --- mtr
+
+
+def mtr(name: str) -> list[tuple[Any, ...]]:
+    return [(hop.get("address"), hop.get("name"), hop["loss"], hop["sent"]) for hop in read(name)["hops"]]
+
+
+NAMES = [
+    "ge0-0.r1.lg.example",
+    "xe-0-1-0.r2.transit.example",
+    "ae3.r3.transit.example",
+    "be10.r4.dc.example",
+    "target.example",
+]
+SILENT = (None, None, 100, 5)
+
+
+def chain(what: str, sent: int, loss: float, hops: int = 5) -> list[tuple[Any, ...]]:
+    """Return the lab's hops with addresses, names or both; ``loss`` is of the third one."""
+    addresses = [R1, R2, R3, R4, TARGET] if "a" in what else [None] * 5
+    names = NAMES if "n" in what else [None] * 5
+    losses = [0, 0, loss, 0, 0]
+    return list(zip(addresses, names, losses, [sent] * 5, strict=True))[:hops]
+
+
+@pytest.mark.parametrize(
+    ("name", "hops"),
+    [
+        ("mtr4-report-wide.out", chain("n", 10, 50)),
+        ("mtr4-report-wide-b.out", chain("an", 10, 60)),
+        ("mtr4-report-wide-n.out", chain("a", 10, 20)),
+        ("mtr4-report-wide-z.out", chain("n", 10, 10)),
+        ("mtr4-original-tinytracer.out", chain("an", 10, 70)),
+        ("mtr4-report-mpls.out", chain("n", 3, 66.7)),
+        ("mtr4-blackhole-report.out", [*chain("an", 5, 0, hops=2), SILENT]),
+        ("mtr4-json.out", chain("n", 10, 50)),
+        ("mtr4-json-zb.out", chain("an", 10, 50)),
+        ("mtr4-blackhole-json.out", [*chain("n", 5, 0, hops=2), SILENT]),
+        ("mtr4-raw-n.out", chain("a", 5, 20)),
+        ("mtr4-raw.out", chain("an", 5, 60)),
+        ("mtr4-blackhole-raw.out", [*chain("an", 5, 0, hops=2), SILENT]),
+        ("mtr4-local-unreach.out", None),
+    ],
+)
+def test_mtr_hops_are_as_printed(name: str, hops: list[tuple[Any, ...]] | None) -> None:
+    if hops is None:
+        assert read(name) == {}
+    else:
+        assert mtr(name) == hops
+
+
+def test_mtr_numbers_follow_their_columns() -> None:
+    (first, *_, last) = read("mtr4-original-tinytracer.out")["hops"]
+    values = [last[name] for name in ("asn", "last", "best", "avg", "worst")]
+    assert values == [64510, 19.0, 18.0, 18.6, 20.4]
+    assert (first["stdev"], first["asn"]) == (0.1, 64500)
+    raw = read("mtr4-raw-n.out")["hops"][0]
+    assert raw == {
+        "hop": 1, "address": R1, "name": None, "loss": 0, "sent": 5,
+        "last": 1.189, "avg": 1.059, "best": 0.919, "worst": 1.189, "stdev": 0.1,
+    }  # fmt: skip
+    assert "avg" not in read("mtr4-blackhole-json.out")["hops"][2]
+
+
+# --- BIRD
+
+
+def test_bird_routes_are_paths() -> None:
+    best, other = read("birdc-r1-show-route-for4-all.out")["paths"]
+    assert best == {
+        "prefix": "203.0.113.0/26", "as_path": [64501, 64501, 64511, 64511, 64511], "origin": "IGP",
+        "next_hop": "198.51.100.6", "local_pref": 90, "best": True,
+        "communities": ["64501:666", "65535:65281", "64500:3001"],
+        "protocol": "transit_v4",
+    }  # fmt: skip
+    assert (other["best"], other["med"], other["next_hop"]) == (False, 100, "198.51.100.9")
+    (path,) = read("birdc-r1-show-route-for6-all.out")["paths"]
+    assert (path["next_hop"], path["large_communities"]) == ("2001:db8:2::2", ["64501:7:42"])
+    paths = read("birdc-r1-show-route-prefix-all.out")["paths"]
+    assert [path["as_path"][-1] for path in paths] == [4200000001] * 2
+    assert all("64501:99" not in path["communities"] for path in paths)  # an extended community is none
+    static = read("birdc-show-route-export.out")["paths"]
+    assert static[0] == {"prefix": "192.0.2.0/25", "best": True, "protocol": "own4"}
+    assert len(read("birdc-r1-show-route-all.out")["paths"]) == 25
+    assert len(read("birdc-show-route-community.out")["paths"]) == 3
+
+
+def test_bird_protocols_are_neighbors() -> None:
+    summary = {each["name"]: each for each in read("birdc-r1-show-protocols.out")["neighbors"]}
+    assert set(summary) == {"transit_v4", "transit_v6", "backup_v4", "peer_down", "peer_disabled"}
+    assert (summary["peer_down"]["state"], summary["peer_disabled"]["state"]) == ("Active", "down")
+    (one,) = read("birdc-show-protocol-one-all.out")["neighbors"]
+    assert one == {
+        "name": "transit_v4", "address": "198.51.100.6", "asn": 64501, "state": "Established",
+        "since": "2026-11-23 06:58:09", "received": 6,
+    }  # fmt: skip
+    assert len(read("birdc-r1-show-protocols-all.out")["neighbors"]) == 5
+
+
+# --- FRR, JSON and text
+
+
+@pytest.mark.parametrize("name", ["frr-r3-prefix4.out", "frr-r3-prefix4-json.out"])
+def test_frr_paths_are_the_same_from_text_and_json(name: str) -> None:
+    first, best = read(name)["paths"]
+    expected = {
+        "prefix": "192.0.2.0/26", "as_path": [64501, 64500], "origin": "IGP", "next_hop": "198.51.100.9",
+        "communities": ["64500:1", "64501:1000", "64510:2000"], "large_communities": ["64500:1:1"],
+        "best": True, "med": 50,
+    }  # fmt: skip
+    assert {key: best[key] for key in expected} == expected
+    assert (first["as_path"], first["local_pref"], first["best"]) == ([64500], 80, False)
+
+
+def test_frr_prefixes_of_both_families_and_tables_are_read() -> None:
+    for name in ("frr-r3-address6.out", "frr-r3-address6-json.out"):
+        (path,) = read(name)["paths"]
+        assert (path["next_hop"], path["as_path"]) == ("2001:db8:4::2", [64511] * 3)
+    for name in ("frr-r3-address4.out", "frr-r3-address4-json.out"):
+        (path,) = read(name)["paths"]
+        assert (path["origin"], path["med"], path["as_path"]) == ("incomplete", 30, [64511, 4200000001])
+    (local,) = read("frr-r3-local4.out")["paths"]
+    assert (local["as_path"], local["best"]) == ([], True)
+    paths = read("frr-r3-table4-json.out")["paths"]
+    assert len(paths) == 8
+    assert sum(path["best"] for path in paths) == 7
+    assert len(read("frr-r3-regexp-json.out")["paths"]) == 4
+    assert read("frr-r3-notfound.out") == read("frr-r3-notfound-json.out") == {}
+
+
+@pytest.mark.parametrize("name", ["frr-r3-summary.out", "frr-r3-summary-json.out"])
+def test_frr_neighbors_are_the_same_from_text_and_json(name: str) -> None:
+    neighbors = {each["address"]: each for each in read(name)["neighbors"]}
+    assert len(neighbors) == 7
+    r2 = neighbors["198.51.100.9"]
+    assert (r2["asn"], r2["state"], r2["received"], r2["name"]) == (64501, "Established", 2, "peer r2")
+    assert neighbors["203.0.113.1"]["state"] == "Idle (Admin)"
+
+
+def test_frr_neighbor_in_detail_is_read_from_json() -> None:
+    (one,) = read("frr-r3-neighbor-json.out")["neighbors"]
+    assert [one[name] for name in ("address", "asn", "received")] == ["198.51.100.9", 64501, 2]
+    assert one["state"] == "Established"
+    assert len(read("frr-r3-neighbors-json.out")["neighbors"]) == 7
+
+
+# --- all samples, and what nobody has printed
+
+
+WITHOUT_FACTS = re.compile(
+    r"\.err$|\.tsv$|^ip-|^birdc-(?:no-|r1-show-(?:memory|status|route-(?:count|notfound))|restricted-denied|syntax)"
+    r"|-split\.out|local-unreach|notfound|^frr-r3-(?:table4|regexp|neighbor)\.out"
+)
+EVERY = sorted(path.name for path in SAMPLES.iterdir())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_sample_gives_facts_exactly_where_a_person_reads_some(name: str) -> None:
+    found = read(name) if parser_of(name) else {}
+    assert bool(found) != bool(WITHOUT_FACTS.search(name))
+    json.dumps(found, allow_nan=False)
+
+
+def test_index_names_every_sample() -> None:
+    rows = sample("INDEX.tsv").splitlines()[1:]
+    assert {Path(name).stem for name in EVERY} - {"INDEX"} == {row.split("\t")[0] for row in rows}
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+@pytest.mark.parametrize("name", ["ping4-ok.out", "mtr4-json.out", "frr-r3-prefix4-json.out"])
+def test_output_of_another_tool_raises_nothing(parser: str, name: str) -> None:
+    facts(parser, sample(name))
+
+
+PIECES = ("\n", "9" * 30, "\x00", "(", "-", "1e999", "{", "}", "\ufffd", "[[", '"')
+
+
+def mutate(text: str, chance: random.Random) -> str:
+    """Change a text a little: cut, double, swap, or replace."""
+    start, end = sorted(chance.randrange(len(text) + 1) for _ in range(2))
+    piece = chance.choice(("", text[start:end] * 2, *PIECES))
+    return text[:start] + piece + (text[start + 1 :] if chance.random() < 0.7 else text[end:])
+
+
+@pytest.mark.slow
+def test_hundred_thousand_mutated_samples_raise_nothing() -> None:
+    chance = random.Random(8522)
+    texts = [(parser_of(name), sample(name)[:1500]) for name in EVERY if parser_of(name) and sample(name)]
+    for _ in range(100_000):
+        parser, text = chance.choice(texts)
+        facts(parser, mutate(text, chance))
+
+
+@given(st.sampled_from(sorted(PARSERS)), st.text())
+def test_any_text_gives_facts_or_none(parser: str, text: str) -> None:
+    json.dumps(facts(parser, text), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("parser", "text"),
+    [
+        ("frr", "[" * 200_000),
+        ("frr", '{"paths":' * 100_000),
+        ("mtr", "{" * 200_000),
+        ("frr", '{"paths": [{"aspath": {"string": "' + "9" * 100_000 + '"}}]}'),
+        ("frr", '{"paths": [{"metric": NaN}]}'),
+        ("frr", '{"paths": 5, "routes": [], "peers": "x"}'),
+        ("ping", "bytes from " * 20_000),
+        ("traceroute", " 1  " + "* " * 120_000),
+        ("traceroute", " 1  " + "(" * 250_000),
+        ("mtr", "HOST: x Loss%\n" + " 1.|-- " + "a " * 120_000),
+        ("bird", "x" * 250_000 + " unicast ["),
+        ("bird", "a unicast [p]\n\tBGP.as_path: " + "1 " * 120_000),
+        ("bird", " " * 250_000),
+        ("frr", "BGP routing table entry for x\n  " + "1 " * 120_000),
+    ],
+)
+def test_hostile_text_takes_no_time_to_speak_of(parser: str, text: str) -> None:
+    started = time.process_time()
+    facts(parser, text)
+    assert time.process_time() - started < 5  # what backtracks takes minutes
+
+
+def test_all_parsers_are_known_to_the_module() -> None:
+    assert list(parsers.PARSERS) == ["ping", "traceroute", "mtr", "bird", "frr"]
