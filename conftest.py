@@ -41,7 +41,7 @@ def lab() -> Iterator[Lab]:
     """Yield a lab that is up, for all tests together: leave it as you found it."""
     if os.geteuid():
         pytest.skip("network namespaces need root")
-    with Lab(f"t{os.getpid()}-") as lab:
+    with Lab(f"s{os.getpid()}-") as lab:
         yield lab
 
 
