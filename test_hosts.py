@@ -30,6 +30,9 @@ make_server("127.0.0.1", int(sys.argv[1]), mounted, Server).serve_forever()
 """
 
 
+BARE = [sys.executable, "-I", "-S"]  # a Python that sees nothing installed
+
+
 @pytest.fixture(params=["tinytracer", "gunicorn", "gunicorn /lg", "wsgiref", "wsgiref /lg"])
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     """Yield the application under a host program, at the root or under a prefix."""
@@ -120,8 +123,7 @@ def ask_a_fresh_installation(server: Server) -> None:
 
 
 def test_one_file_runs_in_an_empty_folder_without_a_configuration(pyz: Path, tmp_path: Path) -> None:
-    bare = ["-I", "-S"]  # nothing installed is seen
-    ask_a_fresh_installation(start([sys.executable, *bare, str(pyz)], free_port(), tmp_path))
+    ask_a_fresh_installation(start([*BARE, str(pyz)], free_port(), tmp_path))
 
 
 def test_one_file_is_small_and_its_exit_status_counts(pyz: Path, tmp_path: Path) -> None:
@@ -131,9 +133,7 @@ def test_one_file_is_small_and_its_exit_status_counts(pyz: Path, tmp_path: Path)
     )
     bad = tmp_path / "config.json"
     bad.write_text("{")
-    done = subprocess.run(
-        [sys.executable, pyz, "check"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*BARE, pyz, "check"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "line 1" in done.stderr
 
