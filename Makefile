@@ -45,7 +45,7 @@ config.json:
 	$(PYTHON) -m venv .venv
 
 .venv/run.stamp: setup.cfg pyproject.toml .venv/bin/python
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	$(PY) -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable .
 	touch $@
 
 .venv/dev.stamp: requirements-dev.txt .venv/run.stamp
@@ -73,7 +73,7 @@ others: .venv/dev.stamp lab-tools
 		[ -n "$$python" ] || { echo "Python $$version is not installed: its tests are left out."; continue; }; \
 		[ -x ".venv-$$version/bin/python" ] || "$$python" -m venv ".venv-$$version" || exit 1; \
 		".venv-$$version/bin/python" -m pip install --quiet --disable-pip-version-check \
-			--editable . --requirement requirements-dev.txt || exit 1; \
+			--config-settings editable_mode=compat --editable . --requirement requirements-dev.txt || exit 1; \
 		PYTHONDEVMODE=1 ".venv-$$version/bin/python" -m pytest -q -m "not lab and not browser and not slow" || exit 1; \
 	done
 

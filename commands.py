@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import codecs
 import contextlib
 import errno
@@ -266,7 +267,7 @@ class Run:
         self._skip = job.skip
         self._pipe, self._process = _spawn(job)
         try:
-            threading.Thread(target=self._follow, name="run", daemon=True).start()
+            _thread.start_new_thread(self._follow, ())  # threading's would wait until it runs
         except RuntimeError as error:
             self._signal(signal.SIGKILL)
             os.close(self._pipe)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import math
@@ -14,7 +15,6 @@ import shlex
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import targets
@@ -46,7 +46,10 @@ SHELL_SYNTAX = re.compile(r"[0-9]*>|<<|&&|\|\||\$\(|[;&|<$`()*?\[~#{}\n]|\\\n")
 QUOTED_SYNTAX = re.compile(r"[$`]|\\[$`\n]")  # what a shell still acts upon between double quotes
 ASSIGNMENT = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*=)")
 
+LOADER: Any = __spec__.loader  # reads files beside this module, in a folder and in a zip alike
+
 Errors = list[str]
+StrPath = str | os.PathLike[str]
 Read = Callable[[Any, str, Errors], Any]
 
 
@@ -72,7 +75,7 @@ class Configuration(NamedTuple):
     routers: tuple[Router, ...]  # at least one
     limits: Limits
     deny: targets.DenyTable
-    testfiles: Path | None
+    testfiles: str | None  # a folder
 
     def lacking(self) -> list[str]:
         """Return a line for each program that this machine does not have, beginning with its path."""
@@ -83,13 +86,13 @@ class Configuration(NamedTuple):
         ]
 
 
-def load(path: Path) -> Configuration:
+def load(path: StrPath) -> Configuration:
     """Read a configuration file; raises ConfigurationError."""
     errors: Errors = []
     document = _load_json(path, errors)
     if errors:
         raise ConfigurationError(f"{path}: {error}" for error in errors)
-    return read(document, path.parent)
+    return read(document, os.path.dirname(path))
 
 
 def default() -> Configuration:
@@ -103,21 +106,20 @@ def default() -> Configuration:
         for name, command in document["commands"].items()
         if shutil.which(command["cmd4"][0], path=ENVIRONMENT["PATH"])
     }
-    return read(document, Path())
+    return read(document, "")
 
 
 def resource(name: str) -> bytes:
-    """Read a file that the program comes with: beside this module, installed or in a zip."""
-    here = Path(__file__).parent
-    if not here.is_dir():
-        import zipfile
+    """Read a file that the program comes with, from a folder beside this module, also within a zip."""
+    for folder in ("tinytracer_html", "html"):
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), folder, name)
+        with contextlib.suppress(OSError):
+            data: bytes = LOADER.get_data(path)
+            return data
+    raise FileNotFoundError(name)
 
-        here = zipfile.Path(here)  # type: ignore[assignment]
-    folders = (here / folder for folder in ("tinytracer_html", "html"))
-    return next(folder / name for folder in folders if (folder / name).is_file()).read_bytes()
 
-
-def read(document: object, folder: Path) -> Configuration:
+def read(document: object, folder: StrPath) -> Configuration:
     """Check a configuration and return it; files that it names are below ``folder``.
 
     Raises ConfigurationError with every mistake at once.
@@ -147,7 +149,7 @@ def read(document: object, folder: Path) -> Configuration:
 # --- the keys, and how each is read
 
 
-def _top_keys(folder: Path) -> dict[str, Read]:
+def _top_keys(folder: StrPath) -> dict[str, Read]:
     commands = _commands_or_file(folder)
     return {
         "$schema": _text,
@@ -307,11 +309,11 @@ def _capabilities(value: Any, path: str, errors: Errors) -> dict[str, bool] | No
     return capabilities
 
 
-def _folder_below(folder: Path) -> Read:
-    def read_folder(value: Any, path: str, errors: Errors) -> Path | None:
-        if not isinstance(value, str) or "\0" in value or not os.path.isdir(folder / value):
+def _folder_below(folder: StrPath) -> Read:
+    def read_folder(value: Any, path: str, errors: Errors) -> str | None:
+        if not isinstance(value, str) or "\0" in value or not os.path.isdir(os.path.join(folder, value)):
             return _refuse(errors, path, "expected a folder that exists", value)
-        return (folder / value).resolve()
+        return os.path.realpath(os.path.join(folder, value))
 
     return read_folder
 
@@ -355,11 +357,11 @@ def _bare(key: str) -> str:
 # --- commands
 
 
-def _commands_or_file(folder: Path) -> Read:
+def _commands_or_file(folder: StrPath) -> Read:
     def read_either(value: Any, path: str, errors: Errors) -> dict[str, Command] | None:
         if isinstance(value, str):
             found: Errors = []
-            value = _load_json(folder / value, found)
+            value = _load_json(os.path.join(folder, value), found)
             errors.extend(f"{path}: {error}" for error in found)
             if found:
                 return None
@@ -468,7 +470,7 @@ def _check_program(argv: tuple[str, ...]) -> None:
     if PLACEHOLDER.search(argv[0]):
         raise ValueError("the program itself cannot be a placeholder")
     end = len(argv)
-    shell = next((number for number, each in enumerate(argv) if Path(each).name in SHELLS), end)
+    shell = next((number for number, each in enumerate(argv) if os.path.basename(each) in SHELLS), end)
     script = next((number for number in range(shell, end) if SCRIPT.match(argv[number])), end)
     split = argv.index("env") if "env" in argv and any(map(ENV_SPLIT.match, argv)) else end
     if any(PLACEHOLDER.search(each) for each in argv[min(script, split) :]):
@@ -564,7 +566,7 @@ def _via(value: Any, path: str, errors: Errors) -> list[str] | None:
     """Read the argv that leads to a router; the command is added to it as one string, for the far side."""
     read = _list(_matching(VIA, "an argument without NUL, line break and placeholder"))
     via: list[str] | None = read(value, path, errors)
-    if via and via[0] and Path(via[0]).name in SHELLS:
+    if via and via[0] and os.path.basename(via[0]) in SHELLS:
         errors.append(f"{path}: a shell of this machine cannot lead to a router; expected ssh or the like")
     return via
 
@@ -604,9 +606,10 @@ class _Pairs(dict[str, Any]):
         self.repeated = sorted({key for key in keys if keys.count(key) > 1}) if len(self) < len(keys) else []
 
 
-def _load_json(path: Path, errors: Errors) -> Any:
+def _load_json(path: StrPath, errors: Errors) -> Any:
     try:
-        text = path.read_bytes().decode()
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
         return json.loads(text, object_pairs_hook=_Pairs, parse_constant=_no_constant)
     except OSError as error:
         errors.append(f"cannot be read: {error.strerror}")

@@ -7,8 +7,8 @@ be incomplete, for facts are wanted while a command runs. Addresses and names ar
 from __future__ import annotations
 
 import json
+import math
 import re
-import statistics
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -253,9 +253,10 @@ def _raw_hop(hop: int, sent: int, times: list[float], host: Facts) -> Facts:
     received = min(len(times), sent)
     found.update(loss=round(100 * (sent - received) / sent, 2), sent=sent)
     if times:
-        spread = statistics.stdev(times) if len(times) > 1 else 0.0
-        values = {"last": times[-1], "avg": statistics.fmean(times), "best": min(times), "worst": max(times)}
-        found.update({name: round(value, 3) for name, value in {**values, "stdev": spread}.items()})
+        mean = sum(times) / len(times)
+        spread = math.sqrt(sum((each - mean) ** 2 for each in times) / max(1, len(times) - 1))
+        values = {"last": times[-1], "avg": mean, "best": min(times), "worst": max(times), "stdev": spread}
+        found.update({name: round(value, 3) for name, value in values.items()})
     return found
 
 

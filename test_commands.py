@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -287,11 +286,11 @@ except commands.CommandError as error:
 def test_machine_without_threads_is_503_and_leaves_no_child(
     monkeypatch: pytest.MonkeyPatch, ask: Ask
 ) -> None:
-    def refuse(thread: threading.Thread) -> None:
+    def refuse(*arguments: object) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr(commands._thread, "start_new_thread", refuse)
         with pytest.raises(CommandError) as caught:
             ask(("sleep", "1000"))
     assert caught.value.status == 503

@@ -20,7 +20,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from webob import Request, Response
@@ -267,7 +266,7 @@ class TinyTracer:
 
         inner = request.copy()
         inner.path_info = f"/{path}"
-        response: Response = inner.get_response(DirectoryApp(str(folder), index_page=""))
+        response: Response = inner.get_response(DirectoryApp(folder, index_page=""))
         if response.status_code in {403, 404}:
             raise HTTPError(404, "There is no such test file.")
         return response
@@ -397,7 +396,7 @@ def find_configuration(path: str | None) -> conf.Configuration:
     """
     named = path or os.environ.get("TINYTRACER_CONFIG")
     if named or os.path.exists("config.json"):
-        return conf.load(Path(named or "config.json"))
+        return conf.load(named or "config.json")
     log.warning("There is no config.json here: offering what this machine has.")
     return conf.default()
 
