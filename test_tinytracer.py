@@ -408,6 +408,13 @@ def test_error_before_the_run_is_json_in_every_representation(ask: Ask) -> None:
         error(ask(f"{V1}/echo/-c1", accept), 400)
 
 
+def test_programs_on_other_sites_may_read_the_api_but_not_the_page(ask: Ask) -> None:
+    for path in (f"{V1}/cmd", f"{V1}/lines", "/api/info", "/nothing"):
+        assert ask(path).headers["Access-Control-Allow-Origin"] == "*"
+    for path in ("/", "/?cmd=lines&run=1"):
+        assert "Access-Control-Allow-Origin" not in ask(path).headers
+
+
 def test_answers_are_hardened(ask: Ask) -> None:
     for path in ("/", f"{V1}/cmd", f"{V1}/lines", "/nothing", "/style.css"):
         headers = ask(path).headers

@@ -69,9 +69,10 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-API = {"Cache-Control": "no-store", "Vary": "Accept", "Access-Control-Allow-Origin": "*"}
+FRESH = {"Cache-Control": "no-store", "Vary": "Accept"}
+OPEN = {"Access-Control-Allow-Origin": "*"}  # programs on other sites may read it
 NOTHING: Mapping[str, str] = {}
-LIVE = {**API, "X-Accel-Buffering": "no"}
+LIVE = {"X-Accel-Buffering": "no"}
 
 LISTEN = "127.0.0.1:8080"
 SPARE_CONNECTIONS = 512  # beyond the threads, for visitors between two requests
@@ -209,9 +210,7 @@ class TinyTracer:
         if request.method not in METHODS:
             raise HTTPError(405, "Only GET is offered here.", {"Allow": ", ".join(METHODS)})
         if request.method == "OPTIONS":
-            return _with(
-                Response(status=204), {"Allow": ", ".join(METHODS), "Access-Control-Allow-Origin": "*"}
-            )
+            return _with(Response(status=204), {"Allow": ", ".join(METHODS)}, OPEN)
         answer: Callable[..., Response] = getattr(self, f"_{handler}")
         return answer(request, **match.groupdict())
 
@@ -492,7 +491,7 @@ def _with(response: Response, *headers: Mapping[str, str]) -> Response:
 
 def _json(value: object, status: int = 200, headers: Mapping[str, str] = NOTHING) -> Response:
     body = json.dumps(value).encode() + b"\n"
-    return _with(Response(body, status=status, content_type=JSON), API, headers)
+    return _with(Response(body, status=status, content_type=JSON), FRESH, OPEN, headers)
 
 
 def _live(
@@ -505,7 +504,7 @@ def _live(
         response.body = body
     else:
         response.app_iter = body
-    return _with(response, LIVE, headers)
+    return _with(response, FRESH, LIVE, headers, NOTHING if media == HTML else OPEN)
 
 
 def _finished(answer: Answer) -> Response:
@@ -639,6 +638,13 @@ def serve(configuration: conf.Configuration, listen: list[str]) -> int:
         logging.getLogger().setLevel(logging.DEBUG)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     looking_glass = TinyTracer(configuration)
+
+    def stop(number: int, frame: object) -> None:
+        looking_glass.close()
+        raise SystemExit
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     threads = configuration.limits.viewers + 8
     servers = []
     connections: dict[int, Any] = {}  # one table for the sockets of all servers
@@ -656,13 +662,6 @@ def serve(configuration: conf.Configuration, listen: list[str]) -> int:
         servers.append(server)
         for each in sockets:
             log.info("Listening on %s", _url(each))
-
-    def stop(number: int, frame: object) -> None:
-        looking_glass.close()
-        raise SystemExit
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
     servers[0].run()
     return 0
 
