@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import html
@@ -662,8 +663,19 @@ def serve(configuration: conf.Configuration, listen: list[str]) -> int:
         servers.append(server)
         for each in sockets:
             log.info("Listening on %s", _url(each))
+    _trim()
     servers[0].run()
     return 0
+
+
+def _trim() -> None:
+    """Give back the memory that only starting has needed, where the C library can."""
+    import ctypes
+    import gc
+
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _bind(listen: list[str]) -> list[list[socket.socket]]:
