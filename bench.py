@@ -150,7 +150,9 @@ def main() -> None:
     for name, (bare, ours) in table.items():
         print(f"{name:48}{bare:10.3f}{ours:12.3f}{ours / bare:8.2f}")
     spawn, run = table["fork and exec of /bin/true | a run of it, ms"]
+    request = table["request /healthz, ms"][0]
     print(f"{'API overhead over fork and exec, ms':48}{'':10}{run - spawn:12.3f}")
+    print(f"{'  of that, over a bare request as well, ms':48}{'':10}{run - spawn - request:12.3f}")
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, {ROUNDS} rounds, medians")
 
 
