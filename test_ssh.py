@@ -237,6 +237,18 @@ def test_router_with_an_unknown_host_key_is_502_and_gets_no_command(glass: Glass
         assert secret not in text + json.dumps(data)
 
 
+def test_log_tells_the_operator_what_a_visitor_is_not_told(remote: Remote, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    via = ["ssh", "-F", str(remote.folder / "ssh.conf"), "stranger"]
+    config.write_text(json.dumps({"routers": [{"name": "r9.example", "via": via, "commands": COMMANDS}]}))
+    glass = Glass(remote.lab, config, port=8082)
+    glass.ask("true")
+    glass.process.terminate()
+    _, log = glass.process.communicate(timeout=10)
+    assert "Host key verification failed" in log
+    assert "r9.example, true: The router could not be reached." in log
+
+
 def test_router_that_is_down_is_502_within_the_time(glass: Glass, remote: Remote) -> None:
     remote.hang_up()
     remote.stop()

@@ -136,8 +136,13 @@ class Answer:
         return self._question.facts(text)
 
     def outcome(self) -> tuple[int, rfc8522.Envelope]:
-        """Return the HTTP status and the envelope."""
-        return self._question.answer(*self._viewer.result())
+        """Return the HTTP status and the envelope; the operator's log tells which router has failed."""
+        status, envelope = self._question.answer(*self._viewer.result())
+        if status == 502:
+            log.warning(
+                "%s, %s: %s", self._question.router.name, self._question.command.name, envelope["message"]
+            )
+        return status, envelope
 
     def close(self) -> None:
         """Leave the Run and give the place back; more than once does no harm."""
