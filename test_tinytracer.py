@@ -15,6 +15,7 @@ import pytest
 from webob import Request
 
 import configuration
+import tinytracer
 from tinytracer import TinyTracer, client_address
 
 V1 = "/.well-known/looking-glass/v1"
@@ -401,6 +402,22 @@ def test_events_bring_output_and_then_the_same_envelope(ask: Ask) -> None:
     envelope = json.loads(data)
     assert envelope["status"] == "success"
     assert set(envelope["data"]) == set(ask(f"{V1}/lines").json["data"])
+
+
+REPLY = "64 bytes from 192.0.2.1: icmp_seq={} ttl=60 time=1.5 ms"
+PINGING = f"echo '{REPLY.format(1)}'; sleep 0.6; echo '{REPLY.format(2)}'; sleep 1000"
+
+
+def test_events_tell_facts_and_signs_of_life_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tinytracer, "FACTS", 0.2)
+    monkeypatch.setattr(tinytracer, "HEARTBEAT", 0.3)
+    ask = asker(build({"commands": {"ping": {"cmd": ["sh", "-c", PINGING], "parser": "ping"}}}))
+    text = ask(f"{V1}/ping?runtime=1.5", "text/event-stream").text
+    facts = [json.loads(data) for data in re.findall(r"^event: facts\ndata: (.*)$", text, re.MULTILINE)]
+    assert [len(each["replies"]) for each in facts] == [1, 2]
+    assert ": still running\n\n" in text
+    result = json.loads(re.findall(r"^event: result\ndata: (.*)$", text, re.MULTILINE)[0])
+    assert (result["code"], len(result["data"]["replies"])) == (504, 2)
 
 
 def test_error_before_the_run_is_json_in_every_representation(ask: Ask) -> None:
