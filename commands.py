@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import codecs
 import contextlib
 import errno
@@ -267,7 +266,7 @@ class Run:
         self._skip = job.skip
         self._pipe, self._process = _spawn(job)
         try:
-            _thread.start_new_thread(self._follow, ())  # threading's would wait until it runs
+            threading.Thread(target=self._follow, name="run", daemon=True).start()
         except RuntimeError as error:
             self._signal(signal.SIGKILL)
             os.close(self._pipe)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -291,7 +291,7 @@ def test_machine_without_threads_is_503_and_leaves_no_child(
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_thread, "start_new_thread", refuse)
+        patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(CommandError) as caught:
             ask(("sleep", "1000"))
     assert caught.value.status == 503
