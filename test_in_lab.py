@@ -30,7 +30,9 @@ class Glass:
         self.process = subprocess.Popen([*lab.enter("lg"), *argv], stderr=subprocess.PIPE, text=True)
         end = time.monotonic() + 20
         while lab.exec("lg", ["curl", "-sf", f"{self.home}/healthz"]).stdout != "ok":
-            assert time.monotonic() < end, "TinyTracer does not start in the lab"
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.process.kill()
+                raise AssertionError(f"TinyTracer does not start in the lab: {self.process.communicate()[1]}")
             time.sleep(0.05)
 
     def get(self, path: str, *options: str) -> str:

@@ -72,6 +72,7 @@ def test_every_template_reads_only_and_is_bounded(platform: str) -> None:
 
 
 FRR = ("vtysh", "-u", "-c")
+VYOS = "/opt/vyatta/bin/vyatta-op-cmd-wrapper"
 EXPANSIONS: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("linux", "show route", "192.0.2.9", ("ip", "-4", "route", "get", "192.0.2.9")),
     ("linux", "show route", "2001:db8::9", ("ip", "-6", "route", "get", "2001:db8::9")),
@@ -101,6 +102,9 @@ EXPANSIONS: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("frr", "show bgp as-path", "64500", (*FRR, "show bgp ipv4 unicast regexp _64500_")),
     ("frr", "show bgp community", "64500:100", (*FRR, "show bgp ipv4 unicast community 64500:100")),
     ("frr", "ping", "192.0.2.9", ("ping", "-4", "-c", "5", "-I", "192.0.2.1", "192.0.2.9")),
+    ("vyos", "show bgp", "192.0.2.9", (*FRR, "show bgp ipv4 unicast 192.0.2.9")),
+    ("vyos", "ping", "192.0.2.9", (VYOS, "ping", "192.0.2.9", "count", "5")),
+    ("vyos", "traceroute", "2001:db8::9", (VYOS, "traceroute", "2001:db8::9")),
     ("openbgpd", "show route", "2001:db8::9", ("bgpctl", "show", "rib", "inet6", "2001:db8::9")),
     ("gobgp", "show route", "192.0.2.9", ("gobgp", "global", "rib", "-a", "ipv4", "192.0.2.9")),
 ]
@@ -135,9 +139,6 @@ LINES = [
     ("sros", "show bgp", "2001:db8::/32", "/show router bgp routes 2001:db8::/32 ipv6 hunt"),
     ("sros", "ping", "192.0.2.9", "/ping 192.0.2.9 source-address 192.0.2.1"),
     ("sros", "traceroute", "192.0.2.9", "/traceroute 192.0.2.9 source-address 192.0.2.1 wait 2 seconds"),
-    ("vyos", "ping", "192.0.2.9", "ping 192.0.2.9 count 5"),
-    ("vyos", "traceroute", "192.0.2.9", "traceroute 192.0.2.9"),
-    ("vyos", "show bgp", "192.0.2.9", 'vtysh -u -c "show bgp ipv4 unicast 192.0.2.9"'),
     ("tnsr", "show bgp", "192.0.2.9", 'dataplane shell sudo vtysh -u -c "show bgp ipv4 unicast 192.0.2.9"'),
     ("tnsr", "ping", "192.0.2.9", "ping 192.0.2.9 ipv4 source 192.0.2.1 count 5 timeout 1"),
     ("tnsr", "traceroute", "2001:db8::9", "traceroute 2001:db8::9 ipv6 source 2001:db8::1 timeout 1 waittime 1"),
