@@ -244,9 +244,11 @@ def test_run_serves_this_machine_until_it_is_told_to_end(spare: Lab, tmp_path: P
     argv = command("run", "--visitors", "10.213.7.248/30", "--port", "8947")
     with (tmp_path / "log").open("wb") as log:
         glass = subprocess.Popen(argv, stdout=log, stderr=log)
+    # Before it listens, its address is not here, and who asks would ask the world.
+    wait_until(lambda: b"Listening on" in (tmp_path / "log").read_bytes(), 40)
     for home in ("10.213.7.250", "127.0.0.1"):
         url = f"http://{home}:8947/healthz"
-        ask = ["curl", "-s", "--noproxy", "*", url]
+        ask = ["curl", "-s", "--max-time", "5", "--noproxy", "*", url]
         wait_until(lambda ask=ask: subprocess.run(ask, capture_output=True, check=False).stdout == b"ok", 40)
     glass.terminate()
     assert glass.wait(timeout=60) == 128 + signal.SIGTERM

@@ -560,6 +560,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit status."""
     options = arguments(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" has it ignored
     try:
         lab = Lab(options.prefix, bgp=getattr(options, "bgp", False))
         if options.action == "exec":
