@@ -155,6 +155,7 @@ def test_wheel_installs_and_runs(tmp_path: Path) -> None:
         ask_a_fresh_installation(start([str(each) for each in argv], free_port(), work))
 
 
+@pytest.mark.slow
 def test_set_up_in_a_clone_whose_path_has_a_space(tmp_path: Path) -> None:
     clone = tmp_path / "a clone"
     subprocess.run(["git", "clone", "--quiet", str(HERE), str(clone)], check=True)
