@@ -312,7 +312,7 @@ class Run:
         """Append what the process prints until it ends or is to be stopped, and return the reason."""
         poll = select.poll()
         poll.register(self._pipe, select.POLLIN)
-        pause = 0.00002  # seconds; grows while a process lives on that has closed its output
+        pause = 0.000001  # seconds; grows while a process lives on that has closed its output
         is_open = True
         while True:
             reason, left = self._verdict()

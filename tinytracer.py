@@ -209,7 +209,8 @@ class TinyTracer:
         return _json(rfc8522.error(failure.status, str(failure)), failure.status, failure.headers)
 
     def _dispatch(self, request: Request) -> Response:
-        matches = ((pattern.fullmatch(request.path_info), handler) for pattern, handler in ROUTES)
+        path = request.path_info
+        matches = ((pattern.fullmatch(path), handler) for pattern, handler in ROUTES)
         match, handler = next((found for found in matches if found[0]), (None, ""))
         if match is None:
             raise HTTPError(404, "There is nothing at this path.")
