@@ -43,6 +43,12 @@ class Glass:
         envelope = json.loads(self.get(path))
         return envelope["status"], envelope.get("data", envelope)
 
+    def arrivals(self, path: str, part: str) -> list[float]:
+        """Return when each line with ``part`` arrived, by the monotonic clock."""
+        argv = [*self.lab.enter("lg"), "curl", "-sN", "-H", "Accept: text/plain", f"{self.home}{V1}/{path}"]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+            return [time.monotonic() for line in process.stdout or () if part in line]
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.communicate(timeout=10)
@@ -174,12 +180,6 @@ def test_show_route_asks_the_kernel(glass: Glass, target: str, said: str) -> Non
 
 
 def test_each_reply_comes_when_it_is_there(glass: Glass) -> None:
-    url = f"{glass.home}{V1}/ping/203.0.113.10"
-    argv = [*glass.lab.enter("lg"), "curl", "-sN", "-H", "Accept: text/plain", url]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    arrivals = [time.monotonic() for line in process.stdout if "icmp_seq=" in line]
-    process.wait()
-    process.stdout.close()
+    arrivals = glass.arrivals("ping/203.0.113.10", "icmp_seq=")
     assert len(arrivals) == 5
     assert arrivals[-1] - arrivals[0] > 0.5

@@ -160,13 +160,7 @@ def wait_for(remote: Remote, name: str) -> list[int]:
 
 def test_ping_through_a_router_is_live(glass: Glass) -> None:
     glass.ask("true")  # connects
-    argv = [*glass.lab.enter("lg"), "curl", "-sN", "-H", "Accept: text/plain"]
-    url = f"{glass.home}/.well-known/looking-glass/v1/ping/203.0.113.10"
-    process = subprocess.Popen([*argv, url], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    arrivals = [time.monotonic() for line in process.stdout if "icmp_seq=" in line]
-    process.wait()
-    process.stdout.close()
+    arrivals = glass.arrivals("ping/203.0.113.10", "icmp_seq=")
     assert len(arrivals) == 5
     assert arrivals[-1] - arrivals[0] > 0.5
 
