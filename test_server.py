@@ -293,22 +293,38 @@ def test_signal_ends_server_and_children_within_two_seconds(serve: Serve, number
         connection.close()
 
 
-def test_broken_requests_are_answered_and_do_no_harm(serve: Serve) -> None:
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"\x00\xff\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nsecret=<b>\r\n\r\n", 400),
+        (b"secret<b> / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /%ff%fe HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: secret\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n", 413),
+        (b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: secret\r\n\r\n", 501),
+    ],
+)
+def test_broken_request_is_an_error_in_json_and_repeats_nothing(serve: Serve, sent: bytes, code: int) -> None:
     server = serve()
-    for sent in (
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"\x00\xff\r\n\r\n",
-        b"GET " + b"a" * 20000 + b" HTTP/1.1\r\n\r\n",
-        b"GET /%ff%fe HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n",
-        b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
-    ):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
-            connection.sendall(sent)
-            connection.shutdown(socket.SHUT_WR)
-            with contextlib.suppress(ConnectionResetError):
-                while connection.recv(65536):
-                    pass
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(sent)
+        head, _, body = b"".join(iter(lambda: connection.recv(65536), b"")).partition(b"\r\n\r\n")
+    envelope = json.loads(body)
+    assert (envelope["status"], envelope["code"]) == ("error", code)
+    assert re.match(rb"HTTP/1\.[01] %d " % code, head)
+    assert b"Content-Type: application/json" in head
+    assert b"nosniff" in head
+    assert b"secret" not in head + body
+    assert server.get("/healthz")[0] == 200
+
+
+def test_uri_that_waitress_stumbles_over_closes_its_own_connection_only(serve: Serve) -> None:
+    server = serve()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65536) == b""
     assert server.get("/healthz")[0] == 200
 
 

@@ -640,9 +640,12 @@ def check(configuration: conf.Configuration, listen: list[str]) -> int:
 def serve(configuration: conf.Configuration, listen: list[str]) -> int:
     """Serve until SIGTERM or SIGINT; then no child is left."""
     from waitress.server import create_server
+    from waitress.utilities import Error
 
+    Error.to_response = _malformed  # type: ignore[method-assign,assignment] # its own repeats the request
     if configuration.debug:
         logging.getLogger().setLevel(logging.DEBUG)
+    logging.getLogger("waitress").setLevel(logging.WARNING)  # below that, it tells of each client that left
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     looking_glass = TinyTracer(configuration)
 
@@ -672,6 +675,15 @@ def serve(configuration: conf.Configuration, listen: list[str]) -> int:
     _trim()
     servers[0].run()
     return 0
+
+
+def _malformed(error: Any, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
+    """Return status, headers and body for what waitress cannot hand to an application."""
+    header, body = (WAITRESS[f"max_request_{part}_size"] for part in ("header", "body"))
+    expected = f"expected HTTP/1.1, with a header of at most {header} bytes and a body of at most {body}"
+    envelope = rfc8522.error(error.code, f"{error.reason}: {expected}.")
+    headers = {"Content-Type": JSON} | HEADERS | FRESH | OPEN
+    return f"{error.code} {error.reason}", list(headers.items()), json.dumps(envelope).encode() + b"\n"
 
 
 def _trim() -> None:
