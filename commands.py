@@ -137,8 +137,9 @@ class Router(NamedTuple):
 
     def find(self, path: str) -> tuple[Command, str]:
         """Split a path below ``…/v1/`` into the command with the longest name and the target's text."""
-        segments = path.split("/")
-        for length in range(len(segments), 0, -1):
+        longest = max(name.count(" ") for name in self.commands) + 1
+        segments = path.split("/", longest)
+        for length in range(min(longest, len(segments)), 0, -1):
             command = self.commands.get(" ".join(segments[:length]).lower())
             if command is not None:
                 return command, "/".join(segments[length:])
@@ -327,14 +328,17 @@ class Run:
                 pause = min(2 * pause, TICK)
 
     def _verdict(self) -> tuple[str, float]:
-        """Return why to stop ("": go on), and for how many seconds not to ask again."""
+        """Return why to stop ("": go on; else nobody joins any more), and for how many seconds not to ask."""
         with self.changed:
-            if not self._viewers or self._cancelled:
-                return "left", 0.0
             left = self.last_deadline() - time.monotonic()
-        if left <= 0:
-            return "time", 0.0
-        return "full" if self._room <= 0 else "", min(TICK, left)
+            if not self._viewers or self._cancelled:
+                reason = "left"
+            elif left <= 0:
+                reason = "time"
+            else:
+                reason = "full" if self._room < 0 else ""
+            self._cancelled = bool(reason)
+        return reason, max(0.0, min(TICK, left))
 
     def _append(self, data: bytes) -> bool:
         """Add bytes to the text, as far as there is room; empty ``data`` is the end and returns False."""
@@ -368,7 +372,7 @@ class Run:
         """Take what is in the pipe and close it, whoever else holds its other end."""
         os.set_blocking(self._pipe, False)
         with contextlib.suppress(BlockingIOError):
-            while self._room > 0 and (data := os.read(self._pipe, CHUNK)):
+            while self._room >= 0 and (data := os.read(self._pipe, CHUNK)):
                 self._append(data)
         self._append(b"")
         os.close(self._pipe)

@@ -180,6 +180,24 @@ def test_output_limit_ends_the_run_and_cuts_exactly(ask: Ask) -> None:
     assert len(text) == 4096
 
 
+def test_output_of_exactly_the_limit_is_whole(ask: Ask) -> None:
+    text, end = to_the_end(ask(python("print('x' * 4096, end='')")))
+    assert (len(text), end.reason, end.status) == (4096, "exit", 0)
+
+
+def test_run_that_is_being_stopped_takes_no_new_viewer(ask: Ask, slots: Slots) -> None:
+    stubborn = sh("trap '' TERM; echo $$; while :; do sleep 0.1; done")
+    first = ask(stubborn, seconds=0.5)
+    pid = first_number(first)
+    time.sleep(0.5 + commands.TICK + commands.GRACE / 2)  # its time is up, SIGKILL is yet to come
+    assert is_alive(pid)
+    second = ask(stubborn, seconds=5)
+    assert first_number(second) != pid
+    assert slots.taken == 2
+    assert to_the_end(first)[1].reason == "time"
+    second.close()
+
+
 def test_last_viewer_leaving_ends_the_process(ask: Ask) -> None:
     first = ask(sh("echo $$; exec sleep 1000"))
     second = ask(sh("echo $$; exec sleep 1000"))
