@@ -30,7 +30,7 @@ SHELLS = {"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "rbash", "s
 WORD = r"[a-z0-9][a-z0-9._-]*"
 COMMAND_NAME = re.compile(rf"{WORD}(?: {WORD})*", re.ASCII | re.IGNORECASE)
 ROUTER_NAME = re.compile(r"[!-.0-~]{1,253}")
-VIA = re.compile(r"(?:(?!\{\{)[^\0\r\n])+")
+VIA = re.compile(r"(?:(?!\{\{)[^\0\r\n\ud800-\udfff])+")
 VRF_NAME = re.compile(r"[A-Za-z0-9_.:][A-Za-z0-9_.:-]*")
 DETAIL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*")
@@ -428,11 +428,11 @@ def _each_template(
 def _formats(value: Any, path: str, errors: Errors) -> dict[str, dict[str, Template]] | None:
     templates = _object(dict.fromkeys(TEMPLATE_KEYS, _template))
     given: dict[str, Any] | None = _object({}, others=templates)(value, path, errors)
-    for media, inner in (given or {}).items():
+    for media, where, inner in _items(given or {}, path, errors):
         if not MEDIA_TYPE.fullmatch(media) or media == TEXT:
-            errors.append(f"{path}.{media}: expected a media type other than {TEXT}, such as {JSON}")
+            errors.append(f"{where}: expected a media type other than {TEXT}, such as {JSON}")
         if inner == {}:
-            errors.append(f"{path}.{media}: expected one of {', '.join(TEMPLATE_KEYS)}")
+            errors.append(f"{where}: expected one of {', '.join(TEMPLATE_KEYS)}")
     return {media: _present(inner) for media, inner in (given or {}).items() if inner}
 
 

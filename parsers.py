@@ -94,6 +94,16 @@ def facts(parser: str, text: str) -> Facts:
         return {}
 
 
+def _json(text: str) -> Any:
+    """Read JSON; a number that could not be written as JSON again becomes None."""
+    return json.loads(text, parse_float=_finite, parse_constant=lambda name: None)
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
 # --- ping
 
 
@@ -190,7 +200,7 @@ def _mtr_report(text: str) -> list[Facts]:
 
 
 def _mtr_json(text: str) -> list[Facts]:
-    hubs = json.loads(text)["report"]["hubs"]
+    hubs = _json(text)["report"]["hubs"]
     return [_mtr_hop(int(hub["count"]), hub["host"], str(hub.get("ASN", "")), hub) for hub in hubs]
 
 
@@ -199,8 +209,8 @@ def _mtr_hop(number: int, host: str, asn: str | None, numbers: Mapping[str, Any]
     if match := re.fullmatch(r"(?:AS)?([0-9]{1,10})", asn or ""):
         hop["asn"] = int(match[1])
     for column, name in MTR_COLUMNS.items():
-        if column in numbers:
-            value = float(str(numbers[column]).rstrip("%"))
+        value = _finite(str(numbers[column]).rstrip("%")) if numbers.get(column) is not None else None
+        if value is not None:
             hop[name] = int(value) if name == "sent" else value
     if hop.get("loss") == 100:  # the zeros that follow are no times
         return {name: value for name, value in hop.items() if name not in MTR_TIMES}
@@ -336,7 +346,7 @@ def _numbers(text: str) -> list[int]:
 def _frr(text: str) -> Facts:
     """Return paths or neighbors of `show bgp …`, from JSON or from text; sets in an AS path are flattened."""
     if text.lstrip().startswith("{"):
-        document = json.loads(text)
+        document = _json(text)
         return _either(list(_frr_paths(document)), list(_frr_neighbors(document)))
     return _either(_frr_text_paths(text), _frr_text_neighbors(text))
 

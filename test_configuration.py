@@ -186,6 +186,7 @@ BAD_BEYOND_THE_SCHEMA = [
     ),
     ("routers", [{**ROUTER, "via": ["/bin/sh", "-c"]}], "routers[0].via: a shell"),
     ("routers", [{**ROUTER, "via": ["ssh", "{{TARGET}}"]}], "routers[0].via[1]: "),
+    ("routers", [{**ROUTER, "via": ["\ud800"]}], "routers[0].via[0]: "),
     ("routers", [{**ROUTER, "<b>": 1}], "routers[0].<b>: "),
     ("commands/ping/formats", {"application/json": {}}, "commands.ping.formats.application/json: "),
     ("info/title", "\ud800", "info.title: "),

@@ -393,3 +393,19 @@ def test_hostile_text_takes_no_time_to_speak_of(parser: str, text: str) -> None:
 
 def test_all_parsers_are_known_to_the_module() -> None:
     assert list(parsers.PARSERS) == ["ping", "traceroute", "mtr", "bird", "frr"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_number_that_is_no_json_is_left_out(number: str) -> None:
+    path = f'{{"prefix": "192.0.2.0/24", "paths": [{{"path": "64500", "locPrf": {number}, "metric": 5}}]}}'
+    assert facts("frr", path)["paths"][0]["med"] == 5
+    assert "local_pref" not in facts("frr", path)["paths"][0]
+    hubs = f'{{"report": {{"hubs": [{{"count": 1, "host": "192.0.2.1", "Avg": {number}, "Best": 1.5}}]}}}}'
+    assert facts("mtr", hubs) == {"hops": [{"hop": 1, "address": "192.0.2.1", "best": 1.5}]}
+
+
+def test_column_that_is_not_a_number_is_left_out() -> None:
+    report = "HOST: lg  Loss%  Snt  Last  StDev\n  1.|-- 192.0.2.1  0.0%  5  1.2  -nan\n"
+    assert facts("mtr", report) == {
+        "hops": [{"hop": 1, "address": "192.0.2.1", "loss": 0.0, "sent": 5, "last": 1.2}]
+    }
