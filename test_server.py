@@ -19,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waitress import rfc7230
 
+import tinytracer
 from test_commands import gone_within, is_alive, stat
 
 V1 = "/.well-known/looking-glass/v1"
 HERE = Path(__file__).parent
 MEDIA = ("application/json", "text/plain", "text/event-stream")
 GENEROUS = {"rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000}
+WAITRESS_FIELD: Any = rfc7230.HEADER_FIELD_RE
 TICKER = "import time\nfor _ in range(30): print(f'{time.time():.6f}', flush=True); time.sleep(0.1)"
 COMMANDS: dict[str, Any] = {
     "ping": {
@@ -278,6 +281,19 @@ def test_killed_child_is_a_failure_and_the_server_goes_on(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_impatient_signals_leave_no_child(serve: Serve, number: signal.Signals) -> None:
+    server = serve()
+    connection = server.begin(f"{V1}/stubborn")
+    children = server.wait_for_children()
+    for _ in range(4):
+        server.process.send_signal(number)
+        time.sleep(0.2)
+    assert server.process.wait(timeout=5) == 0
+    assert not any(map(is_alive, children))
+    connection.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_server_and_children_within_two_seconds(serve: Serve, number: signal.Signals) -> None:
     server = serve()
     connections = [
@@ -318,6 +334,34 @@ def test_broken_request_is_an_error_in_json_and_repeats_nothing(serve: Serve, se
     assert b"nosniff" in head
     assert b"secret" not in head + body
     assert server.get("/healthz")[0] == 200
+
+
+def test_blanks_in_headers_do_not_stop_the_server(serve: Serve) -> None:
+    server = serve()
+    blanks = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX:" + b" " * 15800 + b"x\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        started = time.monotonic()
+        for _ in range(20):  # waitress by itself needs seconds for each
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+            connection.sendall(blanks)
+        assert server.get("/healthz")[0] == 200
+        assert time.monotonic() - started < 5
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("value", [b"a  b", b"  a  ", b"", b"\ta\t\tb\t", b"\xff"])
+def test_header_is_read_as_waitress_reads_it(value: bytes) -> None:
+    line = b"X-Y:" + value
+    ours, theirs = (each.match(line) for each in (tinytracer.HEADER_FIELD, WAITRESS_FIELD))
+    assert ours
+    assert theirs
+    assert ours.groupdict() == theirs.groupdict()
+
+
+@pytest.mark.parametrize("line", [b"X", b"X Y: a", b": a", b"X: a\x00", b"X: \x7f"])
+def test_header_is_refused_as_waitress_refuses_it(line: bytes) -> None:
+    assert not tinytracer.HEADER_FIELD.match(line)
+    assert not WAITRESS_FIELD.match(line)
 
 
 def test_uri_that_waitress_stumbles_over_closes_its_own_connection_only(serve: Serve) -> None:
@@ -372,6 +416,29 @@ def test_bad_listen_address_says_what_was_expected(tmp_path: Path, listen: str) 
     assert done.returncode == 1
     assert "HOST:PORT" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_unix_path_with_a_file_is_refused_and_the_file_stays(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("precious")
+    done = run("--config", str(configuration(tmp_path)), "--listen", f"unix:{file}")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert file.read_text() == "precious"
+
+
+def test_exit_status_is_known_where_sigchld_was_ignored(tmp_path: Path) -> None:
+    port = free_port()
+    config = configuration(tmp_path, commands={"no": {"cmd": ["false"]}})
+    ignore = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    start = f"{ignore}; os.execv(sys.argv[1], sys.argv[1:])"
+    program = [sys.executable, "tinytracer.py", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
+    server = Server([sys.executable, "-c", start, *program], port)
+    server.wait_until_ready()
+    try:
+        assert json.loads(server.get(f"{V1}/no")[2])["status"] == "fail"
+    finally:
+        server.stop()
 
 
 def test_port_in_use_is_said_and_ends_with_1(tmp_path: Path) -> None:

@@ -708,3 +708,28 @@ def test_testfiles_are_served_with_ranges_and_nothing_else(tmp_path: Path) -> No
         reply = ask(f"/testfiles/{path}")
         assert reply.status == 404
         assert b"secret" not in reply.body
+
+
+# --- what WebOb and the route table must not stumble over
+
+
+@pytest.mark.parametrize("path", ["/%C5%BFtyle.css", "/%C4%B1con.svg"])
+def test_letter_that_is_only_like_one_of_ours_is_404(ask: Ask, path: str) -> None:
+    error(ask(path), 404)
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 -0100", "Mon, 01 Jan 99999999999 00:00:00 GMT"])
+@pytest.mark.parametrize("name", ["HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE", "HTTP_IF_RANGE"])
+def test_condition_with_an_impossible_date_is_ignored(ask: Ask, name: str, date: str) -> None:
+    assert ask("/style.css", **{name: date, "HTTP_RANGE": "bytes=0-"}).status in {200, 206}
+
+
+def test_path_of_slashes_only_is_refused_without_effort(ask: Ask) -> None:
+    started = time.process_time()
+    error(ask(f"{V1}/x{'/' * 100_000}"), 404)  # with effort: a minute
+    assert time.process_time() - started < 5
+
+
+def test_redirect_below_a_prefix_is_a_valid_url() -> None:
+    reply = asker(build(), "/\xd0\x96 x")("")
+    assert (reply.status, reply.headers["Location"]) == (308, "http://localhost/%D0%96%20x/")

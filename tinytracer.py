@@ -36,7 +36,7 @@ __version__ = "0.1.0"
 V1 = r"/\.well-known/looking-glass/v1"
 # A route is a pattern of the whole path, in any case, and the method of TinyTracer that answers.
 ROUTES = [
-    (re.compile(pattern, re.IGNORECASE | re.DOTALL), handler)
+    (re.compile(pattern, re.ASCII | re.IGNORECASE | re.DOTALL), handler)
     for pattern, handler in (
         (r"/", "show_page"),
         (r"", "to_page"),
@@ -85,6 +85,12 @@ WAITRESS: dict[str, Any] = {
     "max_request_body_size": 4096,  # bytes
     "max_request_header_size": 16384,  # bytes
 }
+
+# RFC 9110 section 5.5, in possessive steps: the one of waitress takes seconds for 16 KiB of blanks.
+HEADER_FIELD = re.compile(
+    rb"(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+"
+    rb"(?P<value>(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++[\x21-\x7e\x80-\xff]++)*+)?+)[ \t]*+\Z"
+)
 
 log = logging.getLogger("tinytracer")
 
@@ -258,6 +264,7 @@ class TinyTracer:
         return _json(openapi.document(self._configuration, self._base(request), __version__))
 
     def _asset(self, request: Request, name: str) -> Response:
+        _forget_broken_dates(request)
         body = self._assets[name.lower()]
         response = Response(body, content_type=ASSETS[name.lower()], conditional_response=True)
         response.md5_etag()
@@ -270,6 +277,7 @@ class TinyTracer:
             raise HTTPError(404, "No test files are offered.")
         from webob.static import DirectoryApp
 
+        _forget_broken_dates(request)
         inner = request.copy()
         inner.path_info = f"/{path}"
         response: Response = inner.get_response(DirectoryApp(folder, index_page=""))
@@ -295,7 +303,7 @@ class TinyTracer:
     def _to_page(self, request: Request) -> Response:
         """Lead to the path with a slash at its end, below which the page's relative links work."""
         query = f"?{request.query_string}" if request.query_string else ""
-        return Response(status=308, location=f"{request.script_name}/{query}")
+        return Response(status=308, location=f"{request.path}/{query}")
 
     def _show_page(self, request: Request) -> Response:
         """Show the form; where it was submitted without JavaScript, stream the output into the page."""
@@ -441,6 +449,15 @@ def _refuse_forged(request: Request) -> None:
     site, mode = (request.headers.get(f"Sec-Fetch-{name}", "").lower() for name in ("Site", "Mode"))
     if site == "cross-site" and mode != "cors":
         raise HTTPError(400, "Commands are not run for links on other sites; open this page itself.")
+
+
+def _forget_broken_dates(request: Request) -> None:
+    """Leave out conditions whose dates cannot be read (RFC 9110 section 13.1); WebOb raises on them."""
+    for name in ("if_modified_since", "if_unmodified_since", "if_range"):
+        try:
+            getattr(request, name)
+        except (OverflowError, ValueError):
+            del request.environ[f"HTTP_{name.upper()}"]
 
 
 def _read_target(command: Command, text: str) -> targets.Target | None:
@@ -640,9 +657,8 @@ def check(configuration: conf.Configuration, listen: list[str]) -> int:
 def serve(configuration: conf.Configuration, listen: list[str]) -> int:
     """Serve until SIGTERM or SIGINT; then no child is left."""
     from waitress.server import create_server
-    from waitress.utilities import Error
 
-    Error.to_response = _malformed  # type: ignore[method-assign,assignment] # its own repeats the request
+    _mend_waitress()
     if configuration.debug:
         logging.getLogger().setLevel(logging.DEBUG)
     logging.getLogger("waitress").setLevel(logging.WARNING)  # below that, it tells of each client that left
@@ -650,9 +666,14 @@ def serve(configuration: conf.Configuration, listen: list[str]) -> int:
     looking_glass = TinyTracer(configuration)
 
     def stop(number: int, frame: object) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)  # impatience would leave children behind
         looking_glass.close()
         raise SystemExit
 
+    signal.signal(
+        signal.SIGCHLD, signal.SIG_DFL
+    )  # ignored, as some starters leave it, it hides exit statuses
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     threads = configuration.limits.viewers + 8
@@ -675,6 +696,14 @@ def serve(configuration: conf.Configuration, listen: list[str]) -> int:
     _trim()
     servers[0].run()
     return 0
+
+
+def _mend_waitress() -> None:
+    """Answer in JSON what never reaches the application, and read blanks in a header in linear time."""
+    from waitress import parser, utilities
+
+    parser.HEADER_FIELD_RE = HEADER_FIELD  # type: ignore[attr-defined]
+    utilities.Error.to_response = _malformed  # type: ignore[method-assign,assignment]
 
 
 def _malformed(error: Any, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
@@ -735,7 +764,8 @@ def _bind_tcp(address: str) -> list[socket.socket]:
 def _bind_unix(path: str) -> list[socket.socket]:
     """Bind to ``path``, in place of a socket that nobody listens on any more."""
     each = socket.socket(socket.AF_UNIX)
-    if os.path.exists(path) and each.connect_ex(path) == errno.ECONNREFUSED:
+    is_socket = os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode)
+    if is_socket and each.connect_ex(path) == errno.ECONNREFUSED:
         os.unlink(path)
         each.close()
         each = socket.socket(socket.AF_UNIX)
