@@ -67,6 +67,10 @@ class Template(NamedTuple):
     stderr: bool = True  # the output includes standard error
     skip: int = 0  # lines left out at the beginning of the output
 
+    def wants(self, name: str) -> bool:
+        """Tell whether it has a placeholder: TARGET, SOURCE or VRF."""
+        return any(f"{{{{{name}}}}}" in element for element in self.argv)
+
     def expand(self, values: Mapping[str, str]) -> tuple[str, ...]:
         """Return the argv with every placeholder replaced, within its own element."""
         return tuple(_replace(element, values) for element in self.argv)
@@ -76,8 +80,8 @@ class Command(NamedTuple):
     """Describe one whitelisted command of one router.
 
     ``templates`` maps a media type (always ``text/plain``, others by the command's ``formats``) to
-    templates by configuration key: ``cmd4``, ``cmd6``, ``cmd``, and ``prefix4``, ``prefix6`` for a
-    target that is a prefix.
+    templates by configuration key: ``cmd4``, ``cmd6``, ``cmd``; ``prefix4``, ``prefix6`` for a target that
+    is a prefix, and ``large4``, ``large6`` for one that is a large community.
     """
 
     name: str
@@ -98,17 +102,22 @@ class Command(NamedTuple):
         parsed = (JSON,) if self.parser else ()
         return tuple(dict.fromkeys((*self.templates, *parsed)))
 
+    def wants(self, name: str) -> bool:
+        """Tell whether any of its templates has a placeholder."""
+        return any(each.wants(name) for inner in self.templates.values() for each in inner.values())
+
     def families(self) -> tuple[int, ...]:
         """Return the address families it has a template for."""
         plain = self.templates[TEXT]
         return tuple(family for family in (4, 6) if f"cmd{family}" in plain or "cmd" in plain)
 
-    def template(self, family: int, *, prefix: bool = False, media: str = TEXT) -> Template:
-        """Choose the template for an address family; the caller has seen it in ``families()``."""
-        offered = self.templates.get(media, self.templates[TEXT])
-        keys = [f"prefix{family}"] if prefix else []
-        keys += [f"cmd{family}", "cmd"]
-        for templates in (offered, self.templates[TEXT]):
+    def template(self, family: int, *, kind: str = "", media: str = TEXT) -> Template:
+        """Choose the template for an address family, which is in ``families()``, and a kind of target."""
+        plain = self.templates[TEXT]
+        offered = self.templates.get(media, plain)
+        own = f"{kind}{family}"
+        keys = (own,) if own in {**plain, **offered} else (f"cmd{family}", "cmd")
+        for templates in (offered, plain):
             for key in keys:
                 if key in templates:
                     return templates[key]
@@ -151,8 +160,8 @@ class Router(NamedTuple):
         What leads there keeps its own complaints for the operator (see ``job``), so a shell there is told
         what to do with the command's standard error.
         """
-        if not vrf and any("{{VRF}}" in element for element in template.argv):
-            raise CommandError(400, "This command needs the parameter vrf.")
+        if bool(vrf) != template.wants("VRF"):
+            raise CommandError(400, f"This command {'has no vrf' if vrf else 'needs the parameter vrf'}.")
         values = {"TARGET": target, "SOURCE": self.sources.get(family, ""), "VRF": vrf}
         argv = template.expand(values)
         if not self.via:
@@ -176,14 +185,14 @@ class Aim(NamedTuple):
     network: targets.Network | None = None  # where packets would go
 
     @property
-    def is_prefix(self) -> bool:
-        """Tell whether the visitor has named a prefix."""
-        return self.target is not None and self.target.kind == "prefix"
+    def kind(self) -> str:
+        """Return the kind of target that the visitor has named, "" when none."""
+        return self.target.kind if self.target else ""
 
     @property
     def address(self) -> str | None:
         """Return what a name was resolved to; None: the visitor has named no name."""
-        return self.text if self.target is not None and self.target.kind == "name" else None
+        return self.text if self.kind == "name" else None
 
 
 class Aimer:
@@ -216,7 +225,7 @@ class Aimer:
     def aim(self, command: Command, target: targets.Target | None, protocol: int | None) -> Aim:
         """Resolve a name once, judge every address, choose one; raises CommandError and TargetError."""
         families = self.families(command, target, protocol)
-        if target is None or target.kind in {"asn", "community"}:
+        if target is None or target.kind in {"asn", "community", "large"}:
             return Aim(families[0], target.text if target else "", target)
         if target.kind == "name":
             addresses = self._resolver.resolve(target.text, RESOLVE)

@@ -22,7 +22,9 @@ from commands import ENVIRONMENT, JSON, TEXT, Command, Router, Template
 from guard import Limits, Network, Rate
 from parsers import PARSERS
 
-TEMPLATE_KEYS = ("cmd", "cmd4", "cmd6", "prefix4", "prefix6")
+# A template for one kind of target (targets.Target) wants the command to have this argument.
+KINDS = {"prefix": "addr", "large": "community"}
+TEMPLATE_KEYS = ("cmd", "cmd4", "cmd6", *(f"{kind}{family}" for kind in KINDS for family in (4, 6)))
 SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 RESERVED = ("cmd", "routers")  # RFC 8522 sections 3.3.1 and 3.3.3
 SHELLS = {"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "rbash", "su", "tcsh", "zsh"}
@@ -401,20 +403,18 @@ def _command(name: str, value: Any, path: str, errors: Errors) -> Command | None
         errors.append(f"{path}: expected cmd, or cmd4, or cmd6")
     plain = {key: given[key] for key in TEMPLATE_KEYS if given.get(key)}
     templates = {TEXT: plain, **(given.get("formats") or {})}
-    wanting = {where: _wants_target(template) for where, template in _each_template(path, templates)}
+    wanting = {where: template.wants("TARGET") for where, template in _each_template(path, templates)}
     argument = given.get("argument", "host" if any(wanting.values()) else "none")
     for where, wants in wanting.items() if argument else ():
         if wants != (argument != "none"):
             wrong = "has a {{TARGET}}" if wants else "has no {{TARGET}}"
             errors.append(f"{where}: it {wrong}, but the command's argument is {argument}")
-    if {"prefix4", "prefix6"} & {key for inner in templates.values() for key in inner} and argument != "addr":
-        errors.append(f"{path}: prefix4 and prefix6 need the argument addr, not {argument}")
+    used = {key[:-1] for inner in templates.values() for key in inner}
+    for kind, wanted in KINDS.items():
+        if kind in used and argument != wanted:
+            errors.append(f"{path}: {kind}4 and {kind}6 need the argument {wanted}, not {argument}")
     description = given.get("description", name)
     return Command(name, description, argument, templates, given.get("parser"), given.get("runtime"))
-
-
-def _wants_target(template: Template) -> bool:
-    return any("{{TARGET}}" in element for element in template.argv)
 
 
 def _each_template(
@@ -574,12 +574,11 @@ def _via(value: Any, path: str, errors: Errors) -> list[str] | None:
 def _check_placeholders(router: Router, path: str, errors: Errors) -> None:
     for command in router.commands.values():
         for where, template in _each_template(command.name, command.templates):
-            text = " ".join(template.argv)
             families = [family for family in (4, 6) if str(family) == where[-1]] or [4, 6]
-            for family in families if "{{SOURCE}}" in text else []:
+            for family in families if template.wants("SOURCE") else []:
                 if family not in router.sources:
                     errors.append(f"{path}.{where}: {{{{SOURCE}}}} needs the router's source{family}")
-            if "{{VRF}}" in text and not router.vrfs:
+            if template.wants("VRF") and not router.vrfs:
                 errors.append(f"{path}.{where}: {{{{VRF}}}} needs the router's vrfs")
 
 

@@ -44,7 +44,7 @@ PARAMETERS: dict[str, tuple[str, Table]] = {
     ),
     "router": ("The router's name. Default: the first router.", STRING),
     "routerindex": ("The router's number, counted from 0.", STRING),
-    "vrf": ("A VRF of the router; some commands need one.", STRING),
+    "vrf": ("A VRF of the router, which is needed where it is offered.", STRING),
     "runtime": (
         "Seconds after which the command is stopped; 0 means as long as allowed.",
         {**SECONDS, "exclusiveMaximum": 1e9, "examples": [10]},
@@ -177,10 +177,11 @@ def _operations(routers: Sequence[Router]) -> Iterator[tuple[str, Table]]:
             target = "" if command.argument == "none" else "/{target}"
             path = f"{V1}/{command.name.replace(' ', '/')}{target}"
             offers.setdefault(path, []).append((router, command))
-    parameters = [_ref(name, "parameters") for name in _parameters(routers) if name != "number"]
     for path, offered in offers.items():
         commands = [command for _, command in offered]
-        wanted = [*_target(commands), *parameters]
+        vrf = any(command.wants("VRF") for command in commands)
+        query = [name for name in _parameters(routers) if name != "number" and (vrf or name != "vrf")]
+        wanted = [*_target(commands), *(_ref(name, "parameters") for name in query)]
         operation = _operation(path, commands[0].description, wanted, _outcome(commands), tuple(ERRORS))
         yield path, operation | {"description": f"On {', '.join(router.name for router, _ in offered)}."}
 

@@ -140,7 +140,7 @@ class ResolverBusy(TargetError):
 class Target(NamedTuple):
     """Hold what a visitor has named, in canonical form."""
 
-    kind: str  # address, prefix, name, asn or community
+    kind: str  # address, prefix, name, asn, community or large (a large community)
     text: str
     family: int | None = None  # 4 or 6; None: not known, or not applicable
 
@@ -299,8 +299,8 @@ def _community(text: str) -> Target | None:
     if not COMMUNITY.fullmatch(text):
         return None
     parts = text.split(":")
-    bits = 16 if len(parts) == 2 else 32
-    return Target("community", text) if all(int(part) < 1 << bits for part in parts) else None
+    kind, bits = ("community", 16) if len(parts) == 2 else ("large", 32)
+    return Target(kind, text) if all(int(part) < 1 << bits for part in parts) else None
 
 
 READERS: dict[str, tuple[Callable[[str], Target | None], ...]] = {

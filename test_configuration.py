@@ -64,6 +64,10 @@ GOOD_VALUES = [
     ("commands/summary", {"cmd": ["birdc"], "argument": "none", "parser": "bird", "runtime": 5.5}),
     ("commands/mtr", {**PING, "formats": {"application/json": {"cmd4": ["mtr", "{{TARGET}}"]}}}),
     ("commands/as", {"cmd": ["x", "as {{TARGET}} y"], "argument": "asn"}),
+    (
+        "commands/community",
+        {"cmd": ["x", "{{TARGET}}"], "large4": ["x", "large:{{TARGET}}"], "argument": "community"},
+    ),
     ("commands/script", {"cmd": ["sh", "-c", "for i in 1 2; do\necho $i; done"]}),
     ("commands/old", {"cmd4": "ping -c 10 {{TARGET}} 2>&1", "description": "Ping"}),
     ("routers", [ROUTER]),
@@ -172,6 +176,11 @@ BAD_BEYOND_THE_SCHEMA = [
     ("commands/ping/cmd4", ["ping"], "commands.ping.cmd4: it has no {{TARGET}}"),
     ("commands/ping/argument", "none", "commands.ping.cmd4: it has a {{TARGET}}"),
     ("commands/ping/prefix4", ["x", "{{TARGET}}"], "commands.ping: prefix4"),
+    (
+        "commands/ping/large6",
+        ["x", "{{TARGET}}"],
+        "commands.ping: large4 and large6 need the argument community",
+    ),
     *(
         ("commands/ping/cmd4", argv, "commands.ping.cmd4: a shell would read")
         for argv in (

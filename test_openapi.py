@@ -64,9 +64,9 @@ RESOURCES = [
 RUNS = [
     ("ping", "192.0.2.1", ""),
     ("ping", "2001:db8::1", "?format=application/json"),
-    ("show/route", "192.0.2.0%2F24", "?protocol=1,1&vrf=MGMT"),
+    ("show/route", "192.0.2.0%2F24", "?protocol=1,1"),
     ("show/route/origin", "as64500", "?routerindex=0"),
-    ("show/route/community", "no_export", "?random=1&vrf=mgmt"),
+    ("show/route/community", "no_export", "?random=1&vrf=MGMT"),
     ("only/four", "192.0.2.1", "?runtime=0"),
     ("fail", "", ""),
     ("json", "", "?format=application/json"),
@@ -161,6 +161,9 @@ def test_parameters_are_those_of_the_routers() -> None:
     assert parameters["routerindex"]["schema"]["maximum"] == 1
     assert parameters["vrf"]["schema"]["enum"] == ["mgmt"]
     assert "vrf" not in describe(routers=ROUTERS[1:])["components"]["parameters"]
+    vrf = {"$ref": "#/components/parameters/vrf"}
+    assert vrf in operation(describe(), f"{V1}/show/route/community/{{target}}")["parameters"]
+    assert vrf not in operation(describe(), f"{V1}/show/route/{{target}}")["parameters"]
 
 
 def test_command_with_other_targets_on_another_router_accepts_both() -> None:

@@ -150,6 +150,7 @@ def test_vrf_takes_configured_names_only_and_in_any_case() -> None:
     error(ask(f"{V1}/show?vrf=blue"), 400)
     error(ask(f"{V1}/show?vrf=mgmt%20red"), 400)
     assert "vrf" in error(ask(f"{V1}/show"), 400)
+    assert "vrf" in error(ask(f"{V1}/plain?vrf=mgmt"), 400)  # another table than asked for would be a lie
 
 
 def test_facts_never_change_the_output(ask: Ask) -> None:

@@ -352,7 +352,7 @@ class TinyTracer:
         try:
             aim = self._aimer.aim(command, target, query.protocol)
             media = rfc8522.choose_format(command, query)
-            template = command.template(aim.family, prefix=aim.is_prefix, media=media)
+            template = command.template(aim.family, kind=aim.kind, media=media)
             limits = self._configuration.limits
             ceiling = command.runtime or limits.max_runtime
             viewer = self._runs.view(
