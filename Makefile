@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 TOOLS := ping:iputils-ping traceroute:traceroute mtr:mtr-tiny ip:iproute2
 LAB_TOOLS := dnsmasq:dnsmasq-base chromium:chromium unshare:util-linux curl:curl sshd:openssh-server \
-	bird:bird2 vtysh:frr
+	bird:bird2 vtysh:frr gobgp:gobgpd bgpctl:openbgpd
 OTHER_PYTHONS := 3.12 3.13
 
 # Install the Debian packages of missing PROGRAM:PACKAGE pairs where that is allowed, else name them.

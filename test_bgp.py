@@ -1,18 +1,24 @@
-"""RFC 8522 over real routing daemons in the lab: BIRD 2 on r1 and r2, FRR on r3 and r4, eBGP between them."""
+"""RFC 8522 over real routing daemons in the lab: BIRD 2 on r1 and r2, FRR on r3 and r4, eBGP between them.
+
+Behind r4, GoBGP and OpenBGPD learn what it knows.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from configuration import TEMPLATE_KEYS
 from examples.lab.lab import Lab
 from test_in_lab import Glass
 
@@ -37,18 +43,21 @@ def placed(argv: list[str], lab: Lab, router: str) -> list[str]:
         "birdc": ["birdc", "-r", "-s", f"{folder}/bird.ctl"],
         "birdlg": [str(SETS / "birdlg"), "-s", f"{folder}/bird.ctl"],
         "vtysh": ["vtysh", "-u", "--vty_socket", folder, "--config_dir", folder],
+        "bgpctl": ["bgpctl", "-s", f"{folder}.sock"],
+        "gobgp": [*lab.enter("targets"), "gobgp"],
+        "gobgplg": [*lab.enter("targets"), str(SETS / "gobgplg")],
     }
     program = argv[0]
     rest = argv[2:] if program in {"birdc", "vtysh"} else argv[1:]
     return [*where[program], *rest] if program in where else [*lab.enter(router), *argv]
 
 
-def commands(lab: Lab, router: str) -> dict[str, Any]:
-    document = json.loads((SETS / f"{DAEMONS[router]}.json").read_text())
+def commands(lab: Lab, router: str, daemon: str) -> dict[str, Any]:
+    document = json.loads((SETS / f"{daemon}.json").read_text())
     document.pop("$comment")
     for command in document.values():
         for templates in (command, *command.get("formats", {}).values()):
-            for key in ("cmd", "cmd4", "cmd6", "prefix4", "prefix6"):
+            for key in TEMPLATE_KEYS:
                 if key in templates:
                     templates[key] = placed(templates[key], lab, router)
     return dict(document)
@@ -64,11 +73,12 @@ def lab() -> Iterator[Lab]:
 def glass(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glass]:
     routers = [
         {
-            "name": f"{name}.lg.example.net", "autonomous_system": ASNS[name], "vendor": DAEMONS[name],
-            "source4": SOURCES[name][0], "source6": SOURCES[name][1], "commands": commands(lab, name),
+            "name": f"{name}.lg.example.net", "autonomous_system": ASNS[name], "vendor": daemon,
+            "source4": SOURCES[name][0], "source6": SOURCES[name][1], "commands": commands(lab, name, daemon),
         }
-        for name in DAEMONS
+        for name, daemon in DAEMONS.items()
     ]  # fmt: skip
+    routers[-1]["commands"]["show version"] = {"cmd": lab.ask_daemon("r4", "show version")}  # type: ignore[index]
     limits = {"rate": "10000/minute", "burst": 10000, "target_rate": "10000/minute", "per_client": 16}
     config = tmp_path_factory.mktemp("bgp") / "config.json"
     config.write_text(json.dumps({"routers": routers, "limits": limits, "targets": {"deny": []}}))
@@ -190,7 +200,7 @@ def test_large_communities_are_found_on_both_daemons(glass: Glass) -> None:
     bird = ask(glass, "r2", "show/bgp/community/64500:1:1")["paths"]
     assert bird
     assert all("64500:1:1" in path["large_communities"] for path in bird)
-    frr = ask(glass, "r4", "show/bgp/large-community/64500:1:1?format=application/json")["paths"]
+    frr = ask(glass, "r4", "show/bgp/community/64500:1:1?format=application/json")["paths"]
     assert {path["prefix"] for path in frr} <= {path["prefix"] for path in bird} | {"192.0.2.0/26"}
     assert frr
 
@@ -207,13 +217,13 @@ def test_ping_and_traceroute_leave_from_the_router(glass: Glass, router: str, ta
 
 
 def test_command_that_one_router_lacks_is_404_there(glass: Glass) -> None:
-    ask(glass, "r4", "show/bgp/large-community/64500:1:1")
-    status, data = glass.ask("show/bgp/large-community/64500:1:1?routerindex=0")
-    assert (status, data["code"]) == ("error", 400)  # there "show bgp" takes it for its target
+    ask(glass, "r4", "show/version")
+    status, data = glass.ask("show/version?routerindex=0")
+    assert (status, data["code"]) == ("error", 404)
     listed = json.loads(glass.get("cmd?routerindex=0"))["data"]["commands"]
-    assert "show bgp large-community" not in [each["command"] for each in listed]
+    assert "show version" not in [each["command"] for each in listed]
     everywhere = json.loads(glass.get("cmd"))["data"]["commands"]
-    assert "show bgp large-community" in [each["command"] for each in everywhere]
+    assert "show version" in [each["command"] for each in everywhere]
 
 
 def test_details_tell_what_the_operator_added(glass: Glass) -> None:
@@ -260,3 +270,174 @@ def test_birdlg_without_birdc_is_127(tmp_path: Path) -> None:
     argv = [sys.executable, str(SETS / "birdlg"), "neighbors", "192.0.2.1"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env={"PATH": str(tmp_path)})
     assert (done.returncode, done.stderr) == (127, "birdlg: there is no birdc\n")
+
+
+COLLECTORS = {"gobgp": ("203.0.113.10", "2001:db8:203::10"), "openbgpd": ("203.0.113.50", "2001:db8:203::50")}
+R4 = ("203.0.113.1", "2001:db8:203::1")
+NEIGHBOR_OF_R4 = """
+router bgp 64511
+neighbor {address} remote-as 64520
+neighbor {address} timers connect 1
+address-family {family} unicast
+neighbor {address} activate
+neighbor {address} route-map ANY in
+neighbor {address} route-map ANY out
+"""
+GOBGP = """
+[global.config]
+as = 64520
+router-id = "203.0.113.10"
+local-address-list = ["203.0.113.10", "2001:db8:203::10"]
+"""
+GOBGP_NEIGHBOR = """
+[[neighbors]]
+[neighbors.config]
+neighbor-address = "{r4}"
+peer-as = 64511
+[neighbors.transport.config]
+local-address = "{address}"
+[[neighbors.afi-safis]]
+[neighbors.afi-safis.config]
+afi-safi-name = "{family}-unicast"
+"""
+OPENBGPD = """
+AS 64520
+router-id 203.0.113.50
+socket "{state}/openbgpd.sock"
+fib-update no
+allow from any
+deny to any
+"""
+OPENBGPD_NEIGHBOR = """
+listen on {address}
+neighbor {r4} {{
+    remote-as 64511
+    local-address {address}
+    announce IPv4 none
+    announce {family} unicast
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def collectors(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glass]:
+    """Yield a looking glass over GoBGP and OpenBGPD, which have all routes."""
+    lines = ["configure terminal"]
+    gobgp, openbgpd = GOBGP, OPENBGPD.format(state=lab.state)
+    for family, r4, own, other in zip(("ipv4", "ipv6"), R4, *COLLECTORS.values(), strict=True):
+        for address in (own, other):
+            lines += NEIGHBOR_OF_R4.format(address=address, family=family).strip().splitlines()
+        gobgp += GOBGP_NEIGHBOR.format(r4=r4, address=own, family=family)
+        openbgpd += OPENBGPD_NEIGHBOR.format(r4=r4, address=other, family=family.replace("ip", "IP"))
+    vtysh = [word for word in lab.ask_daemon("r4", lines.pop(0)) if word != "-u"]
+    subprocess.run([*vtysh, *(word for line in lines for word in ("-c", line))], check=True)
+    for name, text in (("gobgpd.toml", gobgp), ("openbgpd.conf", openbgpd)):
+        (lab.state / name).write_text(text)
+        (lab.state / name).chmod(0o600)
+    Path("/run/openbgpd").mkdir(mode=0o755, exist_ok=True)  # where OpenBGPD shuts itself in
+    lab.start("targets", ["gobgpd", "-f", str(lab.state / "gobgpd.toml")], "gobgpd.log")
+    lab.start("targets", ["/usr/sbin/bgpd", "-d", "-f", str(lab.state / "openbgpd.conf")], "openbgpd.log")
+    routers = [
+        {
+            "name": name,
+            "source4": address4,
+            "source6": address6,
+            "commands": commands(lab, name, name),
+        }
+        for name, (address4, address6) in COLLECTORS.items()
+    ]
+    limits = {"rate": "10000/minute", "burst": 10000, "target_rate": "10000/minute", "per_client": 16}
+    config = tmp_path_factory.mktemp("collectors") / "config.json"
+    config.write_text(json.dumps({"routers": routers, "limits": limits, "targets": {"deny": []}}))
+    glass = Glass(lab, config, port=8084)
+    end = time.monotonic() + 30
+    for name, protocol in itertools.product(COLLECTORS, "12"):
+        path = f"show/bgp/as-path/64500?protocol={protocol}&router={name}"
+        while not re.search(r"192\.0\.2\.0/26|2001:db8:1000::/36", glass.get(path)):
+            assert time.monotonic() < end, glass.get(f"show/bgp/summary?router={name}")
+            time.sleep(0.2)
+    yield glass
+    glass.stop()
+
+
+def lines_of(glass: Glass, name: str, path: str) -> list[str]:
+    """Ask a collector and return the lines with routes, or all of them when there is none."""
+    mark = "&" if "?" in path else "?"
+    status, data = glass.ask(f"{path}{mark}router={name}")
+    assert status == "success", data
+    return [line for line in data["output"] if re.match(r"\*>", line)] or data["output"]
+
+
+@pytest.mark.parametrize("name", COLLECTORS)
+@pytest.mark.parametrize(
+    ("path", "prefixes"),
+    [
+        ("show/route/203.0.113.10", ["203.0.113.0/26"]),
+        ("show/route/2001:DB8:203::/64", ["2001:db8:203::/64"]),
+        ("show/bgp/as-path/AS4200000001", ["203.0.113.128/25"]),
+        ("show/bgp/as-path/4200000001?protocol=2", ["2001:db8:8000::/33"]),
+        ("show/bgp/community/64511:666", ["203.0.113.0/26"]),
+        ("show/bgp/community/64511:666?protocol=2,1", ["2001:db8:203::/64"]),
+        ("show/bgp/community/64500:1:1", ["192.0.2.0/26"]),
+        ("show/bgp/community/64511:2:4200000001?protocol=2", ["2001:db8:4000::/36"]),
+    ],
+)
+def test_collector_finds_exactly_these_routes(
+    collectors: Glass, name: str, path: str, prefixes: list[str]
+) -> None:
+    found = [re.findall(r"[0-9a-f.:]+/[0-9]+", line)[0] for line in lines_of(collectors, name, path)]
+    assert found == prefixes
+
+
+@pytest.mark.parametrize("name", COLLECTORS)
+def test_collector_tells_of_its_neighbors(collectors: Glass, name: str) -> None:
+    summary = "\n".join(lines_of(collectors, name, "show/bgp/summary"))
+    assert all(address in summary for address in R4)
+    detail = "\n".join(lines_of(collectors, name, "show/bgp/neighbors/203.0.113.1"))
+    assert "BGP neighbor is 203.0.113.1, remote AS 64511" in detail
+    assert re.search("BGP state = established", detail, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("name", COLLECTORS)
+def test_collector_answers_in_json(collectors: Glass, name: str) -> None:
+    for path in ("show/bgp/203.0.113.0%2F26", "show/bgp/summary", "show/bgp/neighbors/203.0.113.1"):
+        _, data = collectors.ask(f"{path}?format=application/json&router={name}")
+        assert data["format"] == "application/json"
+        assert "203.0.113" in json.dumps(data["output"])
+
+
+@pytest.mark.parametrize(
+    "arguments", ["as-path 4 x", "as-path 5 1", "community 4 1:2)", "community 4 -j", "neighbors 1", ""]
+)
+def test_gobgplg_refuses_what_it_does_not_know(lab: Lab, arguments: str) -> None:
+    argv = [str(SETS / "gobgplg"), *arguments.split()]
+    done = lab.exec("targets", argv)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: gobgplg")
+
+
+def test_gobgplg_knows_names_of_communities(collectors: Glass, lab: Lab) -> None:
+    add = ["gobgp", "global", "rib", "add", "198.18.0.0/24", "aspath", "64502 {64503,64504}"]
+    names = ("65535:0", "65535:65281", "65535:65283", "65535:65284", "65535:8", "65535:9", "65535:666")
+    assert lab.exec("targets", [*add, "community", ",".join(names)]).returncode == 0
+    words = (
+        "graceful-shutdown",
+        "no-export",
+        "local-as",
+        "nopeer",
+        "accept-own-nexthop",
+        "standby-pe",
+        "blackhole",
+    )
+    for community in (*names, *words):
+        (line,) = lines_of(collectors, "gobgp", f"show/bgp/community/{community}")
+        assert "198.18.0.0/24" in line
+    (line,) = lines_of(collectors, "gobgp", "show/bgp/as-path/64504")
+    assert "198.18.0.0/24" in line
+    assert lines_of(collectors, "gobgp", "show/bgp/community/no-advertise")[0].split()[0] == "Network"
+
+
+def test_gobgplg_without_gobgp_is_127(tmp_path: Path) -> None:
+    argv = [sys.executable, str(SETS / "gobgplg"), "as-path", "4", "64500"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={"PATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (127, "gobgplg: there is no gobgp\n")

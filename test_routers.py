@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 import configuration
+import targets
 from commands import JSON, TEXT, Router
 
 HERE = Path(__file__).parent
@@ -36,7 +37,7 @@ def argv(platform: str, name: str, target: str = "", **extra: Any) -> tuple[str,
     chosen = router(platform, **extra)
     command = chosen.commands[name]
     family = 6 if ":" in target and command.argument in {"host", "addr"} else 4
-    template = command.template(family, prefix="/" in target)
+    template = command.template(family, kind=targets.parse(target, command.argument).kind if target else "")
     return chosen.argv(template, family, target, "")
 
 
@@ -51,9 +52,9 @@ def test_file_is_valid_and_says_what_it_was_tested_against(name: str) -> None:
     commands = {"$ref": "#/$defs/commands", "$defs": schema["$defs"]}
     jsonschema.Draft202012Validator(commands).validate(document)
     assert re.match(r"Tested |Never run on ", document["$comment"])
-    expected = {"show route", "show bgp", "show bgp summary", "show bgp neighbors", "ping", "traceroute"}
+    bgp = {f"show bgp{more}" for more in ("", " summary", " neighbors", " as-path", " community")}
     offered = set(router(name.removesuffix(".json")).commands)
-    assert offered >= (expected if name != "linux.json" else {"show route", "ping", "traceroute", "mtr"})
+    assert offered == {"show route", "ping", "traceroute"} | (bgp if name != "linux.json" else {"mtr"})
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -101,6 +102,14 @@ EXPANSIONS: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("frr", "show bgp neighbors", "192.0.2.9", (*FRR, "show bgp neighbors 192.0.2.9")),
     ("frr", "show bgp as-path", "64500", (*FRR, "show bgp ipv4 unicast regexp _64500_")),
     ("frr", "show bgp community", "64500:100", (*FRR, "show bgp ipv4 unicast community 64500:100")),
+    ("frr", "show bgp community", "64500:1:2", (*FRR, "show bgp ipv4 unicast large-community 64500:1:2")),
+    (
+        "openbgpd",
+        "show bgp community",
+        "64500:1:2",
+        ("bgpctl", "show", "rib", "inet", "large-community", "64500:1:2"),
+    ),
+    ("gobgp", "show bgp community", "64500:1:2", ("gobgplg", "community", "4", "64500:1:2")),
     ("frr", "ping", "192.0.2.9", ("ping", "-4", "-c", "5", "-I", "192.0.2.1", "192.0.2.9")),
     ("vyos", "show bgp", "192.0.2.9", (*FRR, "show bgp ipv4 unicast 192.0.2.9")),
     ("vyos", "ping", "192.0.2.9", (VYOS, "ping", "192.0.2.9", "count", "5")),
@@ -117,6 +126,11 @@ LINES = [
     ("junos", "traceroute", "192.0.2.9", "traceroute inet 192.0.2.9 wait 1 source 192.0.2.1"),
     ("junos", "show bgp as-path", "64500", 'show route protocol bgp table inet.0 aspath-regex ".* 64500 .*" | no-more'),
     ("junos", "show bgp neighbors", "192.0.2.9", "show bgp neighbor 192.0.2.9 | no-more"),
+    ("junos", "show bgp community", "64500:1:2",
+     "show route protocol bgp table inet.0 community large:64500:1:2 | no-more"),
+    ("ios", "show bgp community", "64500:1:2", "show bgp ipv4 unicast large-community 64500:1:2"),
+    ("routeros7", "show bgp as-path", "64500",
+     r'routing route print detail where afi=ip4 and bgp.as-path~"(^|[^0-9])64500([^0-9]|\$)"'),
     ("ios", "show bgp", "192.0.2.9", "show bgp ipv4 unicast 192.0.2.9"),
     ("ios", "ping", "2001:db8::9", "ping 2001:db8::9 repeat 5 source 2001:db8::1"),
     ("ios", "traceroute", "192.0.2.9", "traceroute 192.0.2.9 timeout 1 probe 2 source 192.0.2.1"),

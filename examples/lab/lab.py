@@ -33,7 +33,8 @@ ROOT = HERE.parent.parent
 STATE = "/run/tinytracer-lab-{prefix}"
 PREFIX = re.compile(r"[a-z][a-z0-9-]{0,11}")  # also the beginning of an interface name: 15 characters at most
 ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/frr",
+    # FRR's folder first, for OpenBGPD has a bgpd as well.
+    "PATH": "/usr/lib/frr:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LC_ALL": "C.UTF-8",
 }
 PROGRAMS = {"ip": "iproute2", "dnsmasq": "dnsmasq-base", "ping": "iputils-ping"}  # program: Debian package
