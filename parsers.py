@@ -1,11 +1,13 @@
 """Text of ping, traceroute, mtr, BIRD and FRR in, facts (numbers, hops, paths) out.
 
-What is not known is left out or None, never guessed; text that is not understood gives no facts. Output may
-be incomplete, for facts are wanted while a command runs. Addresses and names are as printed.
+What is not known is left out or None, never guessed; text that is not understood gives no facts. Facts are
+wanted while a command runs as well: then nothing is said that more output could contradict. Addresses and
+names are as printed.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import math
 import re
@@ -14,19 +16,19 @@ from typing import Any
 
 Facts = dict[str, Any]
 
-ADDRESS = r"[0-9A-Fa-f:.]{2,45}"
+ADDRESS = r"[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,15})?"
 NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 
-# "64 bytes from target.example (203.0.113.10): icmp_seq=1 ttl=60 time=18.0 ms"; busybox has seq=.
+# "64 bytes from target.example (203.0.113.10): icmp_seq=1 ttl=60 time=18.0 ms"; busybox: seq=; BSD: hlim=
 REPLY = re.compile(
-    rf"bytes from (?:\S{{1,255}} \()?({ADDRESS})\)?: (?:icmp_)?seq=([0-9]{{1,9}})(?: ttl=([0-9]{{1,3}}))?"
-    rf" time=({NUMBER}) ms"
+    rf"bytes from (?:\S{{1,255}} \()?({ADDRESS}?)\)?[:,] (?:icmp_)?seq=([0-9]{{1,9}})"
+    rf"(?: (?:ttl|hlim)=([0-9]{{1,3}}))?(?: time=({NUMBER}) ms)?"
 )
 # "5 packets transmitted, 5 received, 0% packet loss"; busybox and inetutils: "5 packets received".
 COUNTS = re.compile(r"^([0-9]{1,9}) packets transmitted, ([0-9]{1,9}) (?:packets )?received", re.MULTILINE)
-# "rtt min/avg/max/mdev = 18.0/18.5/19.3/0.5 ms"; busybox: "round-trip min/avg/max = …", inetutils: stddev.
+# "rtt min/avg/max/mdev = 18.0/18.5/19.3/0.5 ms"; busybox: "round-trip min/avg/max = …", BSD: "…/std-dev".
 TIMES = re.compile(
-    rf"(?:rtt|round-trip) min/avg/max(?:/\w{{4,6}})? = ({NUMBER})/({NUMBER})/({NUMBER})(?:/({NUMBER}))?"
+    rf"(?:rtt|round-trip) min/avg/max(?:/[a-z-]{{4,7}})? = ({NUMBER})/({NUMBER})/({NUMBER})(?:/({NUMBER}))?"
 )
 # "Success rate is 100 percent (5/5), round-trip min/avg/max = 1/2/4 ms"
 SUCCESS_RATE = re.compile(r"^Success rate is [0-9]{1,3} percent \(([0-9]{1,9})/([0-9]{1,9})\)", re.MULTILINE)
@@ -43,7 +45,7 @@ PROBE = re.compile(
 KINDS = ("star", "rtt", "note", "asn", "known", "bare")
 
 # "  3.|-- ae3.r3.example (198.51.100.10)" or "  3. AS64500  ae3.r3.example", before the columns
-MTR_HOST = re.compile(r" {0,3}([0-9]{1,3})\.(?:\|--)? +(?:AS(\S{1,10}) +)?(\S.*)")
+MTR_HOST = re.compile(r" {0,3}([0-9]{1,3})\.(?:\|--| AS([0-9]{1,10}|\?{1,3}))? +(\S.*)")
 NAMED = re.compile(rf"(\S{{1,255}}) \(({ADDRESS})\)")
 MTR_COLUMNS = {
     "Loss%": "loss",
@@ -57,40 +59,55 @@ MTR_COLUMNS = {
 
 MTR_TIMES = {"last", "avg", "best", "worst", "stdev"}
 
-# "203.0.113.0/26  unicast [transit_v4 06:58:09.929 from 198.51.100.9] * (100) [AS64511i]"
+# "203.0.113.0/26  unicast [transit_v4 06:58:09.929 from 198.51.100.9] * (100) [AS64511i]"; the best one has
+# "*", or "!" when the kernel has refused it
 BIRD_ROUTE = re.compile(
-    r"(\S{1,50})?\s{1,40}(?:unicast|blackhole|unreachable|prohibit) \[(\S{1,64})[^\]]{0,120}\]( \*)?"
+    r"(\S{1,50})?\s{1,40}(?:unicast|blackhole|unreachable|prohibited) \[(\S{1,64})[^\]]{0,120}\]( [*!])?"
 )
 BIRD_VIA = re.compile(rf"\tvia ({ADDRESS})")
 # "\tBGP.as_path: 64501 64511"; BIRD 3 has bgp_path
 BIRD_ATTRIBUTE = re.compile(r"\t(?:BGP\.|bgp_)(\w{1,20}): ?(.*)")
+BIRD_SET = re.compile(r"\(([0-9, ]{3,40})\)")  # "(64500,1)" or "(64500, 1, 2)"
 # "transit_v4 BGP  ---  up  2026-11-23 06:58:09  Established"
 BIRD_PROTOCOL = re.compile(
     r"(\S{1,64}) +BGP +\S{1,64} +(\S{1,10}) +([0-9]{4}-[0-9-]{5}(?: [0-9:.]{5,15})?|[0-9:.]{5,15})"
     r" *(\S{0,20}).*"
 )
 BIRD_DETAIL = re.compile(r"\s+(Neighbor address|Neighbor AS|BGP state|Routes): +(\S{1,50})")
-BIRD_NUMBERS = {"local_pref": "local_pref", "med": "med"}
-
 # "BGP routing table entry for 203.0.113.0/24, version 5"
 FRR_ENTRY = re.compile(r"BGP routing table entry for (\S{1,50}?)(?:, version .*)?")
-FRR_AS_PATH = re.compile(r"  (Local|[0-9][0-9 {}(),]{0,2000})(?:, .*)?")
+FRR_AS_PATH = re.compile(r"  (Local|[0-9{(][0-9 .{}(),]{0,4000}?)(?:, .*)?")
 FRR_NEXT_HOP = re.compile(rf"    ({ADDRESS})(?:\s.*)?")
 FRR_ORIGIN = re.compile(r"      Origin (IGP|EGP|incomplete)(.*)")
 FRR_COMMUNITY = re.compile(r"      (Community|Large Community): (.*)")
-# "198.51.100.9  4  64501  9  14  0  0  0 00:00:05  2  7 peer r2"
+# "198.51.100.9  4  64501  9  14  0  0  0 00:00:05  2  7 peer r2", or a host name and "(198.51.100.9)". In the
+# place of the number of prefixes is the state when there is none, "(Policy)" when nothing may pass.
 FRR_SUMMARY = re.compile(
-    rf"({ADDRESS}) +4 +([0-9]{{1,10}})(?: +[0-9]{{1,10}}){{5}} +(\S{{1,20}})"
-    r" +(\S{1,20}(?: \(\w{1,20}\))?)"
-    r"(?: +[0-9]{1,10})?(?: +(\S.*))?"
+    r"\*?(?P<peer>\S{1,300}) +4 +(?P<asn>[0-9.]{1,11})(?: +[0-9]{1,10}){5} +(?P<since>\S{1,20})"
+    r" +(?:(?P<received>[0-9]{1,10})|\(Policy\)|(?P<state>[A-Z]\w{1,20}(?: \(\w{1,20}\))?))"
+    r"(?: +(?:[0-9]{1,10}|\(Policy\)|N/A))?(?: +(?P<description>\S.*))?"
 )
+FRR_PEER = re.compile(rf"(?P<name>\S{{1,255}})\((?P<address>{ADDRESS})\)")
+FRR_TYPES = {
+    **dict.fromkeys(("asn", "received", "local_pref", "med"), int),
+    **dict.fromkeys(("as_path", "communities", "large_communities"), list),
+    "best": bool,
+}
+# "64501", or "1.10" in RFC 5396's asdot
+AS_NUMBER = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,5}))?")
 
 
-def facts(parser: str, text: str) -> Facts:
-    """Return what a parser, one of PARSERS, knows from a command's output; never raises."""
+def facts(parser: str, text: str, complete: bool = True) -> Facts:
+    """Return what a parser, one of PARSERS, knows from a command's output; never raises.
+
+    ``complete``: the command has ended by itself, so that the last line and all before it are whole.
+    """
+    if not complete:
+        word = text.rfind(" ") if parser == "traceroute" else -1  # whose probes come one by one
+        text = text[: max(word, text.rfind("\n")) + 1]
     try:
-        return PARSERS[parser](text)
-    except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return PARSERS[parser](text, complete)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return {}
 
 
@@ -107,7 +124,7 @@ def _finite(text: str) -> float | None:
 # --- ping
 
 
-def _ping(text: str) -> Facts:
+def _ping(text: str, complete: bool) -> Facts:
     """Return min, avg, max, mdev (ms), rate (percent answered), sent, received, replies."""
     found: Facts = {}
     if match := TIMES.search(text):
@@ -118,7 +135,12 @@ def _ping(text: str) -> Facts:
     elif match := SUCCESS_RATE.search(text):
         found.update(_rate(int(match[2]), int(match[1])))
     replies = [
-        {"seq": int(seq), "rtt": float(rtt), "ttl": int(ttl) if ttl else None, "address": address}
+        {
+            "seq": int(seq),
+            "rtt": float(rtt) if rtt else None,
+            "ttl": int(ttl) if ttl else None,
+            "address": address,
+        }
         for address, seq, ttl, rtt in REPLY.findall(text)
     ]
     if replies or found.get("received") == 0:
@@ -134,13 +156,15 @@ def _rate(sent: int, received: int) -> Facts:
 # --- traceroute
 
 
-def _traceroute(text: str) -> Facts:
+def _traceroute(text: str, complete: bool) -> Facts:
     """Return hops, each with its probes: address, name, rtt (ms), asn and note; None is a star."""
-    hops = []
+    hops: list[Facts] = []
     for line in text.split("\n"):
-        match = HOP.fullmatch(line)
-        if match and (probes := _probes(match[2])):
-            hops.append({"hop": int(match[1]), "probes": probes})
+        if match := HOP.fullmatch(line):
+            if probes := _probes(match[2]):
+                hops.append({"hop": int(match[1]), "probes": probes})
+        elif hops and line.startswith("   "):  # BSD begins a line for each address of a hop
+            hops[-1]["probes"] += _probes(line)
     return {"hops": hops} if hops else {}
 
 
@@ -174,12 +198,12 @@ def _host(name: str | None, address: str | None) -> Facts:
 # --- mtr
 
 
-def _mtr(text: str) -> Facts:
+def _mtr(text: str, complete: bool) -> Facts:
     """Return hops with address, name, asn, loss (percent), sent, last, avg, best, worst, stdev (ms)."""
     if text.lstrip().startswith("{"):
         hops = _mtr_json(text)
     elif re.match(r"x [0-9]{1,3} [0-9]", text):
-        hops = _mtr_raw(text)
+        hops = _mtr_raw(text, complete)
     else:
         hops = _mtr_report(text)
     return {"hops": hops} if hops else {}
@@ -222,18 +246,24 @@ def _mtr_names(host: str) -> Facts:
         return {"address": None, "name": None}
     if match := NAMED.fullmatch(host):
         return _host(match[1], match[2])
-    return (
-        {"address": host}
-        if re.fullmatch(ADDRESS, host) and (":" in host or host[-1].isdigit())
-        else {"name": host}
-    )
+    if _is_address(host):
+        return {"address": host}
+    return {} if re.fullmatch(ADDRESS, host) else {"name": host}  # without --report-wide it may be cut
 
 
-def _mtr_raw(text: str) -> list[Facts]:
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
+
+
+def _mtr_raw(text: str, complete: bool) -> list[Facts]:
     """Count the probes of --raw: "x hop seq" sent, "p hop µs seq" answered, "h" address, "d" name."""
     sent: dict[int, int] = {}
     times: dict[int, list[float]] = {}
     hosts: dict[int, Facts] = {}
+    under_way: set[int] = set()  # hops whose last probe is not answered yet
     for line in text.split("\n"):
         kind, *values = line.split(" ")
         if kind not in "xphd" or len(values) < 2 or not values[0].isdecimal() or len(values[0]) > 3:
@@ -241,11 +271,16 @@ def _mtr_raw(text: str) -> list[Facts]:
         hop = int(values[0])
         if kind == "x":
             sent[hop] = sent.get(hop, 0) + 1
+            under_way.add(hop)
         elif kind == "p" and values[1].isdecimal():
             times.setdefault(hop, []).append(int(values[1][:12]) / 1000)
+            under_way.discard(hop)
         elif kind in "hd":
             hosts.setdefault(hop, {})["address" if kind == "h" else "name"] = values[1]
-    return [_raw_hop(hop, sent[hop], times.get(hop, []), hosts.get(hop, {})) for hop in _path(sent, hosts)]
+    for hop in () if complete else under_way:
+        sent[hop] -= 1
+    path = [hop for hop in _path(sent, hosts) if sent[hop]]
+    return [_raw_hop(hop, sent[hop], times.get(hop, []), hosts.get(hop, {})) for hop in path]
 
 
 def _path(sent: Mapping[int, int], hosts: Mapping[int, Facts]) -> list[int]:
@@ -273,52 +308,64 @@ def _raw_hop(hop: int, sent: int, times: list[float], host: Facts) -> Facts:
 # --- BIRD
 
 
-def _bird(text: str) -> Facts:
+def _bird(text: str, complete: bool) -> Facts:
     """Return paths of `show route`, or neighbors of `show protocols`; sets in an AS path are flattened."""
+    # What is not understood is an empty path or neighbor, for its attributes are not those of the one before.
     paths: list[Facts] = []
     neighbors: list[Facts] = []
     prefix = None
     for line in text.split("\n"):
         if match := BIRD_ROUTE.match(line):
             prefix = match[1] or prefix
-            path = {"prefix": prefix, "best": bool(match[3]), "protocol": match[2]}
-            paths.append(path)
-        elif paths and line.startswith("\t"):
-            _bird_attribute(paths[-1], line)
+            paths.append({"prefix": prefix, "best": bool(match[3]), "protocol": match[2]} if prefix else {})
+        elif line.startswith("\t"):
+            if paths and paths[-1]:
+                _bird_attribute(paths[-1], line)
         elif match := BIRD_PROTOCOL.fullmatch(line):
             neighbors.append({"name": match[1], "state": match[4] or match[2], "since": match[3]})
         elif line and not line[0].isspace():
             prefix = None
-            neighbors.append({})  # another protocol: its details are not of a neighbor
+            paths.append({})
+            neighbors.append({})
         elif neighbors and neighbors[-1]:
             _bird_detail(neighbors[-1], line)
-    return _either(paths, [neighbor for neighbor in neighbors if neighbor])
+    return _either(paths, neighbors, complete)
 
 
-def _either(paths: list[Facts], neighbors: list[Facts]) -> Facts:
+def _either(paths: list[Facts], neighbors: list[Facts], complete: bool) -> Facts:
+    """Return what was understood of the one or the other; the last one may lack what follows."""
     found = {"paths": paths, "neighbors": neighbors}
+    found = {
+        name: [each for each in values[: None if complete else -1] if each] for name, values in found.items()
+    }
     return {name: values for name, values in found.items() if values}
 
 
 def _bird_attribute(path: Facts, line: str) -> None:
     if match := BIRD_VIA.match(line):
         path.setdefault("next_hop", match[1])
+    if line.startswith("\t\t("):  # a set goes on
+        key = next(reversed(path))
+        if key in {"communities", "large_communities"}:
+            path[key] += _bird_set(line)
     match = BIRD_ATTRIBUTE.fullmatch(line)
     if not match:
         return
     name, value = match[1], match[2]
-    if name in {"as_path", "path"}:
+    if name in {"as_path", "path"} and not value.endswith("..."):  # too long to be printed
         path["as_path"] = _numbers(value)
     elif name == "next_hop":
         path["next_hop"] = value.split(" ")[0]
     elif name == "origin":
         path["origin"] = value
-    elif name in BIRD_NUMBERS:
-        path[BIRD_NUMBERS[name]] = int(value)
+    elif name in {"local_pref", "med"}:
+        path[name] = int(value)
     elif name in {"community", "large_community"}:
-        members = re.findall(r"\(([0-9, ]{3,40})\)", value)
-        key = "communities" if name == "community" else "large_communities"
-        path[key] = [member.replace(" ", "").replace(",", ":") for member in members]
+        path["communities" if name == "community" else "large_communities"] = _bird_set(value)
+
+
+def _bird_set(text: str) -> list[str]:
+    return [member.replace(" ", "").replace(",", ":") for member in BIRD_SET.findall(text)]
 
 
 def _bird_detail(neighbor: Facts, line: str) -> None:
@@ -337,18 +384,19 @@ def _bird_detail(neighbor: Facts, line: str) -> None:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(number) for number in re.findall(r"[0-9]{1,10}", text)]
+    """Return the AS numbers in a text; sets are flattened."""
+    return [(int(high) << 16) + int(low) if low else int(high) for high, low in AS_NUMBER.findall(text)]
 
 
 # --- FRR
 
 
-def _frr(text: str) -> Facts:
+def _frr(text: str, complete: bool) -> Facts:
     """Return paths or neighbors of `show bgp …`, from JSON or from text; sets in an AS path are flattened."""
     if text.lstrip().startswith("{"):
         document = _json(text)
-        return _either(list(_frr_paths(document)), list(_frr_neighbors(document)))
-    return _either(_frr_text_paths(text), _frr_text_neighbors(text))
+        return _either(list(_frr_paths(document)), list(_frr_neighbors(document)), complete)
+    return _either(_frr_text_paths(text), _frr_text_neighbors(text), complete)
 
 
 def _frr_paths(document: Facts) -> Iterator[Facts]:
@@ -363,6 +411,7 @@ def _frr_paths(document: Facts) -> Iterator[Facts]:
 def _frr_path(prefix: str | None, path: Facts) -> Facts:
     as_path = path["aspath"]["string"] if "aspath" in path else path.get("path", "")
     best = path.get("bestpath", False)
+    peer = path.get("peer", {}).get("peerId", path.get("peerId"))
     used = [hop["ip"] for hop in path.get("nexthops", []) if "ip" in hop and hop.get("used", True)]
     values = {
         "prefix": prefix,
@@ -374,9 +423,14 @@ def _frr_path(prefix: str | None, path: Facts) -> Facts:
         "communities": _split(path.get("community")),
         "large_communities": _split(path.get("largeCommunity")),
         "best": bool(best.get("overall")) if isinstance(best, dict) else bool(best),
-        "protocol": path.get("peer", {}).get("peerId", path.get("peerId")),
+        "protocol": peer if peer != "(unspec)" else None,
     }
-    return {name: value for name, value in values.items() if value is not None}
+    return _sound(values)
+
+
+def _sound(values: Facts) -> Facts:
+    """Leave out what is not known, or of another type than it should be."""
+    return {name: value for name, value in values.items() if type(value) is FRR_TYPES.get(name, str)}
 
 
 def _split(community: Facts | None) -> list[str] | None:
@@ -406,7 +460,7 @@ def _frr_neighbor(address: str, peer: Facts) -> Facts:
         "since": peer.get("peerUptime", peer.get("bgpTimerUpString")),
         "received": peer.get("pfxRcd", sum(accepted) if accepted else None),
     }
-    return {name: value for name, value in values.items() if value is not None}
+    return _sound(values)
 
 
 def _frr_text_paths(text: str) -> list[Facts]:
@@ -415,16 +469,20 @@ def _frr_text_paths(text: str) -> list[Facts]:
     for line in text.split("\n"):
         if match := FRR_ENTRY.fullmatch(line):
             prefix = match[1]
-        elif prefix and (match := FRR_AS_PATH.fullmatch(line)):
-            paths.append({"prefix": prefix, "as_path": _numbers(match[1]), "best": False})
-        elif paths and (match := FRR_NEXT_HOP.fullmatch(line)):
+        elif prefix and re.match(r"  [^ ]", line):
+            match = FRR_AS_PATH.fullmatch(line)
+            path = {"prefix": prefix, "as_path": _numbers(match[1])} if match else {}
+            paths.append(path)
+        elif not paths or not paths[-1]:
+            continue
+        elif match := FRR_NEXT_HOP.fullmatch(line):
             paths[-1].setdefault("next_hop", match[1])
-        elif paths and (match := FRR_ORIGIN.fullmatch(line)):
+        elif match := FRR_ORIGIN.fullmatch(line):
             paths[-1].update(_frr_text_attributes(match[1], match[2]))
-        elif paths and (match := FRR_COMMUNITY.fullmatch(line)):
+        elif match := FRR_COMMUNITY.fullmatch(line):
             key = "communities" if match[1] == "Community" else "large_communities"
             paths[-1][key] = match[2].split()
-    return paths
+    return [path if "origin" in path else {} for path in paths]  # a list of peers may look like an AS path
 
 
 def _frr_text_attributes(origin: str, rest: str) -> Facts:
@@ -436,23 +494,27 @@ def _frr_text_attributes(origin: str, rest: str) -> Facts:
 
 
 def _frr_text_neighbors(text: str) -> list[Facts]:
-    """Read `show bgp summary`; a column has the number of prefixes, or the state when there is none."""
+    """Read `show bgp summary`."""
     neighbors = []
     for line in text.split("\n"):
         if match := FRR_SUMMARY.fullmatch(line):
-            address, asn, since, last, description = match.groups()
-            neighbor: Facts = {"address": address, "asn": int(asn), "since": since}
-            if last.isdecimal():
-                neighbor.update(state="Established", received=int(last))
-            else:
-                neighbor["state"] = last
-            if description and description != "N/A":
-                neighbor["name"] = description
+            peer = FRR_PEER.fullmatch(match["peer"])
+            neighbor: Facts = {"asn": _numbers(match["asn"])[0], "since": match["since"]}
+            neighbor["state"] = match["state"] or "Established"
+            if peer or _is_address(match["peer"]):
+                neighbor["address"] = peer["address"] if peer else match["peer"]
+            if match["received"]:
+                neighbor["received"] = int(match["received"])
+            described = match["description"] if match["description"] != "N/A" else None
+            if name := described or (
+                peer["name"] if peer else None if "address" in neighbor else match["peer"]
+            ):
+                neighbor["name"] = name
             neighbors.append(neighbor)
     return neighbors
 
 
-PARSERS: Mapping[str, Callable[[str], Facts]] = {
+PARSERS: Mapping[str, Callable[[str, bool], Facts]] = {
     "ping": _ping,
     "traceroute": _traceroute,
     "mtr": _mtr,

@@ -146,10 +146,10 @@ class Question(NamedTuple):
     address: str | None  # what a name was resolved to
     media: str
 
-    def facts(self, text: str) -> dict[str, Any]:
-        """Return what the command's parser knows from the output so far."""
+    def facts(self, text: str, complete: bool = False) -> dict[str, Any]:
+        """Return what the command's parser knows from the output so far, or from all of it."""
         parser = self.command.parser
-        return facts(parser, text) if parser else {}
+        return facts(parser, text, complete) if parser else {}
 
     def answer(self, text: str, end: End) -> tuple[int, Envelope]:
         """Return the HTTP status and the envelope of a Run's outcome (section 2.3)."""
@@ -169,7 +169,7 @@ class Question(NamedTuple):
         return 200, {"status": "fail", "data": data}
 
     def _data(self, text: str, end: End) -> dict[str, Any]:
-        found = self.facts(text)
+        found = self.facts(text, complete=end.reason == "exit")
         media, output = self._output(text, found)
         data = {
             "performed_at": _utc(end.performed_at),

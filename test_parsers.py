@@ -314,6 +314,96 @@ def test_frr_neighbor_in_detail_is_read_from_json() -> None:
     assert len(read("frr-r3-neighbors-json.out")["neighbors"]) == 7
 
 
+def test_frr_summary_of_the_default_policy_and_of_host_names_is_read() -> None:
+    columns = "4 64501 9 14 0 0 0 00:00:05"
+    text = f"""198.51.100.9      {columns} (Policy) (Policy) peer r2
+r4(198.51.100.14) {columns} 2 (Policy) N/A
+*198.51.100.22    {columns} 3 7 N/A
+swp1              4 1.10 0 0 0 0 0 never Idle (Admin) 0 N/A
+"""
+    up = {"asn": 64501, "since": "00:00:05", "state": "Established"}
+    assert facts("frr", text)["neighbors"] == [
+        {**up, "address": "198.51.100.9", "name": "peer r2"},
+        {**up, "address": "198.51.100.14", "received": 2, "name": "r4"},
+        {**up, "address": "198.51.100.22", "received": 3},
+        {"asn": 65546, "since": "never", "state": "Idle (Admin)", "name": "swp1"},
+    ]
+
+
+def test_as_sets_and_unknown_lines_do_not_mix_paths() -> None:
+    text = """BGP routing table entry for 192.0.2.0/24, version 5
+Paths: (3 available, best #2, table default)
+  Not advertised to any peer
+  64999
+    198.51.100.1 from 198.51.100.1 (198.51.100.1)
+      Origin EGP, valid, external
+  {64500,64501} 1.10, (aggregated by 64510 198.51.100.10)
+    0.0.0.0 from 0.0.0.0 (198.51.100.10)
+      Origin IGP, metric 0, localpref 222, valid, sourced, best (First path received)
+  what nobody knows
+      Origin incomplete, localpref 5, valid
+"""
+    first, second = facts("frr", text)["paths"]
+    assert (first["as_path"], first["best"], first["origin"]) == ([64999], False, "EGP")
+    assert (second["as_path"], second["best"], second["local_pref"]) == ([64500, 64501, 65546], True, 222)
+
+
+def test_bird_lists_go_on_and_what_is_cut_or_unknown_is_left_out() -> None:
+    text = (
+        "Table master4:\n"
+        "10.1.0.0/16          unicast [s4 06:58:09.929] ! (200) [AS64511i]\n"
+        "\tvia 198.51.100.6 on eth0\n"
+        "\tBGP.as_path: 64501 42...\n"
+        "\tBGP.community: (64501,1) (64501,2)\n"
+        "\t\t(64501,3) (64501,4)\n"
+        "\tBGP.large_community: (64501, 7, 1)\n"
+        "\t\t(64501, 7, 2)\n"
+        "10.2.0.0/16          something [s4 06:58:09.929] * (200)\n"
+        "\tBGP.as_path: 65002\n"
+        "10.3.0.0/16          prohibited [s4 06:58:09.929] * (200)\n"
+    )
+    first, second = facts("bird", text)["paths"]
+    assert first == {
+        "prefix": "10.1.0.0/16", "best": True, "protocol": "s4", "next_hop": "198.51.100.6",
+        "communities": ["64501:1", "64501:2", "64501:3", "64501:4"],
+        "large_communities": ["64501:7:1", "64501:7:2"],
+    }  # fmt: skip
+    assert second == {"prefix": "10.3.0.0/16", "best": True, "protocol": "s4"}
+
+
+def test_bsd_ping_and_traceroute_are_read() -> None:
+    found = facts(
+        "ping",
+        "16 bytes from 2001:db8::1, icmp_seq=0 hlim=64 time=0.5 ms\n"
+        "round-trip min/avg/max/std-dev = 0.5/0.6/0.7/0.1 ms\n",
+    )
+    assert found["replies"] == [{"seq": 0, "rtt": 0.5, "ttl": 64, "address": "2001:db8::1"}]
+    assert (found["min"], found["mdev"]) == (0.5, 0.1)
+    (hop,) = facts("traceroute", " 1  192.0.2.1  1.0 ms\n    192.0.2.2  2.0 ms *\n")["hops"]
+    assert [probe and probe["address"] for probe in hop["probes"]] == ["192.0.2.1", "192.0.2.2", None]
+
+
+def test_mtr_that_cuts_addresses_and_names_that_look_like_ases_are_not_believed() -> None:
+    report = (
+        "HOST: lg                          Loss%   Snt\n"
+        "  1.|-- fd00:1111:2222:3333:4444:  0.0%     3\n"
+        "  2.|-- AS666 (198.51.100.1)       0.0%     3\n"
+        "  3. AS???    r3.example           0.0%     3\n"
+    )
+    assert facts("mtr", report)["hops"] == [
+        {"hop": 1, "loss": 0.0, "sent": 3},
+        {"hop": 2, "address": "198.51.100.1", "name": "AS666", "loss": 0.0, "sent": 3},
+        {"hop": 3, "name": "r3.example", "loss": 0.0, "sent": 3},
+    ]
+
+
+def test_mtr_under_way_does_not_count_a_probe_that_may_still_be_answered() -> None:
+    text = "x 0 1\nh 0 192.0.2.1\np 0 1000 1\nx 1 2\nx 0 3\n"
+    (hop,) = facts("mtr", text, complete=False)["hops"]
+    assert (hop["sent"], hop["loss"]) == (1, 0)
+    assert facts("mtr", text)["hops"][0]["loss"] == 50
+
+
 # --- all samples, and what nobody has printed
 
 
@@ -334,6 +424,25 @@ def test_every_sample_gives_facts_exactly_where_a_person_reads_some(name: str) -
 def test_index_names_every_sample() -> None:
     rows = sample("INDEX.tsv").splitlines()[1:]
     assert {Path(name).stem for name in EVERY} - {"INDEX"} == {row.split("\t")[0] for row in rows}
+
+
+def is_part(part: Any, whole: Any) -> bool:
+    """Tell whether a part says nothing that the whole does not say; lists grow at their end."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(
+            key in whole and is_part(value, whole[key]) for key, value in part.items()
+        )
+    if isinstance(part, list):
+        return isinstance(whole, list) and len(part) <= len(whole) and all(map(is_part, part, whole))
+    return bool(part == whole)
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if parser_of(name) and "-raw" not in name])
+def test_facts_of_a_part_never_contradict_those_of_the_whole(name: str) -> None:
+    text, whole = sample(name), read(name)
+    for end in range(0, len(text), 1 + len(text) // 1500):
+        found = facts(parser_of(name), text[:end], complete=False)
+        assert is_part(found, whole), (text[:end][-80:], found)
 
 
 @pytest.mark.parametrize("parser", PARSERS)
