@@ -23,6 +23,7 @@ import targets
 
 TEXT = "text/plain"
 JSON = "application/json"
+EVENTS = "text/event-stream"
 
 GRACE = 1.0  # seconds from SIGTERM to SIGKILL
 TICK = 0.1  # seconds in which a Run notices that it has no viewer, or that its process has ended
@@ -111,17 +112,19 @@ class Command(NamedTuple):
         plain = self.templates[TEXT]
         return tuple(family for family in (4, 6) if f"cmd{family}" in plain or "cmd" in plain)
 
-    def template(self, family: int, *, kind: str = "", media: str = TEXT) -> Template:
-        """Choose the template for an address family, which is in ``families()``, and a kind of target."""
-        plain = self.templates[TEXT]
-        offered = self.templates.get(media, plain)
+    def template(self, family: int, *, kind: str = "") -> Template:
+        """Return the template for an address family, which is in ``families()``, and a kind of target."""
+        template = self.template_of(TEXT, family, kind=kind)
+        if template is None:
+            raise CommandError(400, f"{self.name} is not offered for IPv{family}.")
+        return template
+
+    def template_of(self, media: str, family: int, *, kind: str = "") -> Template | None:
+        """Return what a media type has for an address family and a kind of target; None: nothing."""
+        offered = self.templates.get(media, {})
         own = f"{kind}{family}"
-        keys = (own,) if own in {**plain, **offered} else (f"cmd{family}", "cmd")
-        for templates in (offered, plain):
-            for key in keys:
-                if key in templates:
-                    return templates[key]
-        raise CommandError(400, f"{self.name} is not offered for IPv{family}.")
+        keys = (own,) if own in {**self.templates[TEXT], **offered} else (f"cmd{family}", "cmd")
+        return next((offered[key] for key in keys if key in offered), None)
 
 
 class Job(NamedTuple):
@@ -160,8 +163,6 @@ class Router(NamedTuple):
         What leads there keeps its own complaints for the operator (see ``job``), so a shell there is told
         what to do with the command's standard error.
         """
-        if bool(vrf) != template.wants("VRF"):
-            raise CommandError(400, f"This command {'has no vrf' if vrf else 'needs the parameter vrf'}.")
         values = {"TARGET": target, "SOURCE": self.sources.get(family, ""), "VRF": vrf}
         argv = template.expand(values)
         if not self.via:
@@ -253,7 +254,7 @@ class Run:
     """Run one argv once: a process, its reader, a buffer of decoded text, and viewers.
 
     It ends when its process ends, the time of its viewers is up, its output is full, or the last viewer
-    has left; then the whole process group is gone within GRACE, and the process reaped.
+    has left; the whole process group then gets SIGTERM, after GRACE SIGKILL, and the process is reaped.
     """
 
     def __init__(self, output_limit: int, ended: Callable[[], None]) -> None:
@@ -280,13 +281,15 @@ class Run:
         except RuntimeError as error:
             self._signal(signal.SIGKILL)
             os.close(self._pipe)
-            self._process.wait()
+            if self._wait(GRACE):
+                self._process.wait()
             raise CommandError(503, NO_ROOM) from error
 
     def join(self, seconds: float, ceiling: float) -> Viewer | None:
-        """Admit one more viewer; None: the Run has ended."""
+        """Admit one more viewer; None: the Run has ended, or will before half of the viewer's time."""
         with self.changed:
-            if self.end is not None or self._cancelled or not self._viewers:
+            left = self.started + ceiling - time.monotonic()
+            if self.end or self._cancelled or not self._viewers or left < min(seconds, ceiling) / 2:
                 return None
             return self.admit(seconds, ceiling)
 
@@ -306,17 +309,21 @@ class Run:
         with self.changed:
             self._cancelled = True
 
+    def wait(self, seconds: float) -> None:
+        """Wait until the Run has ended, at most ``seconds``."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.end, max(0.0, seconds))
+
     def last_deadline(self) -> float:
         """Return when the last of the viewers has to leave, by the monotonic clock."""
         return max((viewer.deadline for viewer in self._viewers), default=0.0)
 
     def _follow(self) -> None:
+        reason = "left"
         try:
             reason = self._read()
-        except BaseException:
-            self._finish("left")
-            raise
-        self._finish(reason)
+        finally:
+            self._finish(reason)
 
     def _read(self) -> str:
         """Append what the process prints until it ends or is to be stopped, and return the reason."""
@@ -369,22 +376,28 @@ class Run:
             self._wait(GRACE)
         self._signal(signal.SIGKILL)
         exited = self._wait(GRACE / 4)
-        self._drain()
-        status = self._process.wait() if exited else None
-        self._ended()
-        with self.changed:
-            self.end = End(reason, status, time.monotonic() - self.started, time.time())
-            self.changed.notify_all()
+        try:
+            self._drain()
+        finally:
+            if reason == "exit" and self._room < 0:
+                reason = "full"
+            status = self._process.wait() if exited else None
+            self._ended()
+            with self.changed:
+                self.end = End(reason, status, time.monotonic() - self.started, time.time())
+                self.changed.notify_all()
         self._process.wait()  # what became root may live on; nobody waits for this thread
 
     def _drain(self) -> None:
         """Take what is in the pipe and close it, whoever else holds its other end."""
         os.set_blocking(self._pipe, False)
-        with contextlib.suppress(BlockingIOError):
-            while self._room >= 0 and (data := os.read(self._pipe, CHUNK)):
-                self._append(data)
-        self._append(b"")
-        os.close(self._pipe)
+        try:
+            with contextlib.suppress(BlockingIOError):
+                while self._room >= 0 and (data := os.read(self._pipe, CHUNK)):
+                    self._append(data)
+            self._append(b"")
+        finally:
+            os.close(self._pipe)
 
     def _has_exited(self) -> bool:
         """Look without reaping: as long as the leader is not reaped, its group's number is not reused."""
@@ -416,24 +429,25 @@ class Viewer:
         self.run = run
         self.deadline = deadline  # by the monotonic clock
         self._seen = 0
+        self._over: End | None = None  # judged once, together with the last text
 
     def read(self, seconds: float) -> str | None:
         """Return new text, "" when there was none for ``seconds``, None at the end."""
         run = self.run
         with run.changed:
+            if self._over:
+                return None
             if len(run.pieces) == self._seen and self._end() is None:
                 left = self.deadline - time.monotonic()  # when over, it is the Run's end that is waited for
                 run.changed.wait(min(seconds, left) if left > 0 else seconds)
             new = run.pieces[self._seen :]
             self._seen += len(new)
-            if new:
-                return "".join(new)
-            return "" if self._end() is None else None
+            self._over = self._end()
+            return None if self._over and not new else "".join(new)
 
     def result(self) -> tuple[str, End]:
         """Return all the text so far, and how it ended; call it after ``read`` gave None."""
-        with self.run.changed:
-            return "".join(self.run.pieces[: self._seen]), self._end() or self._end_now("left")
+        return "".join(self.run.pieces[: self._seen]), self._over or self._end_now("left")
 
     def close(self) -> None:
         """Leave the Run."""
@@ -456,7 +470,8 @@ class Runs:
     def __init__(self, output_limit: int) -> None:
         self._output_limit = output_limit  # bytes
         self._lock = threading.Lock()
-        self._runs: dict[Job, Run] = {}
+        self._runs: dict[Job, Run] = {}  # that can be joined, as far as is known
+        self._alive: set[Run] = set()  # also those that are being stopped
         self._closed = False
 
     def view(
@@ -484,13 +499,12 @@ class Runs:
         """Start no more Runs, end those under way, and wait until they are gone (at most 2 GRACE)."""
         with self._lock:
             self._closed = True
-            under_way = list(self._runs.values())
+            under_way = list(self._alive)
         for run in under_way:
             run.cancel()
         end = time.monotonic() + 2 * GRACE
         for run in under_way:
-            with run.changed:
-                run.changed.wait_for(lambda run=run: run.end, max(0.0, end - time.monotonic()))  # type: ignore[misc]
+            run.wait(end - time.monotonic())
 
     def _start(self, job: Job, release: Callable[[], None], seconds: float, ceiling: float) -> Viewer:
         run = Run(self._output_limit, lambda: self._forget(job, run, release))
@@ -501,10 +515,12 @@ class Runs:
             release()
             raise
         self._runs[job] = run
+        self._alive.add(run)
         return viewer
 
     def _forget(self, job: Job, run: Run, release: Callable[[], None]) -> None:
         with self._lock:
+            self._alive.discard(run)
             if self._runs.get(job) is run:
                 del self._runs[job]
         release()

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import targets
 from commands import ENVIRONMENT, JSON, TEXT, Command, Router, Template
-from guard import Limits, Network, Rate
+from guard import Limits, Rate
 from parsers import PARSERS
 
 # A template for one kind of target (targets.Target) wants the command to have this argument.
@@ -71,7 +71,7 @@ class Configuration(NamedTuple):
     info: Mapping[str, str]  # as configured
     host: str | None  # the public base URL, without a slash at its end
     showip: bool
-    trustproxy: bool | tuple[Network, ...]
+    trustproxy: bool | tuple[targets.Network, ...]
     debug: bool
     capabilities: Mapping[str, bool]  # ipv4, ipv6
     routers: tuple[Router, ...]  # at least one
@@ -274,7 +274,7 @@ def _host(value: Any, path: str, errors: Errors) -> str | None:
     return host.rstrip("/") if host else None
 
 
-def _networks(value: Any, path: str, errors: Errors) -> tuple[Network, ...] | None:
+def _networks(value: Any, path: str, errors: Errors) -> tuple[targets.Network, ...] | None:
     if not isinstance(value, list):
         return _refuse(errors, path, "expected a list of networks", value)
     networks = []
@@ -293,7 +293,7 @@ def _deny(value: Any, path: str, errors: Errors) -> targets.DenyTable | None:
     return None if networks is None else targets.DenyTable(networks)
 
 
-def _trustproxy(value: Any, path: str, errors: Errors) -> bool | tuple[Network, ...] | None:
+def _trustproxy(value: Any, path: str, errors: Errors) -> bool | tuple[targets.Network, ...] | None:
     if isinstance(value, bool):
         return value
     if isinstance(value, list):

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import targets
+
 TABLE_SIZE = 65536  # keys a rate table remembers; when all of them are in use, new ones are denied
 ROUNDING = 1e-6  # of a token, so that who waits as long as told is admitted
 SLOT_RETRY = 5  # seconds after which a slot may be free again; a guess, runs are short
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Refusal(Exception):
     """A limit is reached: ``status`` is the HTTP status, ``retry_after`` whole seconds."""
 
     def __init__(self, status: int, retry_after: float, message: str) -> None:
-        super().__init__(message)
         self.status = status
-        self.retry_after = max(1, int(retry_after + 0.999))
+        self.retry_after = max(1, math.ceil(retry_after - ROUNDING))
+        super().__init__(f"{message} Try again in {self.retry_after} s.")
 
 
 class Rate(NamedTuple):
@@ -73,6 +74,12 @@ class Buckets:
         self._table.pop(key, None)
         self._table[key] = (tokens, now)
 
+    def give(self, key: str) -> None:
+        """Give back a token that was taken for nothing."""
+        if key in self._table:
+            tokens, then = self._table[key]
+            self._table[key] = (tokens + 1.0, then)
+
     def _tokens(self, key: str, now: float) -> float:
         tokens, then = self._table.get(key, (float(self._burst), now))
         return min(float(self._burst), tokens + max(0.0, now - then) * self._per_second)
@@ -96,8 +103,8 @@ class Guard:
         self._clients = Buckets(limits.rate, limits.burst)
         self._targets = Buckets(limits.target_rate, limits.target_rate.runs)
 
-    def viewer(self, client: str) -> Callable[[], None]:
-        """Admit one answer for ``client`` and return what gives its place back.
+    def viewer(self, client: str) -> Callable[..., None]:
+        """Admit one answer for ``client``; return what gives its place back, with ``refund`` its token too.
 
         Raises Refusal: 503 when all places are taken, 429 when the client has its share or is too fast.
         """
@@ -110,9 +117,9 @@ class Guard:
                 raise Refusal(429, SLOT_RETRY, f"You have {limits.per_client} answers in progress already.")
             self._spend(self._clients, key, limits.rate, "from your address")
             self._viewers[key] = self._viewers.get(key, 0) + 1
-        return _once(lambda: self._leave(key))
+        return _once(lambda refund=False: self._leave(key, refund))
 
-    def slot(self, network: Network | None) -> Callable[[], None]:
+    def slot(self, network: targets.Network | None) -> Callable[[], None]:
         """Admit one process that sends packets to ``network``, and return what gives its slot back.
 
         Raises Refusal: 503 when all slots are taken, 429 when the network was asked for too often.
@@ -132,8 +139,10 @@ class Guard:
             raise Refusal(429, wait, f"The limit is {rate.runs} runs in {rate.period:g} s {whose}.")
         buckets.take(key, now)
 
-    def _leave(self, key: str) -> None:
+    def _leave(self, key: str, refund: bool) -> None:
         with self._lock:
+            if refund:
+                self._clients.give(key)
             self._viewers[key] -= 1
             if not self._viewers[key]:
                 del self._viewers[key]
@@ -145,23 +154,27 @@ class Guard:
 
 def client_key(client: str) -> str:
     """Return what a client is counted by: its IPv4 address, its IPv6 /64, or one key for all unknown."""
-    try:
-        address = ipaddress.ip_address(client)
-    except ValueError:
-        return "unknown"
+    address = read_client(client)
     if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is None:
-            return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
-        address = address.ipv4_mapped
-    return str(address)
+        return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+    return str(address or "unknown")
 
 
-def _once(give_back: Callable[[], None]) -> Callable[[], None]:
+def read_client(text: str) -> targets.Address | None:
+    """Read the address of a client or a proxy, an IPv4-mapped one as IPv4; None: it is none."""
+    try:
+        address = ipaddress.ip_address(text) if "%" not in text else None
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _once(give_back: Callable[..., None]) -> Callable[..., None]:
     """Return a function that calls ``give_back`` at its first call only."""
     first = threading.Lock()
 
-    def release() -> None:
+    def release(**options: bool) -> None:
         if first.acquire(blocking=False):
-            give_back()
+            give_back(**options)
 
     return release

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import targets
-from commands import JSON, TEXT, Command, Router
+from commands import EVENTS, JSON, TEXT, Command, Router
 from configuration import Configuration
 from rfc8522 import MEDIA_TYPE, PREFIX
-
-EVENTS = "text/event-stream"
 
 Table = dict[str, Any]
 
@@ -129,7 +127,7 @@ LISTED = _object({"href": URI, "arguments description command": STRING}, "href a
 SCHEMAS: dict[str, Table] = {
     "Run": _object(RUN, "performed_at runtime router output format command") | LINES,
     "Error": _object(ERROR, "status message code"),
-    "Index": _envelope("success", _object({"cmd routers": URI}, "cmd routers")),
+    "Index": _timed({"cmd routers": URI}, "cmd routers"),
     "Commands": _timed({"commands": {"type": "array", "items": LISTED}}, "commands"),
     "Routers": _timed({"routers": LIST}, "routers"),
     "Router": _timed({"id": {"type": "integer"}, "name format": STRING}, "id name format"),

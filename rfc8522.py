@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from commands import JSON, TEXT, Command, End, Router
+from commands import JSON, TEXT, Command, End, Router, Template
 from parsers import facts
 
 PREFIX = "/.well-known/looking-glass"
@@ -132,9 +132,18 @@ def command_list(routers: Sequence[Router], base: str) -> dict[str, Any]:
     return {"commands": [_listed(command, base) for command in commands.values()]}
 
 
-def choose_format(command: Command, query: Query) -> str:
-    """Return the first format of the query that the command offers, else text/plain (section 2.2)."""
-    return next((media for media in query.format if media in command.formats), TEXT)
+def choose_format(command: Command, query: Query, family: int, kind: str) -> tuple[str, Template]:
+    """Return the first format of the query that the command offers, and its template (section 2.2).
+
+    ``kind`` is the target's, "" for none. Without any it is text/plain, which a parser can turn into JSON.
+    """
+    plain = command.template(family, kind=kind)
+    for media in query.format:
+        if template := command.template_of(media, family, kind=kind):
+            return media, template
+        if media == JSON and command.parser:
+            return media, plain
+    return TEXT, plain
 
 
 class Question(NamedTuple):
@@ -145,6 +154,7 @@ class Question(NamedTuple):
     target: str | None  # canonical
     address: str | None  # what a name was resolved to
     media: str
+    output_kib: int  # the limit
 
     def facts(self, text: str, complete: bool = False) -> dict[str, Any]:
         """Return what the command's parser knows from the output so far, or from all of it."""
@@ -159,7 +169,7 @@ class Question(NamedTuple):
                 504, f"The time is up after {end.runtime:.1f} s; the output is not complete.", data
             )
         if end.reason == "full":
-            return 500, error(500, "The output is too long and was cut.", data)
+            return 500, error(500, f"The output is longer than {self.output_kib} KiB and was cut.", data)
         if end.reason != "exit":
             return 503, error(503, "The command was stopped.", data)
         if end.status == 0:
@@ -188,14 +198,13 @@ class Question(NamedTuple):
         return {**data, **found}
 
     def _output(self, text: str, found: Mapping[str, Any]) -> tuple[str, Any]:
-        if self.media == JSON and JSON not in self.command.templates and found:
-            return JSON, found
-        if self.media == JSON:
-            try:
-                return JSON, json.loads(text, parse_constant=_no_number, parse_float=_finite)
-            except (ValueError, RecursionError):
-                return TEXT, lines(text)
-        return self.media, lines(text)
+        """Return the format and the output: the JSON that the command has printed, or its parser's facts."""
+        if self.media != JSON:
+            return self.media, lines(text)
+        try:
+            return JSON, json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        except (ValueError, RecursionError):
+            return (JSON, found) if found else (TEXT, lines(text))
 
 
 def lines(text: str) -> list[str]:

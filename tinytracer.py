@@ -6,7 +6,6 @@ import contextlib
 import errno
 import functools
 import html
-import ipaddress
 import json
 import logging
 import os
@@ -20,16 +19,17 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from webob import Request, Response
+from webob.acceptparse import create_accept_header
 
 import configuration as conf
 import rfc8522
 import targets
-from commands import JSON, TEXT, Aimer, Command, CommandError, Router, Runs, Viewer
-from guard import SLOT_RETRY, Guard, Refusal
+from commands import EVENTS, JSON, TEXT, Aimer, Command, CommandError, Router, Runs, Viewer
+from guard import SLOT_RETRY, Guard, Refusal, read_client
 
 __version__ = "0.1.0"
 
@@ -58,9 +58,10 @@ METHODS = ("GET", "HEAD", "OPTIONS")
 TICK = 0.1  # seconds between looks whether a client is still there
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
 FACTS = 1.0  # seconds between facts in server-sent events, at least
-EVENTS = "text/event-stream"
 HTML = "text/html"
 OFFERS = (JSON, TEXT, EVENTS)  # what a run's Accept header chooses from; the first when it says nothing
+# RFC 9110 section 12.5.1: parameters of a media range other than its weight, such as "; charset=utf-8"
+MEDIA_PARAMETER = re.compile(r";[ \t]*+(?!q=)[^;,]*", re.IGNORECASE)
 ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
 HEADERS = {
     "Content-Security-Policy": (
@@ -75,6 +76,7 @@ OPEN = {"Access-Control-Allow-Origin": "*"}  # programs on other sites may read 
 NOTHING: Mapping[str, str] = {}
 LIVE = {"X-Accel-Buffering": "no"}
 
+UNIX_PEERS = ("", "localhost")  # REMOTE_ADDR of a unix socket's other end, with gunicorn and with waitress
 LISTEN = "127.0.0.1:8080"
 SPARE_CONNECTIONS = 512  # beyond the threads, for visitors between two requests
 WAITRESS: dict[str, Any] = {
@@ -93,8 +95,6 @@ HEADER_FIELD = re.compile(
 )
 
 log = logging.getLogger("tinytracer")
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class HTTPError(Exception):
@@ -143,11 +143,13 @@ class Answer:
 
     def outcome(self) -> tuple[int, rfc8522.Envelope]:
         """Return the HTTP status and the envelope; the operator's log tells which router has failed."""
-        status, envelope = self._question.answer(*self._viewer.result())
-        if status == 502:
-            log.warning(
-                "%s, %s: %s", self._question.router.name, self._question.command.name, envelope["message"]
-            )
+        question = self._question
+        text, end = self._viewer.result()
+        status, envelope = question.answer(text, end)
+        level = logging.WARNING if status == 502 else logging.DEBUG
+        told = envelope.get("message", envelope["status"])
+        where = (question.router.name, question.command.name, question.target or "-")
+        log.log(level, "%s, %s %s: %s (%.1f s)", *where, told, end.runtime)
         return status, envelope
 
     def close(self) -> None:
@@ -195,6 +197,7 @@ class TinyTracer:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
+        environ.setdefault("PATH_INFO", "")  # which a server may leave out
         request = Request(environ)
         response = self._respond(request)
         for name, value in HEADERS.items():
@@ -228,7 +231,8 @@ class TinyTracer:
         return answer(request, **match.groupdict())
 
     def _index(self, request: Request) -> Response:
-        return _json(rfc8522.success(rfc8522.index(self._base(request))))
+        started = time.monotonic()
+        return _json(rfc8522.success(rfc8522.index(self._base(request)), started))
 
     def _command_list(self, request: Request) -> Response:
         started = time.monotonic()
@@ -289,10 +293,9 @@ class TinyTracer:
         query = rfc8522.Query.read(request.GET.items())
         router = rfc8522.choose(self._configuration.routers, query)
         command, target = router.find(path)
-        accepted = [media for media, _ in request.accept.acceptable_offers(OFFERS)]
-        media = accepted[0] if accepted else JSON
+        media = _representation(request)
         if request.method == "HEAD":
-            self._check(router, command, target, query)
+            self._check(request, router, command, target, query)
             return _live(b"", media)
         answer = self._follow(request, router, command, target, query)
         if media == JSON:
@@ -307,10 +310,9 @@ class TinyTracer:
 
     def _show_page(self, request: Request) -> Response:
         """Show the form; where it was submitted without JavaScript, stream the output into the page."""
-        given = {name: request.GET.get(name, "") for name in ("ip", "cmd", "router", "run")}
+        given = {name: request.GET.get(name, "").strip() for name in ("ip", "cmd", "router", "run")}
         routers = self._configuration.routers
-        router = next((each for each in routers if each.name.lower() == given["router"].lower()), routers[0])
-        command = router.commands.get(given["cmd"].lower(), next(iter(router.commands.values())))
+        router, command, problem = _choose(routers, given)
         client = self._client(request) if self._configuration.showip else ""
         values = {
             "title": html.escape(self._configuration.title),
@@ -322,38 +324,32 @@ class TinyTracer:
             "several": "" if len(routers) > 1 else "hidden",
             "commands": _command_options(routers, command),
         }
+        status, headers = 404 if problem and given["run"] else 200, NOTHING
+        answer = None
+        if given["run"] and not problem and request.method != "HEAD":
+            try:
+                target = "" if command.argument == "none" else given["ip"]
+                answer = self._follow(request, router, command, target, rfc8522.Query())
+            except EXPECTED as error:
+                failure = _as_http_error(error)
+                problem, status, headers = str(failure), failure.status, failure.headers
+        values["problem"] = html.escape(problem)
         before, after = (part.substitute(values).encode() for part in self._page)
-        if not given["run"] or request.method == "HEAD":
-            return _live(before + after, HTML)
-        return self._page_with_output(request, router, given, before, after)
-
-    def _page_with_output(
-        self, request: Request, router: Router, given: Mapping[str, str], before: bytes, after: bytes
-    ) -> Response:
-        try:
-            command, rest = router.find(given["cmd"].replace(" ", "/"))
-            if rest:
-                raise HTTPError(404, "There is no such command on this router.")
-            target = "" if command.argument == "none" else given["ip"]
-            answer = self._follow(request, router, command, target, rfc8522.Query())
-        except EXPECTED as error:
-            failure = _as_http_error(error)
-            note = html.escape(str(failure)).encode()
-            return _live(before + note + after, HTML, failure.status, failure.headers)
+        if answer is None:
+            return _live(before + after, HTML, status, headers)
         return _live(Body(_as_page(answer, before, after), answer), HTML)
 
     def _follow(
         self, request: Request, router: Router, command: Command, text: str, query: rfc8522.Query
     ) -> Answer:
         """Check a question, admit its client, and return the answer in progress."""
-        _refuse_forged(request)
-        target, vrf = self._check(router, command, text, query)
+        target, vrf = self._check(request, router, command, text, query)
+        gone = _disconnection(request.environ)
+        limits = self._configuration.limits
         release = self._guard.viewer(self._client(request))
         try:
             aim = self._aimer.aim(command, target, query.protocol)
-            media = rfc8522.choose_format(command, query)
-            template = command.template(aim.family, kind=aim.kind, media=media)
-            limits = self._configuration.limits
+            media, template = rfc8522.choose_format(command, query, aim.family, aim.kind)
             ceiling = command.runtime or limits.max_runtime
             viewer = self._runs.view(
                 router.job(template, aim.family, aim.text, vrf),
@@ -361,28 +357,34 @@ class TinyTracer:
                 min(query.runtime or (ceiling if query.runtime == 0 else limits.runtime), ceiling),
                 ceiling,
             )
+        except Refusal:
+            release(refund=aim.address is None)  # a look-up has cost something
+            raise
         except BaseException:
             release()
             raise
-        question = rfc8522.Question(router, command, target and target.text, aim.address, media)
-        return Answer(viewer, question, _disconnection(request.environ), release)
+        address, shown = aim.address, target and target.text
+        question = rfc8522.Question(router, command, shown, address, media, limits.output_kib)
+        return Answer(viewer, question, gone, release)
 
     def _check(
-        self, router: Router, command: Command, text: str, query: rfc8522.Query
+        self, request: Request, router: Router, command: Command, text: str, query: rfc8522.Query
     ) -> tuple[targets.Target | None, str]:
         """Return target and vrf of a question that could be run, as far as one can tell without running."""
+        _refuse_forged(request)
         target = _read_target(command, text)
         self._aimer.families(command, target, query.protocol)
-        return target, _read_vrf(router, query)
+        return target, _read_vrf(router, command, query)
 
     def _client(self, request: Request) -> str:
         return client_address(request.environ, self._configuration.trustproxy)
 
     def _base(self, request: Request) -> str:
         """Return the URL under which visitors see the application, without a slash at its end."""
-        if self._configuration.host:
-            return self._configuration.host
-        return str(request.application_url).rstrip("/")
+        url = self._configuration.host or str(request.application_url).rstrip("/")
+        if not conf.HOST.fullmatch(url):
+            raise HTTPError(400, "The header Host is not a host, with or without a port.")
+        return url
 
 
 class LazyApplication:
@@ -398,6 +400,11 @@ class LazyApplication:
             if self._application is None:
                 self._application = TinyTracer(find_configuration(None))
         return self._application(environ, start_response)
+
+    def close(self) -> None:
+        """End what runs, for a host program that is told to stop; afterwards nothing is started."""
+        if self._application:
+            self._application.close()
 
 
 application = LazyApplication()
@@ -415,33 +422,34 @@ def find_configuration(path: str | None) -> conf.Configuration:
     return conf.default()
 
 
-def client_address(environ: Mapping[str, Any], trustproxy: bool | tuple[Network, ...]) -> str:
-    """Return who has asked, walking X-Forwarded-For from the right over trusted proxies.
+def client_address(environ: Mapping[str, Any], trustproxy: bool | tuple[targets.Network, ...]) -> str:
+    """Return who has asked, walking X-Forwarded-For from the right over trusted proxies; "": not known.
 
     ``trustproxy`` is the configuration's; True trusts loopback addresses and unix sockets.
     """
-    client: str = environ.get("REMOTE_ADDR") or ""
+    peer: str = environ.get("REMOTE_ADDR") or ""
+    client = read_client(peer)
+    trusted = trustproxy is True and peer in UNIX_PEERS
     forwarded = [part.strip() for part in environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
-    while forwarded and _is_trusted(client, trustproxy):
-        claimed = forwarded.pop()
-        if not _is_address(claimed):
+    while forwarded and (trusted or _is_trusted(client, trustproxy)):
+        claimed = read_client(forwarded.pop())
+        if claimed is None:
             break
-        client = claimed
-    return client if _is_address(client) else ""
+        client, trusted = claimed, False
+    return str(client or "")
 
 
-def _is_address(text: str) -> bool:
-    try:
-        return "%" not in text and bool(ipaddress.ip_address(text))
-    except ValueError:
-        return False
+def _is_trusted(client: targets.Address | None, trustproxy: bool | tuple[targets.Network, ...]) -> bool:
+    if client is None or isinstance(trustproxy, bool):
+        return bool(client and trustproxy and client.is_loopback)
+    return any(client in network for network in trustproxy)
 
 
-def _is_trusted(client: str, trustproxy: bool | tuple[Network, ...]) -> bool:
-    if isinstance(trustproxy, bool):
-        is_socket = not _is_address(client)  # a unix socket has no address
-        return trustproxy and (is_socket or ipaddress.ip_address(client).is_loopback)
-    return _is_address(client) and any(ipaddress.ip_address(client) in network for network in trustproxy)
+def _representation(request: Request) -> str:
+    """Return the one of OFFERS that the client likes best, JSON when it says nothing else."""
+    accept = create_accept_header(MEDIA_PARAMETER.sub("", request.headers.get("Accept", "")))
+    accepted = accept.acceptable_offers(OFFERS)
+    return accepted[0][0] if accepted else JSON
 
 
 def _refuse_forged(request: Request) -> None:
@@ -460,6 +468,21 @@ def _forget_broken_dates(request: Request) -> None:
             del request.environ[f"HTTP_{name.upper()}"]
 
 
+def _choose(routers: Sequence[Router], given: Mapping[str, str]) -> tuple[Router, Command, str]:
+    """Return the router and the command that a link or the form names, and what is wrong with them.
+
+    Without a router it is the first one that has the command; what is not named is the first there is.
+    """
+    wanted, name = given["router"].lower(), given["cmd"].lower()
+    named = [router for router in routers if router.name.lower() == wanted]
+    problem = "There is no such router." if wanted and not named else ""
+    able = [router for router in named or routers if name in router.commands]
+    if (name or given["run"]) and not able:
+        problem = problem or f"There is no such command{' on this router' if named else ''}."
+    router = (able or named or routers)[0]
+    return router, router.commands.get(name, next(iter(router.commands.values()))), problem
+
+
 def _read_target(command: Command, text: str) -> targets.Target | None:
     if command.argument != "none":
         return targets.parse(text, command.argument)
@@ -468,9 +491,14 @@ def _read_target(command: Command, text: str) -> targets.Target | None:
     return None
 
 
-def _read_vrf(router: Router, query: rfc8522.Query) -> str:
+def _read_vrf(router: Router, command: Command, query: rfc8522.Query) -> str:
+    """Return the name as configured; a table that was not asked for would not be an answer."""
     if query.vrf is None:
+        if command.wants("VRF"):
+            raise HTTPError(400, "This command needs the parameter vrf.")
         return ""
+    if not command.wants("VRF"):
+        raise HTTPError(400, "This command has no vrf.")
     for vrf in router.vrfs:
         if vrf.lower() == query.vrf.lower():
             return vrf
@@ -487,7 +515,7 @@ def _disconnection(environ: Mapping[str, Any]) -> Callable[[], bool]:
         descriptor = source.fileno()  # type: ignore[union-attr]
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             return lambda: False
-    except (AttributeError, OSError):
+    except (AttributeError, OSError, TypeError, ValueError):  # no file, or closed
         return lambda: False
     poll = select.poll()
     poll.register(descriptor, select.POLLRDHUP)

@@ -2,8 +2,8 @@
 "use strict";
 
 const element = (id) => document.getElementById(id);
-const [form, router, cmd, ip, run, stop, status, output] =
-  ["form", "router", "cmd", "ip", "run", "stop", "status", "output"].map(element);
+const [form, router, cmd, ip, run, stop, status, clock, output] =
+  ["form", "router", "cmd", "ip", "run", "stop", "status", "clock", "output"].map(element);
 let underWay = null; // the AbortController of the answer in progress
 
 // Offer only what the chosen router has, and a target only where the command takes one.
@@ -34,10 +34,11 @@ function tell(text, bad = false) {
   status.classList.toggle("bad", bad);
 }
 
+// Stay at the end of the output, unless the visitor has scrolled away from it.
 function append(text) {
-  const atEnd = window.innerHeight + window.scrollY >= document.body.scrollHeight - 40;
+  const isFollowed = output.getBoundingClientRect().bottom <= window.innerHeight + 40;
   output.append(text);
-  if (atEnd) window.scrollTo(0, document.body.scrollHeight);
+  if (isFollowed) output.scrollIntoView({ block: "end" });
 }
 
 // Yield [event, data] of a stream of server-sent events; comments are passed over.
@@ -54,45 +55,55 @@ async function* events(body) {
   }
 }
 
-function finish(envelope, ended) {
-  ended();
+function finish(envelope) {
   const seconds = envelope.data ? ` after ${envelope.data.runtime.toFixed(1)} s` : "";
   tell(envelope.message ?? envelope.status + seconds, envelope.status !== "success");
 }
 
-async function follow(url, signal, ended) {
+// Return the envelope at the end; null: the connection has ended before.
+async function follow(url, signal) {
   const response = await fetch(url, { headers: { Accept: "text/event-stream" }, signal });
-  if (response.headers.get("Content-Type").startsWith("application/json")) return finish(await response.json(), ended);
+  if (response.headers.get("Content-Type").startsWith("application/json")) return response.json();
   for await (const [name, data] of events(response.body)) {
     if (name === "output") append(data.text);
-    if (name === "result") return finish(data, ended);
+    if (name === "result") return data;
   }
-  ended();
-  tell("The connection was lost; the output is not complete.", true);
+  return null;
+}
+
+// Show that a command runs, or no longer; the keyboard's focus is not lost with the button that had it.
+function show(running) {
+  const focused = document.activeElement;
+  run.disabled = running;
+  stop.disabled = !running;
+  if (focused === (running ? run : stop)) (running ? stop : run).focus({ preventScroll: true });
 }
 
 async function submit(event) {
   event.preventDefault();
   if (underWay) return;
+  if (!ip.disabled && /^\.{1,2}$/.test(ip.value.trim())) return tell("A dot is no target.", true); // but a path's own
   underWay = new AbortController();
   output.textContent = "";
-  run.disabled = true;
-  stop.hidden = false;
+  output.scrollIntoView({ block: "nearest" });
+  show(true);
   permalink();
+  tell("running");
   const started = performance.now();
-  const elapsed = () => ((performance.now() - started) / 1000).toFixed(1);
-  const clock = setInterval(() => tell(`running, ${elapsed()} s`), 100);
-  let problem = "";
+  const elapsed = () => `${((performance.now() - started) / 1000).toFixed(1)} s`;
+  const ticking = setInterval(() => (clock.textContent = elapsed()), 100);
   try {
-    await follow(address(), underWay.signal, () => clearInterval(clock));
-  } catch (error) {
-    problem = error.name === "AbortError" ? `stopped after ${elapsed()} s` : String(error);
+    const envelope = await follow(address(), underWay.signal);
+    if (envelope) finish(envelope);
+    else tell("The connection was lost; the output is not complete.", true);
+  } catch {
+    if (underWay.signal.aborted) tell(`stopped after ${elapsed()}`, true);
+    else tell(`The looking glass cannot be reached${output.textContent ? "; the output is not complete" : ""}.`, true);
   }
-  clearInterval(clock);
-  if (problem) tell(problem, true);
+  clearInterval(ticking);
+  clock.textContent = "";
   underWay = null;
-  run.disabled = false;
-  stop.hidden = true;
+  show(false);
 }
 
 form.addEventListener("submit", submit);
@@ -102,4 +113,5 @@ cmd.addEventListener("change", offer);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") underWay?.abort();
 });
+stop.hidden = false;
 offer();
