@@ -103,18 +103,22 @@ def default() -> Configuration:
     Raises ConfigurationError when it has none of them.
     """
     document = json.loads(resource("config.json.template"))
+    commands = document["commands"]
     document["commands"] = {
         name: command
-        for name, command in document["commands"].items()
+        for name, command in commands.items()
         if shutil.which(command["cmd4"][0], path=ENVIRONMENT["PATH"])
     }
+    if not document["commands"]:
+        programs = ", ".join(command["cmd4"][0] for command in commands.values())
+        raise ConfigurationError([f"There is no config.json, and on this machine none of {programs}."])
     return read(document, "")
 
 
 def resource(name: str) -> bytes:
     """Read a file that the program comes with, from a folder beside this module, also within a zip."""
     for folder in ("tinytracer_html", "html"):
-        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), folder, name)
+        path = os.path.join(os.path.dirname(__file__), folder, name)  # as typed, for a zip is known by that
         with contextlib.suppress(OSError):
             data: bytes = LOADER.get_data(path)
             return data

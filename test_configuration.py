@@ -445,7 +445,7 @@ def test_template_is_valid_and_has_what_a_looking_glass_needs() -> None:
 def test_default_offers_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "show route" in configuration.default().routers[0].commands
     monkeypatch.setitem(commands.ENVIRONMENT, "PATH", "/nowhere")
-    with pytest.raises(ConfigurationError, match="commands"):
+    with pytest.raises(ConfigurationError, match="none of ping, traceroute, mtr, ip"):
         configuration.default()
 
 

@@ -270,6 +270,22 @@ def test_slow_reader_does_not_hold_the_others(serve: Serve) -> None:
         connection.close()
 
 
+def test_stalled_downloads_do_not_hold_the_others(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    with (tmp_path / "files" / "big.bin").open("wb") as file:
+        file.truncate(64 << 20)
+    server = serve(limits={**GENEROUS, "viewers": 4}, testfiles=str(tmp_path / "files"))
+    request = b"GET /testfiles/big.bin HTTP/1.1\r\nHost: lg\r\nRange: bytes=0-60000000\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * (4 + 8)):  # more than there are threads
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+            connection.sendall(request)
+            assert connection.recv(20).startswith(b"HTTP/1.1 206")
+        started = time.monotonic()
+        assert server.get("/healthz")[0] == 200
+        assert time.monotonic() - started < 2.0
+
+
 def test_killed_child_is_a_failure_and_the_server_goes_on(serve: Serve) -> None:
     server = serve()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -293,7 +309,7 @@ def test_impatient_signals_leave_no_child(serve: Serve, number: signal.Signals) 
     connection.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_ends_server_and_children_within_two_seconds(serve: Serve, number: signal.Signals) -> None:
     server = serve()
     connections = [
@@ -409,12 +425,18 @@ def test_listens_on_several_addresses_and_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "listen", ["8080", "127.0.0.1:http", "127.0.0.1:99999", "nosuch.invalid:80", ":", "unix:/no/such/x"]
+    ("listen", "told"),
+    [
+        *((listen, "expected HOST:PORT") for listen in ("8080", "127.0.0.1:http", "127.0.0.1:99999", ":")),
+        ("nosuch.invalid:80", "not known"),
+        ("unix:/no/such/x", "No such file"),
+    ],
 )
-def test_bad_listen_address_says_what_was_expected(tmp_path: Path, listen: str) -> None:
+def test_bad_listen_address_says_what_is_wrong(tmp_path: Path, listen: str, told: str) -> None:
     done = run("--config", str(configuration(tmp_path)), "--listen", listen)
     assert done.returncode == 1
-    assert "HOST:PORT" in done.stderr
+    assert f"--listen {listen}: " in done.stderr
+    assert told in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -704,7 +704,20 @@ def test_testfiles_are_served_with_ranges_and_nothing_else(tmp_path: Path) -> No
     assert ask("/testfiles/1M.bin").body == b"0123456789"
     part = ask("/testfiles/1M.bin", HTTP_RANGE="bytes=2-4")
     assert (part.status, part.body, part.headers["Content-Range"]) == (206, b"234", "bytes 2-4/10")
-    for path in ("../config.json", "..%2fconfig.json", "nothing", ".", "%2e%2e/config.json", "//etc/passwd"):
+    (tmp_path / "files" / ".hidden").write_text("secret")
+    assert ask("/testfiles/1M.bin", HTTP_RANGE="bytes=-3").body == b"789"
+    assert ask("/testfiles/1M.bin", method="HEAD").headers["Content-Length"] == "10"
+    beyond = ask("/testfiles/1M.bin", HTTP_RANGE="bytes=10-")
+    error(beyond, 416)
+    assert beyond.headers["Content-Range"] == "bytes */10"
+    etag = ask("/testfiles/1M.bin").headers["ETag"]
+    assert ask("/testfiles/1M.bin", HTTP_IF_NONE_MATCH=etag).status == 304
+    assert ask("/testfiles/1M.bin", HTTP_RANGE="bytes=1-1", HTTP_IF_RANGE=etag).status == 206
+    assert ask("/testfiles/1M.bin", HTTP_RANGE="bytes=1-1", HTTP_IF_RANGE='"other"').body == b"0123456789"
+    for path in (
+        *("../config.json", "..%2fconfig.json", "nothing", ".", "%2e%2e/config.json", "//etc/passwd"),
+        *(".hidden", "1M.bin/", "1M.bin%00", "./1M.bin"),
+    ):
         reply = ask(f"/testfiles/{path}")
         assert reply.status == 404
         assert b"secret" not in reply.body

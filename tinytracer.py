@@ -20,7 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from webob import Request, Response
 from webob.acceptparse import create_accept_header
@@ -57,6 +57,7 @@ METHODS = ("GET", "HEAD", "OPTIONS")
 
 TICK = 0.1  # seconds between looks whether a client is still there
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
+CHUNK = 65536  # bytes of a test file read at once
 FACTS = 1.0  # seconds between facts in server-sent events, at least
 HTML = "text/html"
 OFFERS = (JSON, TEXT, EVENTS)  # what a run's Accept header chooses from; the first when it says nothing
@@ -159,11 +160,11 @@ class Answer:
 
 
 class Body:
-    """Iterate over a live answer's bytes; a WSGI server calls ``close`` also when it never began."""
+    """Iterate over an answer's bytes; a WSGI server calls ``close`` also when it never began."""
 
-    def __init__(self, pieces: Iterator[bytes], answer: Answer) -> None:
+    def __init__(self, pieces: Iterator[bytes], close: Callable[[], None]) -> None:
         self._pieces = pieces
-        self.close = answer.close
+        self.close = close
 
     def __iter__(self) -> Iterator[bytes]:
         return self._pieces
@@ -279,15 +280,11 @@ class TinyTracer:
         folder = self._configuration.testfiles
         if folder is None:
             raise HTTPError(404, "No test files are offered.")
-        from webob.static import DirectoryApp
-
-        _forget_broken_dates(request)
-        inner = request.copy()
-        inner.path_info = f"/{path}"
-        response: Response = inner.get_response(DirectoryApp(folder, index_page=""))
-        if response.status_code in {403, 404}:
+        parts = path.split("/")
+        where = os.path.join(folder, *parts)
+        if any(not part or part.startswith(".") for part in parts) or not os.path.isfile(where):
             raise HTTPError(404, "There is no such test file.")
-        return response
+        return _download(request, open(where, "rb"))
 
     def _run(self, request: Request, path: str) -> Response:
         query = rfc8522.Query.read(request.GET.items())
@@ -301,7 +298,7 @@ class TinyTracer:
         if media == JSON:
             return _finished(answer)
         pieces = _as_events(answer) if media == EVENTS else _as_text(answer)
-        return _live(Body(pieces, answer), media)
+        return _live(Body(pieces, answer.close), media)
 
     def _to_page(self, request: Request) -> Response:
         """Lead to the path with a slash at its end, below which the page's relative links work."""
@@ -337,7 +334,7 @@ class TinyTracer:
         before, after = (part.substitute(values).encode() for part in self._page)
         if answer is None:
             return _live(before + after, HTML, status, headers)
-        return _live(Body(_as_page(answer, before, after), answer), HTML)
+        return _live(Body(_as_page(answer, before, after), answer.close), HTML)
 
     def _follow(
         self, request: Request, router: Router, command: Command, text: str, query: rfc8522.Query
@@ -615,6 +612,41 @@ def _as_page(answer: Answer, before: bytes, after: bytes) -> Iterator[bytes]:
         yield after
 
 
+def _download(request: Request, file: BinaryIO) -> Response:
+    """Send a file, or the part of it that Range asks for (RFC 9110 section 14).
+
+    Nobody waits for a slow reader where waitress sends it, which heeds Content-Length.
+    """
+    _forget_broken_dates(request)
+    state = os.fstat(file.fileno())
+    response = Response(content_type="application/octet-stream", conditional_response=True)
+    response.etag = f"{state.st_mtime_ns:x}-{state.st_size:x}"
+    response.last_modified = int(state.st_mtime)
+    response.accept_ranges = "bytes"
+    start, end = 0, state.st_size
+    if request.range and response in request.if_range:
+        part = request.range.content_range(state.st_size)
+        if part is None:
+            file.close()
+            size = f"bytes */{state.st_size}"
+            raise HTTPError(416, f"The file has {state.st_size} bytes.", {"Content-Range": size})
+        response.status, response.content_range = 206, part
+        start, end = part.start or 0, part.stop or 0
+    file.seek(start)
+    if "waitress.client_disconnected" in request.environ:
+        response.app_iter = request.environ["wsgi.file_wrapper"](file)
+    else:
+        response.app_iter = Body(_read(file, end - start), file.close)
+    response.content_length = end - start
+    return response
+
+
+def _read(file: BinaryIO, length: int) -> Iterator[bytes]:
+    while length > 0 and (data := file.read(min(length, CHUNK))):
+        length -= len(data)
+        yield data
+
+
 def _event(name: str, data: object) -> bytes:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
@@ -652,7 +684,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     import argparse
 
-    parser = argparse.ArgumentParser(prog="tinytracer", description="A network looking glass.")
+    parser = argparse.ArgumentParser(
+        prog="tinytracer", description="A network looking glass.", allow_abbrev=False
+    )
     parser.add_argument("action", nargs="?", choices=tuple(ACTIONS), default="serve")
     parser.add_argument("--config", metavar="FILE", help="default: $TINYTRACER_CONFIG, else config.json")
     parser.add_argument(
@@ -683,7 +717,7 @@ def check(configuration: conf.Configuration, listen: list[str]) -> int:
 
 
 def serve(configuration: conf.Configuration, listen: list[str]) -> int:
-    """Serve until SIGTERM or SIGINT; then no child is left."""
+    """Serve until SIGTERM, SIGINT or SIGHUP; then no child is left."""
     from waitress.server import create_server
 
     _mend_waitress()
@@ -691,19 +725,10 @@ def serve(configuration: conf.Configuration, listen: list[str]) -> int:
         logging.getLogger().setLevel(logging.DEBUG)
     logging.getLogger("waitress").setLevel(logging.WARNING)  # below that, it tells of each client that left
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    for line in configuration.lacking():
+        log.warning(line)
     looking_glass = TinyTracer(configuration)
-
-    def stop(number: int, frame: object) -> None:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_IGN)  # impatience would leave children behind
-        looking_glass.close()
-        raise SystemExit
-
-    signal.signal(
-        signal.SIGCHLD, signal.SIG_DFL
-    )  # ignored, as some starters leave it, it hides exit statuses
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    _stop_by_signals(looking_glass)
     threads = configuration.limits.viewers + 8
     servers = []
     connections: dict[int, Any] = {}  # one table for the sockets of all servers
@@ -724,6 +749,25 @@ def serve(configuration: conf.Configuration, listen: list[str]) -> int:
     _trim()
     servers[0].run()
     return 0
+
+
+def _stop_by_signals(looking_glass: TinyTracer) -> None:
+    """End the program, and first what runs, when it is told to, or its terminal is closed."""
+    signals = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        signals.append(signal.SIGHUP)
+
+    def stop(number: int, frame: object) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)  # impatience would leave children behind
+        looking_glass.close()
+        raise SystemExit
+
+    signal.signal(
+        signal.SIGCHLD, signal.SIG_DFL
+    )  # ignored, as some starters leave it, it hides exit statuses
+    for each in signals:
+        signal.signal(each, stop)
 
 
 def _mend_waitress() -> None:
@@ -761,11 +805,14 @@ def _bind(listen: list[str]) -> list[list[socket.socket]]:
     opened: list[socket.socket] = []
     try:
         for address in listen:
-            opened += _bind_unix(address[5:]) if address.startswith("unix:") else _bind_tcp(address)
+            if address.startswith("unix:"):
+                _bind_unix(address[5:], opened)
+            else:
+                _bind_tcp(address, opened)
     except (OSError, ValueError) as error:
         for each in opened:
             each.close()
-        raise ListenError(f"--listen {address}: {error}; expected HOST:PORT or unix:PATH") from error
+        raise ListenError(f"--listen {address}: {getattr(error, 'strerror', None) or error}") from error
     is_unix = [each.family == socket.AF_UNIX for each in opened]
     groups = [
         [each for each, unix in zip(opened, is_unix, strict=True) if unix is kind] for kind in (False, True)
@@ -773,33 +820,31 @@ def _bind(listen: list[str]) -> list[list[socket.socket]]:
     return [group for group in groups if group]
 
 
-def _bind_tcp(address: str) -> list[socket.socket]:
+def _bind_tcp(address: str, opened: list[socket.socket]) -> None:
+    """Bind to every address that HOST:PORT has, and add the sockets to ``opened``."""
     host, _, port = address.rpartition(":")
     if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise ValueError("no host, or no port from 0 to 65535")
+        raise ValueError("expected HOST:PORT, with a port from 0 to 65535, or unix:PATH")
     found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    opened = []
     for family, kind, protocol, _, where in found:
         each = socket.socket(family, kind, protocol)
+        opened.append(each)
         each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         each.bind(where)
-        opened.append(each)
-    return opened
 
 
-def _bind_unix(path: str) -> list[socket.socket]:
-    """Bind to ``path``, in place of a socket that nobody listens on any more."""
-    each = socket.socket(socket.AF_UNIX)
+def _bind_unix(path: str, opened: list[socket.socket]) -> None:
+    """Bind to ``path``, in place of a socket that nobody listens on any more, and add it to ``opened``."""
     is_socket = os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode)
-    if is_socket and each.connect_ex(path) == errno.ECONNREFUSED:
-        os.unlink(path)
-        each.close()
-        each = socket.socket(socket.AF_UNIX)
+    with socket.socket(socket.AF_UNIX) as probe:
+        if is_socket and probe.connect_ex(path) == errno.ECONNREFUSED:
+            os.unlink(path)
+    each = socket.socket(socket.AF_UNIX)
+    opened.append(each)
     each.bind(path)
     os.chmod(path, 0o666)  # noqa: S103 - who may reach the folder may ask, as on loopback
-    return [each]
 
 
 def _url(listening: socket.socket) -> str:
