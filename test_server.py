@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import waitress.parser
 from waitress import rfc7230
 
-import tinytracer
+import serving
 from test_commands import gone_within, is_alive, stat
 
 V1 = "/.well-known/looking-glass/v1"
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 MEDIA = ("application/json", "text/plain", "text/event-stream")
 GENEROUS = {"rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000}
 WAITRESS_FIELD: Any = rfc7230.HEADER_FIELD_RE
+WAITRESS_LINE: Any = waitress.parser.first_line_re
 TICKER = "import time\nfor _ in range(30): print(f'{time.time():.6f}', flush=True); time.sleep(0.1)"
 COMMANDS: dict[str, Any] = {
     "ping": {
@@ -333,6 +335,8 @@ def test_signal_ends_server_and_children_within_two_seconds(serve: Serve, number
         (b"secret<b> / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"GET /%ff%fe HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: secret\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
+        (b"GET http://[secret HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n", 413),
         (b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
         (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: secret\r\n\r\n", 501),
@@ -368,7 +372,7 @@ def test_blanks_in_headers_do_not_stop_the_server(serve: Serve) -> None:
 @pytest.mark.parametrize("value", [b"a  b", b"  a  ", b"", b"\ta\t\tb\t", b"\xff"])
 def test_header_is_read_as_waitress_reads_it(value: bytes) -> None:
     line = b"X-Y:" + value
-    ours, theirs = (each.match(line) for each in (tinytracer.HEADER_FIELD, WAITRESS_FIELD))
+    ours, theirs = (each.match(line) for each in (serving.HEADER_FIELD, WAITRESS_FIELD))
     assert ours
     assert theirs
     assert ours.groupdict() == theirs.groupdict()
@@ -376,16 +380,96 @@ def test_header_is_read_as_waitress_reads_it(value: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"X", b"X Y: a", b": a", b"X: a\x00", b"X: \x7f"])
 def test_header_is_refused_as_waitress_refuses_it(line: bytes) -> None:
-    assert not tinytracer.HEADER_FIELD.match(line)
+    assert not serving.HEADER_FIELD.match(line)
     assert not WAITRESS_FIELD.match(line)
 
 
-def test_uri_that_waitress_stumbles_over_closes_its_own_connection_only(serve: Serve) -> None:
+def test_digits_in_a_request_line_do_not_stop_the_server(serve: Serve) -> None:
     server = serve()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
-        connection.sendall(b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert connection.recv(65536) == b""
-    assert server.get("/healthz")[0] == 200
+    started = time.monotonic()
+    for line in (b"GET x://" + b"1" * 15900 + b" x", b"GET " + b"a" * 8000 + b"://" + b"1" * 7900 + b" x"):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(line + b"\r\n\r\n")  # waitress by itself needs half a minute
+            assert connection.recv(100).startswith(b"HTTP/1.0 400")
+    assert time.monotonic() - started < 5
+
+
+GOOD_LINES = (
+    b"GET / HTTP/1.1|GET /a?b#c HTTP/1.0|GET http://lg.example:80/a HTTP/1.1|GET /|* *|G x://1".split(b"|")
+)
+BAD_LINES = b"|GET|GET  /|GET / HTTP/11|GET / HTTP/1.1 |G(T / HTTP/1.1|G a b| G a".split(b"|")
+
+
+@pytest.mark.parametrize("line", GOOD_LINES + BAD_LINES)
+def test_request_line_is_read_as_waitress_reads_it(line: bytes) -> None:
+    ours, theirs = (each.fullmatch(line) for each in (serving.FIRST_LINE, WAITRESS_LINE))
+    assert bool(ours) == (line in GOOD_LINES)
+    assert (ours and ours.groupdict()) == (theirs and theirs.groupdict())
+
+
+PATIENT = """
+import sys, serving, tinytracer
+serving.REQUEST = serving.STALLED = 1.0
+serving.WAITRESS["cleanup_interval"] = 0.2
+tinytracer.main(sys.argv[1:])
+"""
+
+
+def test_connections_on_which_nothing_goes_on_are_closed(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    with (tmp_path / "files" / "big.bin").open("wb") as file:
+        file.truncate(64 << 20)
+    port = free_port()
+    config = str(configuration(tmp_path, testfiles=str(tmp_path / "files")))
+    listen = f"127.0.0.1:{port}"
+    server = Server([sys.executable, "-c", PATIENT, "--config", config, "--listen", listen], port)
+    server.wait_until_ready()
+    slow, idle, stalled, busy = (socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(4))
+    busy.sendall(f"GET {V1}/sleep HTTP/1.1\r\nHost: lg\r\n\r\n".encode())
+    stalled.sendall(b"GET /testfiles/big.bin HTTP/1.1\r\nHost: lg\r\n\r\n")
+    end = time.monotonic() + 3
+    with contextlib.suppress(OSError):  # one byte at a time
+        while time.monotonic() < end:
+            slow.sendall(b"G")
+            time.sleep(0.1)
+    assert time.monotonic() < end
+    assert idle.recv(1) == b""
+    time.sleep(1.5)
+    received = 0
+    with contextlib.suppress(OSError):
+        while data := stalled.recv(1 << 20):
+            received += len(data)
+    assert received < 64 << 20
+    assert len(server.children()) == 1  # a run that says nothing is none of these
+    for connection in (slow, idle, stalled, busy):
+        connection.close()
+    server.stop()
+
+
+@pytest.mark.parametrize("accept", MEDIA)
+def test_client_that_leaves_a_request_behind_has_gone(serve: Serve, accept: str) -> None:
+    server = serve()
+    connection = server.begin(f"{V1}/sleep", accept)
+    children = server.wait_for_children()
+    connection.sendall(f"GET {V1}/sleep HTTP/1.1\r\nHost: lg\r\n\r\n".encode() * 2)
+    time.sleep(0.2)
+    connection.close()
+    assert gone_within(1.5, *children)
+
+
+def test_many_requests_at_once_on_one_connection_are_not_queued(serve: Serve) -> None:
+    server = serve()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: lg\r\n\r\n" * 300)
+        with contextlib.suppress(OSError):
+            answers = b"".join(iter(lambda: connection.recv(65536), b""))
+            assert answers.count(b"HTTP/1.1 200") <= 10
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: lg\r\n\r\n" * 3)
+        seen = b""
+        while seen.count(b"HTTP/1.1 200") < 3:
+            seen += connection.recv(65536)
 
 
 def run(*arguments: str, cwd: Path = HERE, **environ: str) -> subprocess.CompletedProcess[str]:

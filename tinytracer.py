@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import functools
 import html
 import json
 import logging
 import os
 import re
 import select
-import signal
-import socket
 import stat
 import string
 import sys
@@ -79,22 +74,6 @@ LIVE = {"X-Accel-Buffering": "no"}
 
 UNIX_PEERS = ("", "localhost")  # REMOTE_ADDR of a unix socket's other end, with gunicorn and with waitress
 LISTEN = "127.0.0.1:8080"
-SPARE_CONNECTIONS = 512  # beyond the threads, for visitors between two requests
-WAITRESS: dict[str, Any] = {
-    "asyncore_use_poll": True,  # select() ends at 1024 descriptors
-    "channel_request_lookahead": 1,  # else a client that leaves in silence is never noticed
-    "clear_untrusted_proxy_headers": False,  # client_address() judges them
-    "ident": None,
-    "max_request_body_size": 4096,  # bytes
-    "max_request_header_size": 16384,  # bytes
-}
-
-# RFC 9110 section 5.5, in possessive steps: the one of waitress takes seconds for 16 KiB of blanks.
-HEADER_FIELD = re.compile(
-    rb"(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+"
-    rb"(?P<value>(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++[\x21-\x7e\x80-\xff]++)*+)?+)[ \t]*+\Z"
-)
-
 log = logging.getLogger("tinytracer")
 
 
@@ -108,10 +87,6 @@ class HTTPError(Exception):
 
 
 EXPECTED = (HTTPError, CommandError, rfc8522.ProtocolError, Refusal, targets.TargetError)
-
-
-class ListenError(Exception):
-    """An address cannot be listened on."""
 
 
 class Answer:
@@ -701,7 +676,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         configuration = find_configuration(options.config)
         return ACTIONS[options.action](configuration, options.listen or [LISTEN])
-    except (conf.ConfigurationError, ListenError) as error:
+    except conf.ConfigurationError as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -717,141 +692,20 @@ def check(configuration: conf.Configuration, listen: list[str]) -> int:
 
 
 def serve(configuration: conf.Configuration, listen: list[str]) -> int:
-    """Serve until SIGTERM, SIGINT or SIGHUP; then no child is left."""
-    from waitress.server import create_server
+    """Serve until a signal ends it; then no child is left."""
+    import serving
 
-    _mend_waitress()
     if configuration.debug:
         logging.getLogger().setLevel(logging.DEBUG)
-    logging.getLogger("waitress").setLevel(logging.WARNING)  # below that, it tells of each client that left
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     for line in configuration.lacking():
         log.warning(line)
     looking_glass = TinyTracer(configuration)
-    _stop_by_signals(looking_glass)
-    threads = configuration.limits.viewers + 8
-    servers = []
-    connections: dict[int, Any] = {}  # one table for the sockets of all servers
-    for sockets in _bind(listen):
-        server = create_server(
-            looking_glass,
-            map=connections,
-            sockets=sockets,
-            threads=threads,
-            connection_limit=threads + SPARE_CONNECTIONS,
-            **WAITRESS,
-        )
-        shutdown = functools.partial(server.task_dispatcher.shutdown, timeout=1)
-        server.task_dispatcher.shutdown = shutdown  # type: ignore[method-assign] # its own timeout is 5 s
-        servers.append(server)
-        for each in sockets:
-            log.info("Listening on %s", _url(each))
-    _trim()
-    servers[0].run()
-    return 0
-
-
-def _stop_by_signals(looking_glass: TinyTracer) -> None:
-    """End the program, and first what runs, when it is told to, or its terminal is closed."""
-    signals = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
-        signals.append(signal.SIGHUP)
-
-    def stop(number: int, frame: object) -> None:
-        for each in signals:
-            signal.signal(each, signal.SIG_IGN)  # impatience would leave children behind
-        looking_glass.close()
-        raise SystemExit
-
-    signal.signal(
-        signal.SIGCHLD, signal.SIG_DFL
-    )  # ignored, as some starters leave it, it hides exit statuses
-    for each in signals:
-        signal.signal(each, stop)
-
-
-def _mend_waitress() -> None:
-    """Answer in JSON what never reaches the application, and read blanks in a header in linear time."""
-    from waitress import parser, utilities
-
-    parser.HEADER_FIELD_RE = HEADER_FIELD  # type: ignore[attr-defined]
-    utilities.Error.to_response = _malformed  # type: ignore[method-assign,assignment]
-
-
-def _malformed(error: Any, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-    """Return status, headers and body for what waitress cannot hand to an application."""
-    header, body = (WAITRESS[f"max_request_{part}_size"] for part in ("header", "body"))
-    expected = f"expected HTTP/1.1, with a header of at most {header} bytes and a body of at most {body}"
-    envelope = rfc8522.error(error.code, f"{error.reason}: {expected}.")
-    headers = {"Content-Type": JSON} | HEADERS | FRESH | OPEN
-    return f"{error.code} {error.reason}", list(headers.items()), json.dumps(envelope).encode() + b"\n"
-
-
-def _trim() -> None:
-    """Give back the memory that only starting has needed, where the C library can."""
-    import ctypes
-    import gc
-
-    gc.collect()
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _bind(listen: list[str]) -> list[list[socket.socket]]:
-    """Open the sockets to listen on; those of TCP and of unix apart, for waitress takes one kind.
-
-    Raises ListenError, after which none is open.
-    """
-    opened: list[socket.socket] = []
     try:
-        for address in listen:
-            if address.startswith("unix:"):
-                _bind_unix(address[5:], opened)
-            else:
-                _bind_tcp(address, opened)
-    except (OSError, ValueError) as error:
-        for each in opened:
-            each.close()
-        raise ListenError(f"--listen {address}: {getattr(error, 'strerror', None) or error}") from error
-    is_unix = [each.family == socket.AF_UNIX for each in opened]
-    groups = [
-        [each for each, unix in zip(opened, is_unix, strict=True) if unix is kind] for kind in (False, True)
-    ]
-    return [group for group in groups if group]
-
-
-def _bind_tcp(address: str, opened: list[socket.socket]) -> None:
-    """Bind to every address that HOST:PORT has, and add the sockets to ``opened``."""
-    host, _, port = address.rpartition(":")
-    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise ValueError("expected HOST:PORT, with a port from 0 to 65535, or unix:PATH")
-    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    for family, kind, protocol, _, where in found:
-        each = socket.socket(family, kind, protocol)
-        opened.append(each)
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        each.bind(where)
-
-
-def _bind_unix(path: str, opened: list[socket.socket]) -> None:
-    """Bind to ``path``, in place of a socket that nobody listens on any more, and add it to ``opened``."""
-    is_socket = os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode)
-    with socket.socket(socket.AF_UNIX) as probe:
-        if is_socket and probe.connect_ex(path) == errno.ECONNREFUSED:
-            os.unlink(path)
-    each = socket.socket(socket.AF_UNIX)
-    opened.append(each)
-    each.bind(path)
-    os.chmod(path, 0o666)  # noqa: S103 - who may reach the folder may ask, as on loopback
-
-
-def _url(listening: socket.socket) -> str:
-    if listening.family == socket.AF_UNIX:
-        return f"unix:{listening.getsockname()}"
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        serving.serve(looking_glass, listen, configuration.limits.viewers + 8, HEADERS | FRESH | OPEN)
+    except serving.ListenError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 ACTIONS: dict[str, Callable[[conf.Configuration, list[str]], int]] = {"serve": serve, "check": check}
