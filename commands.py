@@ -16,7 +16,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import targets
@@ -147,14 +147,20 @@ class Router(NamedTuple):
     vrfs: tuple[str, ...] = ()
     details: Mapping[str, Any] = {}
 
-    def find(self, path: str) -> tuple[Command, str]:
-        """Split a path below ``…/v1/`` into the command with the longest name and the target's text."""
-        longest = max(name.count(" ") for name in self.commands) + 1
+    def find(self, path: str, known: Iterable[str] = ()) -> tuple[Command, str]:
+        """Split a path below ``…/v1/`` into the command with the longest name and the target's text.
+
+        ``known`` are names of other routers' commands, which are no targets here; raises CommandError.
+        """
+        names = {*self.commands, *known}
+        longest = max(name.count(" ") for name in names) + 1
         segments = path.split("/", longest)
         for length in range(min(longest, len(segments)), 0, -1):
-            command = self.commands.get(" ".join(segments[:length]).lower())
-            if command is not None:
-                return command, "/".join(segments[length:])
+            name = " ".join(segments[:length]).lower()
+            if name in self.commands:
+                return self.commands[name], "/".join(segments[length:])
+            if name in names:
+                break
         raise CommandError(404, "There is no such command on this router.")
 
     def argv(self, template: Template, family: int, target: str, vrf: str) -> tuple[str, ...]:
@@ -228,10 +234,12 @@ class Aimer:
         families = self.families(command, target, protocol)
         if target is None or target.kind in {"asn", "community", "large"}:
             return Aim(families[0], target.text if target else "", target)
+        addresses: tuple[targets.Address, ...]
         if target.kind == "name":
             addresses = self._resolver.resolve(target.text, RESOLVE)
         else:
-            addresses = (ipaddress.ip_network(target.text).network_address,)
+            network = ipaddress.ip_network(target.text)
+            addresses = (network.network_address, network.broadcast_address)
         usable = [address for family in families for address in addresses if address.version == family]
         if not usable:
             raise CommandError(400, f"The name has no IPv{families[0]} address.")

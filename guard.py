@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import math
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import targets
 
 TABLE_SIZE = 65536  # keys a rate table remembers; when all of them are in use, new ones are denied
 ROUNDING = 1e-6  # of a token, so that who waits as long as told is admitted
+WITH_PORT = re.compile(r"(?:([0-9.]{7,15})|\[([0-9A-Fa-f:.]{2,45})\])(?::[0-9]{1,5})?")
 SLOT_RETRY = 5  # seconds after which a slot may be free again; a guess, runs are short
 
 
@@ -61,10 +63,10 @@ class Buckets:
         self._table: dict[str, tuple[float, float]] = {}  # key -> tokens, and when they were counted
 
     def wait(self, key: str, now: float) -> float:
-        """Return the seconds until a token for ``key`` is there: 0.0 when it is there now."""
+        """Return the seconds until a token for ``key`` is there: 0.0 now, infinity when the table is full."""
         self._forget(now)
         if key not in self._table and len(self._table) >= self._size:
-            return self._burst / self._per_second
+            return math.inf
         lacking = 1.0 - self._tokens(key, now)
         return lacking / self._per_second if lacking > ROUNDING else 0.0
 
@@ -135,6 +137,8 @@ class Guard:
     def _spend(self, buckets: Buckets, key: str, rate: Rate, whose: str) -> None:
         now = self._clock()
         wait = buckets.wait(key, now)
+        if wait == math.inf:
+            raise Refusal(503, SLOT_RETRY, f"There is no room for counting what comes {whose}.")
         if wait > 0:
             raise Refusal(429, wait, f"The limit is {rate.runs} runs in {rate.period:g} s {whose}.")
         buckets.take(key, now)
@@ -161,10 +165,16 @@ def client_key(client: str) -> str:
 
 
 def read_client(text: str) -> targets.Address | None:
-    """Read the address of a client or a proxy, an IPv4-mapped one as IPv4; None: it is none."""
+    """Read the address of a client or a proxy, an IPv4-mapped one as IPv4; None: it is none.
+
+    Some proxies add a port: 192.0.2.1:80 and [2001:db8::1]:80.
+    """
+    match = WITH_PORT.fullmatch(text)
     try:
-        address = ipaddress.ip_address(text) if "%" not in text else None
+        address = ipaddress.ip_address((match[1] or match[2]) if match else text)
     except ValueError:
+        return None
+    if getattr(address, "scope_id", None):
         return None
     return getattr(address, "ipv4_mapped", None) or address
 

@@ -45,7 +45,7 @@ PARAMETERS: dict[str, tuple[str, Table]] = {
     "vrf": ("A VRF of the router, which is needed where it is offered.", STRING),
     "runtime": (
         "Seconds after which the command is stopped; 0 means as long as allowed.",
-        {**SECONDS, "exclusiveMaximum": 1e9, "examples": [10]},
+        {**SECONDS, "exclusiveMaximum": 1e15, "examples": [10]},
     ),
     "format": (
         "Media types of data.output, the best first, separated by commas. Default: text/plain.",

@@ -15,8 +15,10 @@ from parsers import facts
 PREFIX = "/.well-known/looking-glass"
 FAMILIES = {1: 4, 2: 6}  # IANA address family number -> IP version
 # Exit statuses of what leads to a router, which are not the command's: of ssh (255), and of a shell there.
+# ssh also says 255 where a network operating system has answered and told no status (RFC 4254 section 6.10).
+NO_STATUS = 255
 REMOTE_FAILURES = {
-    255: "The router could not be reached.",
+    NO_STATUS: "The router could not be reached.",
     127: "The router has no program for this command.",
     126: "The router has no program for this command.",
 }
@@ -27,7 +29,7 @@ Envelope = dict[str, Any]
 PROTOCOL = re.compile(r"([0-9]{1,5})(?:,([0-9]{1,3}))?")
 # RFC 8522 section 2.2: routerindex and runtime are JSON Numbers that cannot be negative.
 ROUTERINDEX = re.compile(r"0|[1-9][0-9]{0,5}")
-RUNTIME = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?")
+RUNTIME = re.compile(r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,20})?")
 # RFC 6838 section 4.2: type and subtype are restricted-names.
 NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 MEDIA_TYPE = re.compile(f"{NAME}/{NAME}")
@@ -172,7 +174,8 @@ class Question(NamedTuple):
             return 500, error(500, f"The output is longer than {self.output_kib} KiB and was cut.", data)
         if end.reason != "exit":
             return 503, error(503, "The command was stopped.", data)
-        if end.status == 0:
+        has_answered = self.router.remote == "cli" and end.status == NO_STATUS and text.strip()
+        if end.status == 0 or has_answered:
             return 200, {"status": "success", "data": data}
         if self.router.via and end.status in REMOTE_FAILURES:
             return 502, error(502, REMOTE_FAILURES[end.status])

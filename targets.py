@@ -33,12 +33,19 @@ ASN = re.compile(r"(?:[Aa][Ss])?([1-9][0-9]{0,9})")
 # RFC 1997 and RFC 8092: two numbers of 16 bits, or three of 32.
 COMMUNITY = re.compile(r"(?:0|[1-9][0-9]{0,9})(?::(?:0|[1-9][0-9]{0,9})){1,2}")
 # IANA, Border Gateway Protocol (BGP) Well-known Communities: RFC 1997, 3765, 7611, 7999, 8326, 9026 and
-# 9494, with "local-as" and "no-peer", as routers spell two of them.
-WELL_KNOWN = re.compile(
-    r"graceful-shutdown|accept-own|accept-own-nexthop|standby-pe|llgr-stale|no-llgr|blackhole"
-    r"|no-export|no-advertise|no-export-subconfed|local-as|nopeer|no-peer",
-    re.ASCII | re.IGNORECASE,  # without ASCII, U+212A KELVIN SIGN is a "k"
-)
+# 9494. What routers spell in different ways, or do not know by name, becomes its number.
+WELL_KNOWN = {
+    **{
+        name: name
+        for name in (
+            *("no-export", "no-advertise", "blackhole", "graceful-shutdown"),
+            *("accept-own", "accept-own-nexthop", "llgr-stale", "no-llgr"),
+        )
+    },
+    **dict.fromkeys(("no-export-subconfed", "local-as"), "65535:65283"),
+    **dict.fromkeys(("nopeer", "no-peer"), "65535:65284"),
+    "standby-pe": "65535:9",
+}
 
 EXPECTED = {
     "host": "an IPv4 or IPv6 address or a host name",
@@ -236,7 +243,7 @@ def parse(text: str, argument: str) -> Target:
 def embedded(address: Address) -> tuple[Address, ...]:
     """Return the IPv4 addresses that packets to an IPv6 address would reach, or that it is made from.
 
-    RFC 4291 section 2.5.5, RFC 6052, RFC 3056, RFC 4380 section 4 (server and client).
+    RFC 4291 section 2.5.5, RFC 6052, RFC 3056, RFC 4380 section 4 (server and client), RFC 5214 section 6.1.
     """
     if isinstance(address, ipaddress.IPv4Address):
         return ()
@@ -245,7 +252,8 @@ def embedded(address: Address) -> tuple[Address, ...]:
     if address.sixtofour:
         return (address.sixtofour,)
     number = int(address)
-    if number >> 32 in LAST_32_BITS and number > 1:
+    is_isatap = number >> 32 & 0xFDFFFFFF == 0x5EFE
+    if is_isatap or (number >> 32 in LAST_32_BITS and number > 1):
         return (ipaddress.IPv4Address(number & 0xFFFFFFFF),)
     return ()
 
@@ -293,9 +301,10 @@ def _asn(text: str) -> Target | None:
 
 
 def _community(text: str) -> Target | None:
-    word = text.replace("_", "-")  # IANA writes NO_EXPORT, routers no-export
-    if WELL_KNOWN.fullmatch(word):
-        return Target("community", word.lower())
+    # IANA writes NO_EXPORT, routers no-export; lower() alone would make a "k" of U+212A KELVIN SIGN
+    name = text.lower().replace("_", "-") if text.isascii() else ""
+    if name in WELL_KNOWN:
+        return Target("community", WELL_KNOWN[name])
     if not COMMUNITY.fullmatch(text):
         return None
     parts = text.split(":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import threading
 
 import pytest
@@ -129,12 +130,12 @@ def test_a_full_table_denies_new_keys_until_old_ones_are_refilled() -> None:
     for key in "abc":
         assert buckets.wait(key, 0.0) == 0.0
         buckets.take(key, 0.0)
-    assert buckets.wait("d", 1.0) > 0
+    assert buckets.wait("d", 1.0) == math.inf
     assert buckets.wait("a", 1.0) == 0.0
     assert buckets.wait("d", 2.0) == 0.0
 
 
-def test_a_table_stays_bounded_under_a_million_clients() -> None:
+def test_a_table_stays_bounded_under_many_clients() -> None:
     buckets = Buckets(Rate(60, 60.0), burst=5, size=1000)
     admitted = 0
     for number in range(20_000):

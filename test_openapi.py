@@ -96,7 +96,7 @@ TEXTS = st.one_of(
     st.from_regex(targets.NAME, fullmatch=True),
     st.from_regex(targets.ASN, fullmatch=True),
     st.from_regex(targets.COMMUNITY, fullmatch=True),
-    st.from_regex(targets.WELL_KNOWN, fullmatch=True).map(lambda text: text.replace("-", "_")),
+    st.sampled_from(sorted(targets.WELL_KNOWN)).map(lambda text: text.replace("-", "_").upper()),
     st.text(max_size=20),
 )
 VALUES = {

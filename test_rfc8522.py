@@ -100,6 +100,7 @@ def test_every_runtime_and_format_falls_back_as_the_rfc_says() -> None:
     read = Query.read(pairs)
     assert (read.protocol, read.runtime, read.format) == (6, 0.0, ("application/yang", "text/plain"))
     assert Query.read([("random", "1"), ("random", "2")]) == Query()
+    assert Query.read([("runtime", "99999999999.5")]).runtime == 99999999999.5
     bad = {"runtime": "1e9", "routerindex": "1.0", "protocol": "26", "format": "x"}
     for pair in bad.items():
         with pytest.raises(ProtocolError):

@@ -54,6 +54,7 @@ TICK = 0.1  # seconds between looks whether a client is still there
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
 CHUNK = 65536  # bytes of a test file read at once
 FACTS = 1.0  # seconds between facts in server-sent events, at least
+FACTS_SHARE = 20  # and so many times as long as the parser has needed
 HTML = "text/html"
 OFFERS = (JSON, TEXT, EVENTS)  # what a run's Accept header chooses from; the first when it says nothing
 # RFC 9110 section 12.5.1: parameters of a media range other than its weight, such as "; charset=utf-8"
@@ -244,7 +245,7 @@ class TinyTracer:
         return _json(openapi.document(self._configuration, self._base(request), __version__))
 
     def _asset(self, request: Request, name: str) -> Response:
-        _forget_broken_dates(request)
+        _forget_broken_conditions(request)
         body = self._assets[name.lower()]
         response = Response(body, content_type=ASSETS[name.lower()], conditional_response=True)
         response.md5_etag()
@@ -263,8 +264,9 @@ class TinyTracer:
 
     def _run(self, request: Request, path: str) -> Response:
         query = rfc8522.Query.read(request.GET.items())
-        router = rfc8522.choose(self._configuration.routers, query)
-        command, target = router.find(path)
+        routers = self._configuration.routers
+        router = rfc8522.choose(routers, query)
+        command, target = router.find(path, (name for each in routers for name in each.commands))
         media = _representation(request)
         if request.method == "HEAD":
             self._check(request, router, command, target, query)
@@ -278,7 +280,7 @@ class TinyTracer:
     def _to_page(self, request: Request) -> Response:
         """Lead to the path with a slash at its end, below which the page's relative links work."""
         query = f"?{request.query_string}" if request.query_string else ""
-        return Response(status=308, location=f"{request.path}/{query}")
+        return _with(Response(status=308, location=f"{self._base(request)}/{query}"), FRESH)
 
     def _show_page(self, request: Request) -> Response:
         """Show the form; where it was submitted without JavaScript, stream the output into the page."""
@@ -431,9 +433,9 @@ def _refuse_forged(request: Request) -> None:
         raise HTTPError(400, "Commands are not run for links on other sites; open this page itself.")
 
 
-def _forget_broken_dates(request: Request) -> None:
-    """Leave out conditions whose dates cannot be read (RFC 9110 section 13.1); WebOb raises on them."""
-    for name in ("if_modified_since", "if_unmodified_since", "if_range"):
+def _forget_broken_conditions(request: Request) -> None:
+    """Leave out conditions and ranges that cannot be read (RFC 9110 section 13.1); WebOb raises on them."""
+    for name in ("if_modified_since", "if_unmodified_since", "if_range", "range"):
         try:
             getattr(request, name)
         except (OverflowError, ValueError):
@@ -555,23 +557,26 @@ def _as_events(answer: Answer) -> Iterator[bytes]:
     yield b": tinytracer\n\n"
     so_far = ""
     known: dict[str, Any] = {}
+    read = 0  # characters of ``so_far`` that the parser has seen
     spoken = told = time.monotonic()
     for text in answer:
         now = time.monotonic()
         if text:
             so_far += text
             yield _event("output", {"text": text})
-        if now - told >= FACTS:
-            told = now
+        if now >= told and read < len(so_far):
+            read = len(so_far)
             facts = answer.facts(so_far)
+            taken = time.monotonic() - now
+            told = now + max(FACTS, FACTS_SHARE * taken)
             if facts != known:
                 known = facts
                 yield _event("facts", facts)
-        if not text and now - spoken >= HEARTBEAT:
+        if text:
+            spoken = now
+        elif now - spoken >= HEARTBEAT:
+            spoken = now
             yield b": still running\n\n"
-        elif not text:
-            continue
-        spoken = now
     if answer.complete:
         yield _event("result", answer.outcome()[1])
 
@@ -592,7 +597,7 @@ def _download(request: Request, file: BinaryIO) -> Response:
 
     Nobody waits for a slow reader where waitress sends it, which heeds Content-Length.
     """
-    _forget_broken_dates(request)
+    _forget_broken_conditions(request)
     state = os.fstat(file.fileno())
     response = Response(content_type="application/octet-stream", conditional_response=True)
     response.etag = f"{state.st_mtime_ns:x}-{state.st_size:x}"
