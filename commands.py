@@ -234,16 +234,15 @@ class Aimer:
         families = self.families(command, target, protocol)
         if target is None or target.kind in {"asn", "community", "large"}:
             return Aim(families[0], target.text if target else "", target)
-        addresses: tuple[targets.Address, ...]
         if target.kind == "name":
             addresses = self._resolver.resolve(target.text, RESOLVE)
         else:
-            network = ipaddress.ip_network(target.text)
-            addresses = (network.network_address, network.broadcast_address)
+            addresses = (ipaddress.ip_network(target.text).network_address,)
         usable = [address for family in families for address in addresses if address.version == family]
         if not usable:
             raise CommandError(400, f"The name has no IPv{families[0]} address.")
-        if command.probes and any(self._deny.denies(address) for address in addresses):
+        networks = [ipaddress.ip_network(target.text if target.family else each) for each in addresses]
+        if command.probes and any(map(self._deny.denies_some, networks)):
             raise CommandError(400, "Targets in this network are not allowed.")
         text = target.text if target.kind == "prefix" else str(usable[0])
         return Aim(usable[0].version, text, target, targets.network_of(usable[0]) if command.probes else None)

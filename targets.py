@@ -219,6 +219,14 @@ class DenyTable:
         """Tell whether no packet may be sent to an address."""
         return any(self._row(each) for each in (address, *embedded(address)))
 
+    def denies_some(self, network: Network) -> bool:
+        """Tell whether a network has an address to which no packet may be sent."""
+        inside = (
+            denied and row.version == network.version and row.network_address in network
+            for row, denied in self._rows
+        )
+        return self.denies(network.network_address) or any(inside)
+
     def _row(self, address: Address) -> bool:
         return next((denied for network, denied in self._rows if address in network), False)
 

@@ -186,16 +186,70 @@ def test_output_of_exactly_the_limit_is_whole(ask: Ask) -> None:
 
 
 def test_run_that_is_being_stopped_takes_no_new_viewer(ask: Ask, slots: Slots) -> None:
-    stubborn = sh("trap '' TERM; echo $$; while :; do sleep 0.1; done")
+    stubborn = sh("trap 'echo term' TERM; echo $$; while :; do sleep 0.05; done")
     first = ask(stubborn, seconds=0.5)
     pid = first_number(first)
-    time.sleep(0.5 + commands.TICK + commands.GRACE / 2)  # its time is up, SIGKILL is yet to come
-    assert is_alive(pid)
+    seen = ""
+    while "term" not in seen:  # its time is up, SIGKILL is yet to come
+        seen += first.read(5.0) or ""
     second = ask(stubborn, seconds=5)
     assert first_number(second) != pid
     assert slots.taken == 2
     assert to_the_end(first)[1].reason == "time"
     second.close()
+
+
+def test_run_that_was_left_and_asked_again_is_ended_with_the_rest(slots: Slots) -> None:
+    runs = Runs(4096)
+    stubborn = Job(sh("trap '' TERM; echo $$; while :; do sleep 0.1; done"))
+    first = runs.view(stubborn, slots, 10, 10)
+    old = first_number(first)
+    first.close()
+    second = runs.view(stubborn, slots, 10, 10)
+    new = first_number(second)
+    assert new != old
+    runs.close()
+    assert not is_alive(old)
+    assert not is_alive(new)
+    assert slots.taken == slots.returned == 2
+
+
+def test_end_that_a_viewer_has_seen_stays_the_same(ask: Ask) -> None:
+    script = sh("echo begin; sleep 0.8; echo end")
+    patient, hasty = ask(script), ask(script, seconds=0.3)
+    while hasty.read(1.0) is not None:
+        pass
+    to_the_end(patient)  # the Run has ended meanwhile, and well
+    text, end = hasty.result()
+    assert (text, end.reason) == ("begin\n", "time")
+    hasty.close()
+
+
+def test_viewer_of_a_run_that_never_falls_silent_has_its_own_time(ask: Ask) -> None:
+    script = sh("while :; do echo x; sleep 0.01; done")
+    patient, hasty = ask(script), ask(script, seconds=0.3)
+    started = time.monotonic()
+    while (hasty.read(1.0)) is not None:
+        assert time.monotonic() - started < 2
+    assert hasty.result()[1].reason == "time"
+    hasty.close()
+    patient.close()
+
+
+def test_run_that_will_end_too_soon_for_a_viewer_is_not_joined(ask: Ask, slots: Slots) -> None:
+    script = sh("sleep 1000")
+    first = ask(script, seconds=1, ceiling=1)
+    time.sleep(0.6)
+    second = ask(script, seconds=1, ceiling=1)
+    assert slots.taken == 2
+    for viewer in (first, second):
+        viewer.close()
+
+
+def test_what_is_printed_at_the_very_end_is_not_lost(ask: Ask) -> None:
+    script = sh("trap 'echo bye; exit' TERM; echo begin; while :; do sleep 0.05; done")
+    text, end = to_the_end(ask(script, seconds=0.5))
+    assert (text[:6], text[-4:], end.reason) == ("begin\n", "bye\n", "time")
 
 
 def test_last_viewer_leaving_ends_the_process(ask: Ask) -> None:

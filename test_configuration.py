@@ -384,7 +384,7 @@ def test_values_arrive() -> None:
 
 def test_defaults_are_safe() -> None:
     read = configuration.read(GOOD, HERE)
-    assert read.limits == Limits()
+    assert read.limits == Limits(30, 60, 16, 64, 2, 256, Rate(10, 60), 5, Rate(20, 60))
     assert (read.trustproxy, read.debug, read.testfiles, read.host) == (False, False, None, None)
     assert read.deny.denies(ip_address("10.0.0.1"))
     assert read.routers[0].name == os.uname().nodename

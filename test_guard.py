@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+import guard as guard_module
 from guard import Buckets, Guard, Limits, Rate, Refusal, client_key
 from targets import network_of
 
@@ -164,19 +165,22 @@ def test_client_is_counted_by_address_or_64(client: str, key: str) -> None:
 def test_two_hundred_threads_never_hold_more_than_the_slots() -> None:
     guard = Guard(GENEROUS._replace(concurrent=16, viewers=64))
     held, most, refusals = [0], [0], [0]
-    lock = threading.Lock()
+    lock, together = threading.Lock(), threading.Barrier(200)
 
     def visit() -> None:
-        for _ in range(50):
+        for _ in range(3):
+            together.wait(30)
             try:
                 release = guard.slot(None)
             except Refusal:
                 with lock:
                     refusals[0] += 1
+                together.wait(30)
                 continue
             with lock:
                 held[0] += 1
                 most[0] = max(most[0], held[0])
+            together.wait(30)
             with lock:
                 held[0] -= 1
             release()
@@ -186,7 +190,54 @@ def test_two_hundred_threads_never_hold_more_than_the_slots() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert most[0] <= 16
+    assert most[0] == 16
+    assert refusals[0] == 3 * (200 - 16)
     for _ in range(16):
         guard.slot(None)
     assert refused(guard.slot, None).status == 503
+
+
+def test_token_is_given_back_for_what_was_refused_and_only_then() -> None:
+    guard = Guard(GENEROUS._replace(rate=Rate(2, 60.0), burst=2), Clock())
+    for _ in range(5):
+        guard.viewer("192.0.2.1")(refund=True)
+    for _ in range(2):
+        guard.viewer("192.0.2.1")()
+    assert refused(guard.viewer, "192.0.2.1").status == 429
+
+
+def test_who_waits_as_long_as_told_is_admitted() -> None:
+    clock = Clock()
+    guard = Guard(GENEROUS._replace(rate=Rate(7, 60.0), burst=1), clock)
+    for _ in range(20):
+        guard.viewer("192.0.2.1")()
+        refusal = refused(guard.viewer, "192.0.2.1")
+        assert f"Try again in {refusal.retry_after} s." in str(refusal)
+        clock.now += refusal.retry_after
+
+
+def test_full_table_is_told_as_such() -> None:
+    guard = Guard(GENEROUS._replace(rate=Rate(1, 86400.0), burst=1), Clock())
+    guard._clients = guard_module.Buckets(Rate(1, 86400.0), 1, size=1)
+    guard.viewer("192.0.2.1")
+    refusal = refused(guard.viewer, "192.0.2.2")
+    assert refusal.status == 503
+    assert "room" in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:8080", "192.0.2.1"),
+        ("[2001:db8::1]:80", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1%eth0", "None"),
+        ("192.0.2.1:x", "None"),
+        ("unknown", "None"),
+        ("", "None"),
+    ],
+)
+def test_client_is_read_as_proxies_write_it(text: str, address: str) -> None:
+    assert str(guard_module.read_client(text)) == address

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +153,61 @@ def test_vrf_takes_configured_names_only_and_in_any_case() -> None:
     error(ask(f"{V1}/show?vrf=blue"), 400)
     error(ask(f"{V1}/show?vrf=mgmt%20red"), 400)
     assert "vrf" in error(ask(f"{V1}/show"), 400)
+    assert ask(f"{V1}/show", method="HEAD").status == 400
     assert "vrf" in error(ask(f"{V1}/plain?vrf=mgmt"), 400)  # another table than asked for would be a lie
+
+
+def test_format_is_what_was_used_for_this_family_and_kind() -> None:
+    templates = {"cmd4": ["echo", "<a/>", "{{TARGET}}"]}
+    command = {"cmd": ["echo", "plain", "{{TARGET}}"], "argument": "addr", "formats": {"text/xml": templates}}
+    ask = asker(build({"commands": {"x": command}}))
+    for target, media, output in (
+        ("192.0.2.1", "text/xml", "<a/> 192.0.2.1"),
+        ("2001:db8::1", "text/plain", "plain 2001:db8::1"),
+    ):
+        data = ask(f"{V1}/x/{target}?format=text/xml,text/plain").json["data"]
+        assert (data["format"], data["output"]) == (media, [output])
+
+
+def test_runtime_is_the_configured_one_when_not_given() -> None:
+    document = {
+        "commands": {"wait": {"cmd": ["sleep", "1000"]}},
+        "limits": {"runtime": 0.3, "max_runtime": 5},
+    }
+    reply = asker(build(document))(f"{V1}/wait")
+    error(reply, 504)
+    assert 0.3 <= reply.json["data"]["runtime"] < 2
+
+
+def test_performed_at_is_the_end_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        data = asker(build({"commands": {"wait": {"cmd": ["sleep", "1.5"]}}}))(f"{V1}/wait").json["data"]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    performed = datetime.strptime(data["performed_at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert 0 <= time.time() - performed.timestamp() < 1.4
+
+
+ANSWER = "#!/bin/sh\nprintf 'an answer\\n'\nexit 255\n"
+
+
+@pytest.mark.parametrize(("remote", "script", "status"), [("cli", ANSWER, 200), ("shell", ANSWER, 502)])
+def test_network_operating_system_that_tells_no_status_has_answered(
+    tmp_path: Path, remote: str, script: str, status: int
+) -> None:
+    via = tmp_path / "via"
+    via.write_text(script)
+    via.chmod(0o755)
+    router = {"name": "r1", "via": [str(via)], "remote": remote, "commands": {"show": {"cmd": ["show"]}}}
+    reply = asker(build({"routers": [router]}))(f"{V1}/show")
+    assert reply.status == status
+    if status == 200:
+        assert (reply.json["status"], reply.json["data"]["output"]) == ("success", ["an answer"])
+    via.write_text("#!/bin/sh\nexit 255\n")
+    error(asker(build({"routers": [router]}))(f"{V1}/show"), 502)
 
 
 def test_facts_never_change_the_output(ask: Ask) -> None:

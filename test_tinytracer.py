@@ -57,6 +57,18 @@ class Reply(NamedTuple):
 Ask = Callable[..., Reply]
 
 
+class ClosedFile:
+    """What a server may hand over: a file that is closed."""
+
+    def fileno(self) -> int:
+        raise ValueError("I/O operation on closed file")
+
+    def read(self, size: int) -> bytes:
+        return b""
+
+    readline = readlines = __iter__ = read  # as the validator wants it
+
+
 def build(document: dict[str, Any] | None = None) -> TinyTracer:
     base = {"commands": COMMANDS, "limits": GENEROUS, "targets": {"deny": []}}
     return TinyTracer(configuration.read({**base, **(document or {})}, Path()))
@@ -318,7 +330,11 @@ def test_several_local_routers_have_their_own_commands() -> None:
         {"name": "One.example", "commands": {"ping": {"cmd": ["echo", "1", "{{TARGET}}"]}}, "city": "Berlin"},
         {
             "name": "two.example",
-            "commands": {"ping": {"cmd": ["echo", "2", "{{TARGET}}"]}, "trace": {"cmd": ["echo"]}},
+            "commands": {
+                "ping": {"cmd": ["echo", "2", "{{TARGET}}"]},
+                "trace": {"cmd": ["echo"]},
+                "ping fast": {"cmd": ["echo", "{{TARGET}}"]},
+            },
         },
     ]
     ask = asker(build({"routers": routers}))
@@ -337,7 +353,10 @@ def test_several_local_routers_have_their_own_commands() -> None:
     assert ask(f"{V1}/ping/192.0.2.1?routerindex=1").json["data"]["router"] == "two.example"
     error(ask(f"{V1}/ping/192.0.2.1?router=one.example&routerindex=1"), 400)
     error(ask(f"{V1}/trace"), 404)
-    assert [each["command"] for each in ask(f"{V1}/cmd").json["data"]["commands"]] == ["ping", "trace"]
+    for path in ("ping/fast", "ping/fast/192.0.2.1", "PING/FAST"):  # no target of ping: two has it
+        assert "command" in error(ask(f"{V1}/{path}"), 404)
+    listed = ask(f"{V1}/cmd").json["data"]["commands"]
+    assert [each["command"] for each in listed] == ["ping", "trace", "ping fast"]
     assert [each["command"] for each in ask(f"{V1}/cmd?routerindex=0").json["data"]["commands"]] == ["ping"]
 
 
@@ -368,6 +387,8 @@ def test_healthz_is_ok(ask: Ask) -> None:
         ("text/plain", "text/plain"),
         ("TEXT/PLAIN;q=0.9, */*;q=0.1", "text/plain"),
         ("text/*", "text/plain"),
+        ("text/plain;charset=utf-8", "text/plain"),
+        ("text/plain; charset=UTF-8 ; q=0.1, text/event-stream;x=y;q=0.2", "text/event-stream"),
         ("text/event-stream", "text/event-stream"),
         ("text/event-stream;q=0.5, text/plain", "text/plain"),
     ],
@@ -508,6 +529,8 @@ def test_hostile_target_is_400_and_nothing_ran(target: str, tmp_path: Path) -> N
         "localhost",
         "169.254.169.254",
         "fe80::1",
+        "2a00::5efe:127.0.0.1",
+        "2a00::200:5efe:10.0.0.1",
     ],
 )
 def test_denied_target_is_400_by_default_and_nothing_ran(target: str, tmp_path: Path) -> None:
@@ -521,6 +544,13 @@ def test_denied_target_is_400_by_default_and_nothing_ran(target: str, tmp_path: 
     assert not witness.exists()
     if target != "localhost":
         assert ask(f"{V1}/show/route/{target}").json["status"] == "success"  # a look-up sends no packets
+
+
+@pytest.mark.parametrize("prefix", ["126.0.0.0/7", "8.0.0.0/5", "9.255.255.0/24", "2001:db8::/32"])
+def test_prefix_that_holds_what_is_denied_is_denied_where_packets_are_sent(prefix: str) -> None:
+    command = {"cmd": ["echo", "{{TARGET}}"], "argument": "addr", "parser": "ping"}
+    reply = asker(build({"commands": {"ping": command}, "targets": {}}))(f"{V1}/ping/{prefix}")
+    assert reply.status == (200 if prefix == "9.255.255.0/24" else 400)
 
 
 def test_link_on_another_site_runs_nothing(ask: Ask) -> None:
@@ -556,9 +586,24 @@ def test_target_network_is_limited_over_all_clients() -> None:
 
 def test_refused_question_gives_its_place_back() -> None:
     ask = asker(build({"limits": {**GENEROUS, "per_client": 1, "viewers": 1, "concurrent": 1}}))
+    ask(f"{V1}/lines", **{"wsgi.input": ClosedFile()})
     for path in ("missing", "echo/nosuch.invalid", "echo/10.0.0.1?protocol=2", "fail", "much"):
         assert ask(f"{V1}/{path}").status not in {429, 503}
     assert ask(f"{V1}/lines").status == 200
+
+
+def test_client_that_got_no_slot_may_try_as_often_as_told() -> None:
+    application = build({"limits": {**GENEROUS, "concurrent": 1, "rate": "2/minute", "burst": 2}})
+    ask = asker(application)
+    environ = Request.blank(f"{V1}/slow", headers={"Accept": "text/plain"}).environ
+    body = application(environ, lambda status, headers: None)
+    for _ in range(5):
+        error(ask(f"{V1}/lines"), 503)
+    body.close()  # type: ignore[attr-defined]
+    end = time.monotonic() + 3
+    while (status := ask(f"{V1}/lines").status) == 503 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert status == 200
 
 
 def test_live_answer_that_is_never_read_gives_its_place_back() -> None:
@@ -611,6 +656,9 @@ NETWORKS = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8:f
         (NETWORKS, "192.0.2.1", "9.9.9.9", "192.0.2.1"),
         (NETWORKS, "", "9.9.9.9", ""),
         (NETWORKS, "10.0.0.1", "10.0.0.2", "10.0.0.2"),
+        (NETWORKS, "::ffff:10.0.0.1", "192.0.2.7:4711", "192.0.2.7"),
+        (True, "::ffff:127.0.0.1", "[2001:db8::7]:80", "2001:db8::7"),
+        (True, "fe80::1%eth0", "192.0.2.7", ""),
     ],
 )
 def test_client_is_found_from_the_right_over_trusted_proxies(
@@ -618,6 +666,23 @@ def test_client_is_found_from_the_right_over_trusted_proxies(
 ) -> None:
     environ = {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": forwarded}
     assert client_address(environ, trust) == client
+
+
+def test_clients_behind_a_trusted_proxy_have_limits_of_their_own() -> None:
+    ask = asker(build({"trustproxy": True, "limits": {**GENEROUS, "rate": "1/minute", "burst": 1}}))
+    statuses = [
+        ask(f"{V1}/lines", REMOTE_ADDR="127.0.0.1", HTTP_X_FORWARDED_FOR=f"9.9.9.9, 192.0.2.{number}").status
+        for number in (1, 2, 1)
+    ]
+    assert statuses == [200, 200, 429]
+
+
+@pytest.mark.parametrize("host", ['"><script>', "a b", "user@lg.example", "lg.example/x", "", "lg.example?x"])
+def test_host_that_is_none_is_400_and_in_no_href(host: str) -> None:
+    reply = asker(build())(f"{V1}/cmd", HTTP_HOST=host)
+    if host:
+        error(reply, 400)
+    assert not host or host not in reply.text
 
 
 # --- the page
@@ -729,6 +794,11 @@ def test_testfiles_are_served_with_ranges_and_nothing_else(tmp_path: Path) -> No
 @pytest.mark.parametrize("path", ["/%C5%BFtyle.css", "/%C4%B1con.svg"])
 def test_letter_that_is_only_like_one_of_ours_is_404(ask: Ask, path: str) -> None:
     error(ask(path), 404)
+
+
+@pytest.mark.parametrize("path", ["/style.css", f"{V1}/cmd"])
+def test_range_that_cannot_be_read_is_ignored(ask: Ask, path: str) -> None:
+    assert ask(path, HTTP_RANGE="bytes=" + "9" * 5000 + "-").status == 200
 
 
 @pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 -0100", "Mon, 01 Jan 99999999999 00:00:00 GMT"])

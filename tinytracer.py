@@ -56,6 +56,8 @@ CHUNK = 65536  # bytes of a test file read at once
 FACTS = 1.0  # seconds between facts in server-sent events, at least
 FACTS_SHARE = 20  # and so many times as long as the parser has needed
 HTML = "text/html"
+# RFC 9110 section 7.2: a name or an address, perhaps a port
+HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
 OFFERS = (JSON, TEXT, EVENTS)  # what a run's Accept header chooses from; the first when it says nothing
 # RFC 9110 section 12.5.1: parameters of a media range other than its weight, such as "; charset=utf-8"
 MEDIA_PARAMETER = re.compile(r";[ \t]*+(?!q=)[^;,]*", re.IGNORECASE)
@@ -355,10 +357,11 @@ class TinyTracer:
 
     def _base(self, request: Request) -> str:
         """Return the URL under which visitors see the application, without a slash at its end."""
-        url = self._configuration.host or str(request.application_url).rstrip("/")
-        if not conf.HOST.fullmatch(url):
+        if self._configuration.host:
+            return self._configuration.host
+        if not HOST.fullmatch(request.host):
             raise HTTPError(400, "The header Host is not a host, with or without a port.")
-        return url
+        return str(request.application_url).rstrip("/")
 
 
 class LazyApplication:
