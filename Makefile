@@ -2,9 +2,13 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 TOOLS := ping:iputils-ping traceroute:traceroute mtr:mtr-tiny ip:iproute2
-LAB_TOOLS := dnsmasq:dnsmasq-base chromium:chromium unshare:util-linux curl:curl sshd:openssh-server \
+LAB_TOOLS := dnsmasq:dnsmasq-base
+TEST_TOOLS := chromium:chromium unshare:util-linux curl:curl sshd:openssh-server nginx:nginx-light \
 	bird:bird2 vtysh:frr gobgp:gobgpd bgpctl:openbgpd
 OTHER_PYTHONS := 3.12 3.13
+MODULES := $(shell sed -n 's/^py_modules = //p' setup.cfg | tr -d ,)
+BUILD ?= build
+PYZ ?= tinytracer.pyz
 
 # Install the Debian packages of missing PROGRAM:PACKAGE pairs where that is allowed, else name them.
 define install_missing
@@ -13,17 +17,19 @@ define install_missing
 		command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair#*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \
-		command -v apt-get >/dev/null && if [ "$$(id -u)" = 0 ]; then sudo=""; else sudo="sudo -n"; fi && \
+		command -v apt-get >/dev/null && \
+		if [ "$$(id -u)" = 0 ]; then sudo=""; else command -v sudo >/dev/null && sudo="sudo -n"; fi && \
 		$$sudo apt-get -qq update && $$sudo env DEBIAN_FRONTEND=noninteractive \
 			apt-get -qq install -y --no-install-recommends $$missing >/dev/null || \
 		echo "Missing:$$missing. Install with: sudo apt-get install$$missing" >&2; \
 	fi
 endef
 
-.PHONY: run check test lint unit others bench pyz wheel lab tools lab-tools clean
+.PHONY: run check test lint unit others bench pyz wheel lab tools lab-tools test-tools clean
 
+# make run LISTEN=127.0.0.1:8081
 run: .venv/run.stamp tools config.json
-	$(PY) tinytracer.py
+	$(PY) tinytracer.py $(LISTEN:%=--listen %)
 
 check: .venv/run.stamp tools config.json
 	$(PY) tinytracer.py check
@@ -34,10 +40,15 @@ tools:
 lab-tools: tools
 	$(call install_missing,$(LAB_TOOLS))
 
+test-tools: lab-tools
+	$(call install_missing,$(TEST_TOOLS))
+
 config.json:
 	cp config.json.template config.json
 
 .venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or later is needed; name it, as in: make run PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 		[ "$$(id -u)" = 0 ] && sudo="" || sudo="sudo -n"; \
 		$$sudo apt-get -qq update && $$sudo apt-get -qq install -y python3-venv >/dev/null || \
@@ -52,21 +63,21 @@ config.json:
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	touch $@
 
-test: lint unit others
+test: lint unit $(if $(TESTS),,others)
 
 lint: .venv/dev.stamp
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-unit: .venv/dev.stamp lab-tools
+unit: .venv/dev.stamp test-tools
 	rm -f .coverage .coverage.*
 	PYTHONDEVMODE=1 $(PY) -m coverage run -m pytest $(TESTS)
 	$(PY) -m coverage combine --quiet
-	$(PY) -m coverage report
+	$(PY) -m coverage report $(if $(TESTS),--fail-under=0)
 
 # The tests that need no lab and no browser, on the other supported Pythons that are installed.
-others: .venv/dev.stamp lab-tools
+others: .venv/dev.stamp test-tools
 	@for version in $(OTHER_PYTHONS); do \
 		python=""; for each in "python$$version" "$$HOME"/.pyenv/versions/$$version.*/bin/python3; do \
 			"$$each" -c '' 2>/dev/null && python="$$each"; done; \
@@ -82,14 +93,16 @@ bench: .venv/dev.stamp
 
 # One file with its dependencies; legacy-cgi is named, for a marker is judged by the Python that builds.
 pyz: .venv/bin/python
-	rm -rf build/pyz
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --target build/pyz \
+	rm -rf "$(BUILD)/pyz"
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --target "$(BUILD)/pyz" \
 		'WebOb>=1.8.11' 'waitress>=3.0.2' 'legacy-cgi>=2.6'
-	rm -rf build/pyz/bin
-	cp tinytracer.py rfc8522.py commands.py configuration.py guard.py openapi.py parsers.py targets.py build/pyz
-	cp -rL html build/pyz/html
-	printf 'import sys\n\nfrom tinytracer import main\n\nsys.exit(main())\n' > build/pyz/__main__.py
-	$(PY) -m zipapp build/pyz --compress --python '/usr/bin/env python3' --output tinytracer.pyz
+	rm -rf "$(BUILD)/pyz/bin"
+	cp $(MODULES:%=%.py) LICENSE "$(BUILD)/pyz"
+	cp -rL html "$(BUILD)/pyz/html"
+	printf '%s\n' 'import sys' '' 'if sys.version_info < (3, 11):' \
+		'    sys.exit("TinyTracer needs Python 3.11 or later.")' \
+		'from tinytracer import main' '' 'sys.exit(main())' > "$(BUILD)/pyz/__main__.py"
+	$(PY) -m zipapp "$(BUILD)/pyz" --compress --python '/usr/bin/env python3' --output "$(PYZ)"
 
 wheel: .venv/dev.stamp
 	$(PY) -m build --wheel --sdist --outdir dist .

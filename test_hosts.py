@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,8 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
             "2",
             "--log-level",
             "warning",
+            "--config",
+            "examples/gunicorn.conf.py",
             "tinytracer:application",
         ],
         "wsgiref": ["-c", WSGIREF, str(port), prefix],
@@ -65,7 +68,9 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     server = Server([sys.executable, *argv], port, environ, prefix)
     server.wait_until_ready()
     yield server
+    children = server.children()
     server.stop()
+    assert gone_within(2.0, *children)
 
 
 def test_page_lists_and_runs_work(host: Server) -> None:
@@ -88,6 +93,32 @@ def test_client_that_leaves_ends_the_process(host: Server, accept: str) -> None:
     assert gone_within(1.5, *children)
 
 
+def test_stopping_gunicorn_ends_what_runs_at_once(tmp_path: Path) -> None:
+    port = free_port()
+    argv = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--config",
+        "examples/gunicorn.conf.py",
+        "tinytracer:application",
+    ]
+    environ = {"TINYTRACER_CONFIG": str(configuration(tmp_path))}
+    server = Server([*argv, "--bind", f"127.0.0.1:{port}"], port, environ)
+    server.wait_until_ready()
+    workers = server.children()
+    connections = [server.begin(f"{V1}/{name}") for name in ("sleep", "stubborn")]
+    children = server.wait_for_children(more_than=len(workers) + 1)
+    assert len(children - workers) >= 2
+    started = time.monotonic()
+    server.process.terminate()
+    server.process.communicate(timeout=20)
+    assert time.monotonic() - started < 5
+    assert gone_within(0.5, *children)
+    for connection in connections:
+        connection.close()
+
+
 def test_output_is_live(host: Server) -> None:
     connection = host.begin(f"{V1}/pid", "text/plain")
     pid = int(read_until(connection, rb"(\d+)\n(?:\r\n)?$")[1])
@@ -96,9 +127,13 @@ def test_output_is_live(host: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def pyz() -> Path:
-    subprocess.run(["make", "pyz"], cwd=HERE, check=True, capture_output=True)
-    return HERE / "tinytracer.pyz"
+def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("a file")
+    file = folder / "tinytracer.pyz"
+    subprocess.run(
+        ["make", "pyz", f"BUILD={folder}", f"PYZ={file}"], cwd=HERE, check=True, capture_output=True
+    )
+    return file
 
 
 def start(argv: list[str], port: int, folder: Path) -> Server:
@@ -126,11 +161,20 @@ def test_one_file_runs_in_an_empty_folder_without_a_configuration(pyz: Path, tmp
     ask_a_fresh_installation(start([*BARE, str(pyz)], free_port(), tmp_path))
 
 
+@pytest.mark.parametrize("path", ["./tinytracer.pyz", "tinytracer.pyz", "../{folder}//tinytracer.pyz"])
+def test_one_file_starts_by_any_path(pyz: Path, path: str) -> None:
+    argv = [*BARE, path.format(folder=pyz.parent.name)]
+    ask_a_fresh_installation(start(argv, free_port(), pyz.parent))
+
+
+def test_one_file_is_a_program(pyz: Path) -> None:
+    ask_a_fresh_installation(start([f"./{pyz.name}"], free_port(), pyz.parent))
+
+
 def test_one_file_is_small_and_its_exit_status_counts(pyz: Path, tmp_path: Path) -> None:
     assert pyz.stat().st_size < 600_000
-    assert {"html/index.html", "webob/__init__.py", "waitress/__init__.py"} <= set(
-        zipfile.ZipFile(pyz).namelist()
-    )
+    inside = set(zipfile.ZipFile(pyz).namelist())
+    assert {"html/index.html", "webob/__init__.py", "waitress/__init__.py", "LICENSE"} <= inside
     bad = tmp_path / "config.json"
     bad.write_text("{")
     done = subprocess.run([*BARE, pyz, "check"], cwd=tmp_path, capture_output=True, text=True, check=False)
