@@ -106,6 +106,20 @@ def test_name_of_a_special_address_is_denied_by_default(lab: Lab, tmp_path: Path
     assert not witness.exists()
 
 
+def test_every_address_of_a_name_is_judged(lab: Lab, tmp_path: Path) -> None:
+    config, witness = tmp_path / "config.json", tmp_path / "ran"
+    command = {"cmd": ["touch", str(witness), "{{TARGET}}"]}
+    config.write_text(json.dumps({"commands": {"ping": command}, "targets": {"deny": ["10.0.0.0/8"]}}))
+    glass = Glass(lab, config, port=8085)
+    for _ in range(4):  # whichever answer comes first
+        status, data = glass.ask("ping/mixed.example")
+        assert (status, data["code"]) == ("error", 400)
+        assert not witness.exists()
+    assert glass.ask("ping/target.example")[0] == "success"
+    glass.stop()
+    assert witness.exists()
+
+
 def test_lossy_target_answers_in_part(lab: Lab) -> None:
     argv = ["ping", "-4", "-n", "-c", "60", "-i", "0.02", "-W", "1", "lossy.example"]
     output = lab.exec("lg", argv).stdout

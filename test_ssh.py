@@ -31,6 +31,7 @@ PasswordAuthentication no
 AllowUsers {user}
 LogLevel VERBOSE
 """
+# The first value of an option counts, so these come before what the README recommends.
 SSH = """
 Host stranger
   UserKnownHostsFile {folder}/none
@@ -41,18 +42,21 @@ Host nos
 Host *
   HostName {address}
   User {user}
-  BatchMode yes
-  ConnectTimeout 3
-  StrictHostKeyChecking yes
   UserKnownHostsFile {folder}/known
   GlobalKnownHostsFile none
-  IdentitiesOnly yes
-  LogLevel ERROR
-  RequestTTY force
-  ControlMaster auto
   ControlPath {folder}/%n
-  ControlPersist 30
 """
+README = Path(__file__).parent / "examples" / "routers" / "README.md"
+
+
+def recommended() -> str:
+    """Return the README's part of ssh_config, for every host."""
+    lines = README.read_text().partition("    Host fra1\n")[2].partition("\n\n")[0].splitlines()
+    assert len(lines) > 10
+    own = ("IdentityFile", "ControlPath")
+    return "\n".join(line for line in lines if not line.strip().startswith(own))
+
+
 PING = ["ping", "-4", "-n", "-O", "-c", "5", "-i", "0.2", "{{TARGET}}"]
 COMMANDS = {
     "ping": {"cmd4": PING, "parser": "ping"},
@@ -83,7 +87,7 @@ class Remote:
         (folder / "authorized").write_text(f'{keys[1]}command="echo $SSH_ORIGINAL_COMMAND" {keys[2]}')
         values = {"address": ADDRESS, "folder": folder, "user": self.user}
         (folder / "sshd.conf").write_text(SSHD.format(**values))
-        (folder / "ssh.conf").write_text(SSH.format(**values))
+        (folder / "ssh.conf").write_text(SSH.format(**values) + recommended())
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         self.start()
 
@@ -126,11 +130,12 @@ class Remote:
 @pytest.fixture(scope="module")
 def remote() -> Iterator[Remote]:
     # The account has to read its keys, and pytest's own folders are root's alone.
-    with Lab(f"s{os.getpid()}-") as lab, tempfile.TemporaryDirectory() as folder:
-        remote = Remote(lab, Path(folder))
-        yield remote
-        remote.hang_up()
-        remote.stop()
+    with tempfile.TemporaryDirectory() as folder:
+        with Lab(f"s{os.getpid()}-") as lab:
+            remote = Remote(lab, Path(folder))
+            yield remote
+            remote.hang_up()
+            remote.stop()
         subprocess.run(["userdel", remote.user], check=True)
 
 
@@ -241,6 +246,20 @@ def test_log_tells_the_operator_what_a_visitor_is_not_told(remote: Remote, tmp_p
     _, log = glass.process.communicate(timeout=10)
     assert "Host key verification failed" in log
     assert "r9.example, true: The router could not be reached." in log
+
+
+def test_router_that_falls_silent_is_502_and_comes_back(glass: Glass, remote: Remote) -> None:
+    glass.ask("true")
+    silence = ["ip", "route", "{}", "blackhole", "198.51.100.1/32"]  # what r1 answers is lost
+    started = time.monotonic()
+    assert remote.lab.exec("r1", [word.format("add") for word in silence]).returncode == 0
+    try:
+        status, data = glass.ask("true")
+    finally:
+        remote.lab.exec("r1", [word.format("del") for word in silence])
+    assert (status, data["code"]) == ("error", 502)
+    assert time.monotonic() - started < 20
+    assert glass.ask("true")[0] == "success"
 
 
 def test_router_that_is_down_is_502_within_the_time(glass: Glass, remote: Remote) -> None:

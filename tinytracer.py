@@ -127,8 +127,8 @@ class Answer:
         status, envelope = question.answer(text, end)
         level = logging.WARNING if status == 502 else logging.DEBUG
         told = envelope.get("message", envelope["status"])
-        where = (question.router.name, question.command.name, question.target or "-")
-        log.log(level, "%s, %s %s: %s (%.1f s)", *where, told, end.runtime)
+        asked = " ".join(filter(None, (question.command.name, question.target)))
+        log.log(level, "%s, %s: %s (%.1f s)", question.router.name, asked, told, end.runtime)
         return status, envelope
 
     def close(self) -> None:

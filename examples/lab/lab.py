@@ -101,6 +101,7 @@ REFUSALS = {
     "silent": ("r4", "blackhole"),
 }
 ELSEWHERE = {"private.example": "10.0.0.1"}  # names for what a deny table holds
+MIXED = ("203.0.113.10", "10.0.0.1")  # the addresses of mixed.example: one of a target, one denied
 HOSTILE_PTR = "<script>alert(1)</script>.example"  # a good resolver withholds it; find out about others
 LOSS_ON_THE_WAY = ("r3", 40)  # percent of this router's own "time exceeded" messages
 LOSS_AT_THE_END = ("lossy", 30)  # percent of what is sent to this target
@@ -257,6 +258,7 @@ def dns_lines() -> Iterator[str]:
     silent = next(target_addresses(target)[0] for target in TARGETS if target.name == "silent")
     yield from (f"listen-address={NAMESERVER}", f"server=/timeout.example/{silent}")
     yield from (f"host-record={name},{address}" for name, address in ELSEWHERE.items())
+    yield from (f"address=/mixed.example/{address}" for address in MIXED)
     for host in CHAIN:
         for link, side, interface in ends(host):
             four, six = end_addresses(link, side)
@@ -514,6 +516,14 @@ def glass_argv(lab: Lab, config: str, address: str, port: int) -> list[str]:
     return [*argv, *program, "--config", config, "--listen", f"{address}:{port}"]
 
 
+def wait_for_listener(program: subprocess.Popen[bytes], address: tuple[str, int]) -> None:
+    """Wait until a program listens on ``address``, or has ended."""
+    while program.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(address):
+            return
+        time.sleep(0.05)
+
+
 def serve(lab: Lab, config: str, visitors: str, port: int) -> int:
     """Run TinyTracer in the lab until it ends or Ctrl-C; return its exit status."""
     address = open_window(lab, visitors)
@@ -527,6 +537,7 @@ def serve(lab: Lab, config: str, visitors: str, port: int) -> int:
                 urls.append(f"http://127.0.0.1:{port}/")
             except OSError as error:
                 print(f"127.0.0.1:{port}: {error.strerror}", file=sys.stderr)
+            wait_for_listener(glass, (address, port))
             print(f"TinyTracer in the lab: {' or '.join(urls)} - Ctrl-C ends it.", flush=True)
             return glass.wait()
     except KeyboardInterrupt:
@@ -568,7 +579,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.execvp("ip", [*lab.enter(options.host), *options.command])
         if options.action == "up":
             lab.up()
-            print(f"The lab is up. Try: {sys.argv[0]} exec lg traceroute target.example")
+            prefix = f"--prefix {options.prefix} " if options.prefix != "tt-" else ""
+            print(f"The lab is up. Try: {sys.argv[0]} {prefix}exec lg traceroute target.example")
         elif options.action == "down":
             lab.down()
         elif lab.is_up():
