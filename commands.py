@@ -48,7 +48,9 @@ NEUTRAL = {
 }
 
 
-PLACEHOLDER = re.compile(r"\{\{(TARGET|SOURCE|VRF)\}\}")
+PARTS = ("NETWORK", "LENGTH", "MASK")  # of a prefix, which some routers want in two words
+PLACEHOLDERS = ("TARGET", "SOURCE", "VRF", *PARTS)
+PLACEHOLDER = re.compile(rf"\{{\{{({'|'.join(PLACEHOLDERS)})\}}\}}")
 
 log = logging.getLogger("tinytracer")
 
@@ -62,15 +64,15 @@ class CommandError(Exception):
 
 
 class Template(NamedTuple):
-    """Hold one argv with its placeholders ``{{TARGET}}``, ``{{SOURCE}}`` and ``{{VRF}}``."""
+    """Hold one argv with its PLACEHOLDERS, such as ``{{TARGET}}``."""
 
     argv: tuple[str, ...]
     stderr: bool = True  # the output includes standard error
     skip: int = 0  # lines left out at the beginning of the output
 
-    def wants(self, name: str) -> bool:
-        """Tell whether it has a placeholder: TARGET, SOURCE or VRF."""
-        return any(f"{{{{{name}}}}}" in element for element in self.argv)
+    def wants(self, *names: str) -> bool:
+        """Tell whether it has one of some placeholders."""
+        return any(name in names for element in self.argv for name in PLACEHOLDER.findall(element))
 
     def expand(self, values: Mapping[str, str]) -> tuple[str, ...]:
         """Return the argv with every placeholder replaced, within its own element."""
@@ -170,7 +172,7 @@ class Router(NamedTuple):
         what to do with the command's standard error.
         """
         values = {"TARGET": target, "SOURCE": self.sources.get(family, ""), "VRF": vrf}
-        argv = template.expand(values)
+        argv = template.expand({**values, **_parts(target)})
         if not self.via:
             return argv
         if self.remote == "cli":
@@ -531,6 +533,14 @@ class Runs:
             if self._runs.get(job) is run:
                 del self._runs[job]
         release()
+
+
+def _parts(target: str) -> dict[str, str]:
+    if "/" not in target:
+        return {}
+    prefix = ipaddress.ip_network(target)
+    values = (prefix.network_address, prefix.prefixlen, prefix.netmask)
+    return dict(zip(PARTS, map(str, values), strict=True))
 
 
 def _replace(element: str, values: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import targets
-from commands import ENVIRONMENT, JSON, TEXT, Command, Router, Template
+from commands import ENVIRONMENT, JSON, PARTS, PLACEHOLDERS, TEXT, Command, Router, Template
 from guard import Limits, Rate
 from parsers import PARSERS
 
@@ -27,7 +27,7 @@ KINDS = {"prefix": "addr", "large": "community"}
 TEMPLATE_KEYS = ("cmd", "cmd4", "cmd6", *(f"{kind}{family}" for kind in KINDS for family in (4, 6)))
 SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 RESERVED = ("cmd", "routers")  # RFC 8522 sections 3.3.1 and 3.3.3
-SHELLS = {"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "rbash", "su", "tcsh", "zsh"}
+SHELLS = {"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "rbash", "script", "su", "tcsh", "zsh"}
 
 WORD = r"[a-z0-9][a-z0-9._-]*"
 COMMAND_NAME = re.compile(rf"{WORD}(?: {WORD})*", re.ASCII | re.IGNORECASE)
@@ -245,7 +245,7 @@ def _number(low: float, high: float, unit: str, whole: bool = False) -> Read:
         if isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high:
             return value
         what = "a whole number" if whole else "a number"
-        return _refuse(errors, path, f"expected {what} of {unit} from {low:g} to {high:g}", value)
+        return _refuse(errors, path, f"expected {what} of {unit} from {low} to {high}", value)
 
     return read_number
 
@@ -265,6 +265,8 @@ def _limits(value: Any, path: str, errors: Errors) -> Limits | None:
         given.setdefault("viewers", 4 * given["concurrent"])
     if given.get("rate"):
         given.setdefault("burst", given["rate"].runs)
+    if given.get("max_runtime"):
+        given.setdefault("runtime", min(Limits().runtime, given["max_runtime"]))
     limits = Limits(**_present(given))
     if limits.runtime > limits.max_runtime:
         errors.append(
@@ -407,12 +409,15 @@ def _command(name: str, value: Any, path: str, errors: Errors) -> Command | None
         errors.append(f"{path}: expected cmd, or cmd4, or cmd6")
     plain = {key: given[key] for key in TEMPLATE_KEYS if given.get(key)}
     templates = {TEXT: plain, **(given.get("formats") or {})}
-    wanting = {where: template.wants("TARGET") for where, template in _each_template(path, templates)}
+    wanting = {where: template.wants("TARGET", *PARTS) for where, template in _each_template(path, templates)}
     argument = given.get("argument", "host" if any(wanting.values()) else "none")
     for where, wants in wanting.items() if argument else ():
         if wants != (argument != "none"):
             wrong = "has a {{TARGET}}" if wants else "has no {{TARGET}}"
             errors.append(f"{where}: it {wrong}, but the command's argument is {argument}")
+    for where, template in _each_template(path, templates):
+        if template.wants(*PARTS) and ".prefix" not in where:
+            errors.append(f"{where}: {{{{{'}}, {{'.join(PARTS)}}}}} are for prefix4 and prefix6 only")
     used = {key[:-1] for inner in templates.values() for key in inner}
     for kind, wanted in KINDS.items():
         if kind in used and argument != wanted:
@@ -454,10 +459,8 @@ def _template(value: Any, path: str, errors: Errors) -> Template | None:
         errors.append(f"{path}: {error}")
         return None
     unknown = [name for element in template.argv for name in PLACEHOLDER.findall(element)]
-    for name in sorted(set(unknown) - {"TARGET", "SOURCE", "VRF"}):
-        errors.append(
-            f"{path}: there is no {{{{{name}}}}}; there are {{{{TARGET}}}}, {{{{SOURCE}}}}, {{{{VRF}}}}"
-        )
+    for name in sorted(set(unknown) - set(PLACEHOLDERS)):
+        errors.append(f"{path}: there is no {{{{{name}}}}}; there are {{{{{'}}, {{'.join(PLACEHOLDERS)}}}}}")
     return template
 
 
@@ -476,7 +479,8 @@ def _check_program(argv: tuple[str, ...]) -> None:
     end = len(argv)
     shell = next((number for number, each in enumerate(argv) if os.path.basename(each) in SHELLS), end)
     script = next((number for number in range(shell, end) if SCRIPT.match(argv[number])), end)
-    split = argv.index("env") if "env" in argv and any(map(ENV_SPLIT.match, argv)) else end
+    env = next((number for number, each in enumerate(argv) if os.path.basename(each) == "env"), end)
+    split = env if any(map(ENV_SPLIT.match, argv[env:])) else end
     if any(PLACEHOLDER.search(each) for each in argv[min(script, split) :]):
         raise ValueError("a shell would read what visitors say; give the argv itself")
 
@@ -590,11 +594,11 @@ def _programs(routers: Iterable[Router]) -> Iterator[tuple[str, str]]:
     """Yield the programs that this machine has to have, with their paths."""
     for router in routers:
         if router.via:
-            yield f"via of {router.name}", router.via[0]
+            yield f"routers[{router.number}].via", router.via[0]
             continue
         for command in router.commands.values():
             for where, template in _each_template(f"commands.{command.name}", command.templates):
-                yield f"{where} of {router.name}", template.argv[0]
+                yield f"{where} (router {router.name})", template.argv[0]
 
 
 # --- JSON
@@ -629,11 +633,9 @@ def _no_constant(name: str) -> Any:
 
 def _refuse(errors: Errors, path: str, expected: str, value: Any) -> None:
     """Note what was expected and return None, what a reader returns for what it refuses."""
-    shown = (
-        json.dumps(value, default=repr)
-        if isinstance(value, (str, int, float, bool, type(None)))
-        else "what is there"
-    )
+    kinds = {list: "a list", dict: "an object"}
+    kind = next((kinds[each] for each in kinds if isinstance(value, each)), None)
+    shown = (kind if value else f"{kind} that is empty") if kind else json.dumps(value, default=repr)
     errors.append(f"{path or 'the configuration'}: {expected}, not {shown[:60]}")
 
 

@@ -153,6 +153,10 @@ def test_show_bgp_summary_lists_the_neighbors(glass: Glass, lab: Lab, router: st
         expected = {address: (peer["remoteAs"], peer["state"]) for address, peer in peers.items()}
         assert {each["address"]: (each["asn"], each["state"]) for each in neighbors} == expected
     assert "Established" in states
+    facts = ask(glass, router, f"show/bgp/summary?protocol={protocol}&format=application/json")["neighbors"]
+    up = [each for each in facts if each["state"] == "Established"]
+    assert up
+    assert all({"address", "asn", "since", "received"} <= set(each) for each in up)
 
 
 NEIGHBORS = [

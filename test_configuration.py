@@ -63,6 +63,11 @@ GOOD_VALUES = [
     ),
     ("commands/summary", {"cmd": ["birdc"], "argument": "none", "parser": "bird", "runtime": 5.5}),
     ("commands/mtr", {**PING, "formats": {"application/json": {"cmd4": ["mtr", "{{TARGET}}"]}}}),
+    ("commands/mtr", {**PING, "formats": {"$comment": "none yet"}}),
+    (
+        "commands/route",
+        {"cmd": ["x", "{{TARGET}}"], "prefix4": ["x", "{{NETWORK}}", "{{MASK}}"], "argument": "addr"},
+    ),
     ("commands/as", {"cmd": ["x", "as {{TARGET}} y"], "argument": "asn"}),
     (
         "commands/community",
@@ -84,6 +89,7 @@ GOOD_VALUES = [
     ),
     ("routers", [{"name": "a", "country": "de", "autonomous_system": 4294967295}]),
     ("limits", {}),
+    ("limits", {"max_runtime": 10}),
     (
         "limits",
         {"runtime": 1, "max_runtime": 1.5, "concurrent": 1, "viewers": 1, "per_client": 1, "output_kib": 1},
@@ -173,6 +179,11 @@ BAD_BEYOND_THE_SCHEMA = [
     ("commands/PING", PING, "commands.PING: "),
     ("commands/ping/cmd4", "ping {{TARGET}}; id", "commands.ping.cmd4: ';' needs a shell"),
     ("commands/ping/cmd4", ["ping", "{{WHO}}"], "commands.ping.cmd4: "),
+    (
+        "commands/ping/cmd4",
+        ["ping", "{{NETWORK}}"],
+        "commands.ping.cmd4: {{NETWORK}}, {{LENGTH}}, {{MASK}} are",
+    ),
     ("commands/ping/cmd4", ["ping"], "commands.ping.cmd4: it has no {{TARGET}}"),
     ("commands/ping/argument", "none", "commands.ping.cmd4: it has a {{TARGET}}"),
     ("commands/ping/prefix4", ["x", "{{TARGET}}"], "commands.ping: prefix4"),
@@ -191,6 +202,8 @@ BAD_BEYOND_THE_SCHEMA = [
             ["su", "lg", "-c", "ping {{TARGET}}"],
             ["sh", "-c", 'eval "$1"', "sh", "{{TARGET}}"],
             ["env", "-S", "sh -c 'ping {{TARGET}}'"],
+            ["/usr/bin/env", "-S", "sh -c 'ping {{TARGET}}'"],
+            ["script", "-qc", "ping {{TARGET}}", "/dev/null"],
         )
     ),
     ("routers", [{**ROUTER, "via": ["/bin/sh", "-c"]}], "routers[0].via: a shell"),

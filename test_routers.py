@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def test_file_is_valid_and_says_what_it_was_tested_against(name: str) -> None:
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_every_template_reads_only_and_is_bounded(platform: str) -> None:
     for command in router(platform).commands.values():
+        assert TEXT in command.templates
         for media, templates in command.templates.items():
             for key, template in templates.items():
                 text = " ".join(template.argv)
@@ -69,7 +71,6 @@ def test_every_template_reads_only_and_is_bounded(platform: str) -> None:
                 assert "vtysh" not in text or "vtysh -u -c" in text, where
                 if command.name == "ping" and platform not in {"eos", "sros"}:  # these send five by default
                     assert re.search(r"-c 5|count=?\s?5|repeat 5", text), where
-    assert TEXT in command.templates
 
 
 FRR = ("vtysh", "-u", "-c")
@@ -147,6 +148,9 @@ LINES = [
     ("routeros7", "traceroute", "192.0.2.9",
      "tool traceroute src-address=192.0.2.1 timeout=1 duration=5 count=1 192.0.2.9"),
     ("vrp", "show bgp", "192.0.2.9", "display bgp routing-table 192.0.2.9 | no-more"),
+    ("vrp", "show bgp", "192.0.2.0/24", "display bgp routing-table 192.0.2.0 24 | no-more"),
+    ("vrp", "show bgp", "2001:db8::/32", "display bgp ipv6 routing-table 2001:db8:: 32 | no-more"),
+    ("ios", "show route", "192.0.2.0/24", "show ip route 192.0.2.0 255.255.255.0"),
     ("vrp", "show bgp", "2001:db8::9", "display bgp ipv6 routing-table 2001:db8::9 | no-more"),
     ("vrp", "ping", "2001:db8::9", "ping ipv6 -c 5 -a 2001:db8::1 2001:db8::9"),
     ("vrp", "traceroute", "192.0.2.9", "tracert -q 2 -f 1 -a 192.0.2.1 192.0.2.9"),
@@ -175,6 +179,12 @@ def test_command_expands_to_the_platforms_line(platform: str, name: str, target:
 def test_command_for_a_remote_shell_is_quoted() -> None:
     found = argv("frr", "show bgp", "192.0.2.9", via=["ssh", "r1"])
     assert found == ("ssh", "r1", "vtysh -u -c 'show bgp ipv4 unicast 192.0.2.9' 2>&1")
+
+
+def test_birdlg_knows_every_community_that_has_a_name_here() -> None:
+    known = runpy.run_path(str(FOLDER / "birdlg"))["WELL_KNOWN"]
+    named = {name for name in targets.WELL_KNOWN.values() if not name[0].isdigit()}
+    assert set(known) == named
 
 
 def test_json_variants_ask_for_json() -> None:
