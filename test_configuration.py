@@ -468,7 +468,7 @@ def test_lacking_programs_are_named_but_not_those_of_remote_routers() -> None:
         {"name": "there", "via": ["ssh-no-such"], "commands": {"x": {"cmd": ["tool-of-the-router"]}}},
     ]
     lacking = configuration.read({"routers": routers}, HERE).lacking()
-    assert [line.partition(":")[0] for line in lacking] == ["commands.x.cmd of here", "via of there"]
+    assert [line.partition(":")[0] for line in lacking] == ["commands.x.cmd (router here)", "routers[1].via"]
 
 
 JSON_VALUES = st.recursive(

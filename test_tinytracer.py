@@ -746,6 +746,19 @@ def test_page_offers_routers_only_when_there_are_several(ask: Ask) -> None:
     assert not re.search(r'<p hidden><label for="router"', page)
 
 
+def test_page_offers_what_the_lists_hold() -> None:
+    routers = [
+        {"name": "one", "commands": {"x": {"cmd": ["echo"]}, "show y": {"cmd": ["echo"]}}},
+        {"name": "two", "commands": {"x": {"cmd": ["echo"]}, "z": {"cmd": ["echo"]}}},
+    ]
+    ask = asker(build({"routers": routers}))
+    page = ask("/").text
+    menus = dict(re.findall(r'<select id="(\w+)"[^>]*>(.*?)</select>', page, re.DOTALL))
+    offered = {name: re.findall(r'<option value="([^"]*)"', menu) for name, menu in menus.items()}
+    assert offered["router"] == ask(f"{V1}/routers").json["data"]["routers"]
+    assert offered["cmd"] == [each["command"] for each in ask(f"{V1}/cmd").json["data"]["commands"]]
+
+
 def test_assets_are_revalidated_and_not_sent_twice(ask: Ask) -> None:
     reply = ask("/style.css")
     assert reply.headers["Content-Type"].startswith("text/css")
