@@ -22,8 +22,7 @@ NUMBER: Table = {"type": ["number", "null"]}
 WHOLE: Table = {"type": ["integer", "null"]}
 WORD: Table = {"type": ["string", "null"]}
 
-# RFC 6838 section 4.2, where letters count in any case.
-MEDIA = MEDIA_TYPE.pattern.replace("a-z", "A-Za-z")
+MEDIA = MEDIA_TYPE.pattern
 # A target that matches may still be refused with 400; one that does not match always is.
 ADDRESS = f"(?:{targets.IPV4.pattern}|{targets.IPV6.pattern})"
 TARGETS = {
@@ -49,7 +48,11 @@ PARAMETERS: dict[str, tuple[str, Table]] = {
     ),
     "format": (
         "Media types of data.output, the best first, separated by commas. Default: text/plain.",
-        {"type": "string", "pattern": f"^ *{MEDIA} *(?:, *{MEDIA} *)*$", "examples": [TEXT]},
+        {
+            "type": "string",
+            "pattern": f"^ *{MEDIA_TYPE.pattern} *(?:, *{MEDIA_TYPE.pattern} *)*$",
+            "examples": [TEXT],
+        },
     ),
     "random": ("Ignored; it keeps caches from answering.", STRING),
 }

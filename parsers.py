@@ -248,7 +248,8 @@ def _mtr_names(host: str) -> Facts:
         return _host(match[1], match[2])
     if _is_address(host):
         return {"address": host}
-    return {} if re.fullmatch(ADDRESS, host) else {"name": host}  # without --report-wide it may be cut
+    is_cut = ":" in host or re.fullmatch(r"[0-9.]+", host)  # an address without --report-wide
+    return {} if is_cut else {"name": host}
 
 
 def _is_address(text: str) -> bool:

@@ -389,11 +389,13 @@ def test_mtr_that_cuts_addresses_and_names_that_look_like_ases_are_not_believed(
         "  1.|-- fd00:1111:2222:3333:4444:  0.0%     3\n"
         "  2.|-- AS666 (198.51.100.1)       0.0%     3\n"
         "  3. AS???    r3.example           0.0%     3\n"
+        "  4.|-- cafe.de                    0.0%     3\n"
     )
     assert facts("mtr", report)["hops"] == [
         {"hop": 1, "loss": 0.0, "sent": 3},
         {"hop": 2, "address": "198.51.100.1", "name": "AS666", "loss": 0.0, "sent": 3},
         {"hop": 3, "name": "r3.example", "loss": 0.0, "sent": 3},
+        {"hop": 4, "name": "cafe.de", "loss": 0.0, "sent": 3},
     ]
 
 
