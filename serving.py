@@ -79,7 +79,18 @@ class Channel(channel.HTTPChannel):
     """Hold one connection, no longer than a client deserves, and see at once that it has gone."""
 
     parser_class = Parser
-    _begun: float | None = None  # when the request began that is not complete yet, by the monotonic clock
+    # By the monotonic clock, for the other one may jump:
+    _active = 0.0  # when something was received or sent last
+    _begun: float | None = None  # when the request began that is not complete yet
+
+    @property
+    def last_activity(self) -> float:
+        """Return when something was received or sent last; waitress sets it."""
+        return self._active
+
+    @last_activity.setter
+    def last_activity(self, seconds: float) -> None:
+        self._active = time.monotonic()
 
     def received(self, data: bytes) -> bool:
         """Take what was received; close the connection of who sends more than can be answered."""
@@ -98,11 +109,12 @@ class Channel(channel.HTTPChannel):
         except (OSError, TypeError, ValueError):  # closed
             return True
 
-    def is_stale(self, now: float) -> bool:
+    def is_stale(self) -> bool:
         """Tell whether a request comes too slowly, or nothing goes on although something could."""
-        if self._begun is not None and self.readable() and time.monotonic() - self._begun > REQUEST:
+        now = time.monotonic()
+        if self._begun is not None and self.readable() and now - self._begun > REQUEST:
             return True
-        return now - self.last_activity > STALLED and (not self.requests or self.total_outbufs_len > 0)
+        return now - self._active > STALLED and (not self.requests or self.total_outbufs_len > 0)
 
 
 def serve(application: Application, listen: list[str], threads: int, headers: Mapping[str, str]) -> None:
@@ -154,9 +166,9 @@ def _mend_waitress(headers: Mapping[str, str]) -> None:
 
 
 def _drop_stale(self: Any, now: float) -> None:
-    """Close connections of a waitress server; ``now`` is in seconds since the epoch."""
+    """Close connections of a waitress server."""
     for each in list(self.active_channels.values()):
-        if each.is_stale(now):
+        if each.is_stale():
             each.handle_close()
 
 
