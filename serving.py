@@ -76,7 +76,7 @@ class Parser(parser.HTTPRequestParser):
 
 
 class Channel(channel.HTTPChannel):
-    """Hold one connection, no longer than a client deserves, and see at once that it has gone."""
+    """Hold one connection as long as something goes on there, and see at once that the client has gone."""
 
     parser_class = Parser
     # By the monotonic clock, for the other one may jump:
