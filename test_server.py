@@ -314,7 +314,11 @@ def test_impatient_signals_leave_no_child(serve: Serve, number: signal.Signals) 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_ends_server_and_children_within_two_seconds(serve: Serve, number: signal.Signals) -> None:
+    inherited = signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # it is ignored where nohup has started the tests
     server = serve()
+    signal.signal(signal.SIGHUP, inherited)
     connections = [
         server.begin(f"{V1}/{name}", media) for name in ("stubborn", "orphan", "pid") for media in MEDIA
     ]
@@ -326,6 +330,15 @@ def test_signal_ends_server_and_children_within_two_seconds(serve: Serve, number
     assert not any(map(is_alive, children))
     for connection in connections:
         connection.close()
+
+
+def test_nohup_is_heeded(serve: Serve) -> None:
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    server = serve()
+    signal.signal(signal.SIGHUP, inherited)
+    server.process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert server.get("/healthz")[0] == 200
 
 
 @pytest.mark.parametrize(
