@@ -290,7 +290,7 @@ class Run:
         except RuntimeError as error:
             self._signal(signal.SIGKILL)
             os.close(self._pipe)
-            if self._wait(GRACE):
+            if self._exits_within(GRACE):
                 self._process.wait()
             raise CommandError(503, NO_ROOM) from error
 
@@ -382,9 +382,9 @@ class Run:
         """Leave no process of the group, reap ours, tell the viewers."""
         if reason != "exit":
             self._signal(signal.SIGTERM)
-            self._wait(GRACE)
+            self._exits_within(GRACE)
         self._signal(signal.SIGKILL)
-        exited = self._wait(GRACE / 4)
+        exited = self._exits_within(GRACE / 4)
         try:
             self._drain()
         finally:
@@ -416,7 +416,7 @@ class Run:
         except ChildProcessError:
             return True  # the host process reaps for itself
 
-    def _wait(self, seconds: float) -> bool:
+    def _exits_within(self, seconds: float) -> bool:
         end = time.monotonic() + seconds
         pause = 0.0005
         while not self._has_exited():
