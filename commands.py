@@ -295,10 +295,9 @@ class Run:
             raise CommandError(503, NO_ROOM) from error
 
     def join(self, seconds: float, ceiling: float) -> Viewer | None:
-        """Admit one more viewer; None: the Run has ended, or will before half of the viewer's time."""
+        """Admit one more viewer; None: the Run has ended, or is being stopped."""
         with self.changed:
-            left = self.started + ceiling - time.monotonic()
-            if self.end or self._cancelled or not self._viewers or left < min(seconds, ceiling) / 2:
+            if self.end is not None or self._cancelled or not self._viewers:
                 return None
             return self.admit(seconds, ceiling)
 

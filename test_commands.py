@@ -236,16 +236,6 @@ def test_viewer_of_a_run_that_never_falls_silent_has_its_own_time(ask: Ask) -> N
     patient.close()
 
 
-def test_run_that_will_end_too_soon_for_a_viewer_is_not_joined(ask: Ask, slots: Slots) -> None:
-    script = sh("sleep 1000")
-    first = ask(script, seconds=1, ceiling=1)
-    time.sleep(0.6)
-    second = ask(script, seconds=1, ceiling=1)
-    assert slots.taken == 2
-    for viewer in (first, second):
-        viewer.close()
-
-
 def test_what_is_printed_at_the_very_end_is_not_lost(ask: Ask) -> None:
     script = sh("trap 'echo bye; exit' TERM; echo begin; while :; do sleep 0.05; done")
     text, end = to_the_end(ask(script, seconds=0.5))
