@@ -58,7 +58,7 @@ class Buckets:
 
     def __init__(self, rate: Rate, burst: int, size: int = TABLE_SIZE) -> None:
         self._per_second = rate.runs / rate.period
-        self._burst = burst
+        self.burst = burst
         self._size = size
         self._table: dict[str, tuple[float, float]] = {}  # key -> tokens, and when they were counted
 
@@ -83,11 +83,11 @@ class Buckets:
             self._table[key] = (tokens + 1.0, then)
 
     def _tokens(self, key: str, now: float) -> float:
-        tokens, then = self._table.get(key, (float(self._burst), now))
-        return min(float(self._burst), tokens + max(0.0, now - then) * self._per_second)
+        tokens, then = self._table.get(key, (float(self.burst), now))
+        return min(float(self.burst), tokens + max(0.0, now - then) * self._per_second)
 
     def _forget(self, now: float) -> None:
-        refill = self._burst / self._per_second
+        refill = self.burst / self._per_second
         for key in list(itertools.islice(self._table, 2)):
             if now - self._table[key][1] >= refill:
                 del self._table[key]
@@ -140,7 +140,8 @@ class Guard:
         if wait == math.inf:
             raise Refusal(503, SLOT_RETRY, f"There is no room for counting what comes {whose}.")
         if wait > 0:
-            raise Refusal(429, wait, f"The limit is {rate.runs} runs in {rate.period:g} s {whose}.")
+            limit = f"{rate.runs} runs in {rate.period:g} s, {buckets.burst} at once"
+            raise Refusal(429, wait, f"The limit is {limit}, {whose}.")
         buckets.take(key, now)
 
     def _leave(self, key: str, refund: bool) -> None:

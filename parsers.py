@@ -281,7 +281,10 @@ def _mtr_raw(text: str, complete: bool) -> list[Facts]:
     for hop in () if complete else under_way:
         sent[hop] -= 1
     path = [hop for hop in _path(sent, hosts) if sent[hop]]
-    return [_raw_hop(hop, sent[hop], times.get(hop, []), hosts.get(hop, {})) for hop in path]
+    hops = [_raw_hop(hop, sent[hop], times.get(hop, []), hosts.get(hop, {})) for hop in path]
+    if complete:
+        return hops
+    return [{name: value for name, value in hop.items() if value is not None} for hop in hops]
 
 
 def _path(sent: Mapping[int, int], hosts: Mapping[int, Facts]) -> list[int]:

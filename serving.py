@@ -15,19 +15,23 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from waitress import channel, parser, server, utilities
 
 import rfc8522
 from commands import JSON
+from guard import client_key
 
 SPARE_CONNECTIONS = 512  # beyond the threads, for visitors between two requests
 SPARE_FILES = 64  # descriptors that are neither connections nor pipes of commands
 REQUEST = 20.0  # seconds for sending a request
-STALLED = 60.0  # seconds without a byte after which an idle or stalled connection is closed
-QUEUED = 4  # requests on one connection, the one that is answered included
+STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle or holds a thread
+DOWNLOAD = 600.0  # the same for what is only sent, which holds none; proxies may pause
+QUEUED = 16  # requests on one connection, the one that is answered included
+SHARE = 64  # connections of one client; proxies and this machine may have all
+SEND_BUFFER = 65536  # bytes; with as many as the kernel likes, a slow client is not heard of for minutes
 WAITRESS: dict[str, Any] = {
     "asyncore_use_poll": True,  # select() ends at 1024 descriptors
     "channel_request_lookahead": 1,  # else a client that leaves in silence is never noticed
@@ -67,6 +71,8 @@ class Application(Protocol):
 class Parser(parser.HTTPRequestParser):
     """Refuse what cannot be read as HTTP, whatever it is that waitress stumbles over."""
 
+    path = ""  # for the log, also of what has none
+
     def parse_header(self, header_plus: bytes) -> None:
         """Read the request line and the header; raises ParsingError, which is answered with 400."""
         try:
@@ -79,9 +85,19 @@ class Channel(channel.HTTPChannel):
     """Hold one connection as long as something goes on there, and see at once that the client has gone."""
 
     parser_class = Parser
+    is_proxy: Callable[[str], bool]
     # By the monotonic clock, for the other one may jump:
     _active = 0.0  # when something was received or sent last
-    _begun: float | None = None  # when the request began that is not complete yet
+    _begun = 0.0  # when the request began that is not complete yet
+
+    def __init__(self, server: Any, sock: socket.socket, addr: Any, *arguments: Any, **options: Any) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        super().__init__(server, sock, addr, *arguments, **options)
+        peer = addr[0] if isinstance(addr, tuple) else ""
+        self.client = None if not peer or self.is_proxy(peer) else client_key(peer)
+        others = server.active_channels.values() if self.client else ()
+        if sum(getattr(each, "client", None) == self.client for each in others) > SHARE:
+            self.handle_close()
 
     @property
     def last_activity(self) -> float:
@@ -94,8 +110,10 @@ class Channel(channel.HTTPChannel):
 
     def received(self, data: bytes) -> bool:
         """Take what was received; close the connection of who sends more than can be answered."""
+        request = self.request
         taken: bool = super().received(data)
-        self._begun = None if self.request is None else self._begun or time.monotonic()
+        if self.request is not request:
+            self._begun = time.monotonic()
         if len(self.requests) > QUEUED:
             self.handle_close()
         return taken
@@ -112,17 +130,31 @@ class Channel(channel.HTTPChannel):
     def is_stale(self) -> bool:
         """Tell whether a request comes too slowly, or nothing goes on although something could."""
         now = time.monotonic()
-        if self._begun is not None and self.readable() and now - self._begun > REQUEST:
-            return True
-        return now - self._active > STALLED and (not self.requests or self.total_outbufs_len > 0)
+        quiet = now - self._active
+        if self.requests:
+            self._begun = now  # what comes behind them has to wait
+            return quiet > STALLED and self.total_outbufs_len > 0
+        if self.total_outbufs_len:
+            return quiet > DOWNLOAD
+        coming = self.request
+        is_begun = coming is not None and (coming.headers_finished or coming.header_plus.strip())
+        return quiet > STALLED or bool(is_begun and now - self._begun > REQUEST)
 
 
-def serve(application: Application, listen: list[str], threads: int, headers: Mapping[str, str]) -> None:
+def serve(
+    application: Application,
+    listen: list[str],
+    threads: int,
+    headers: Mapping[str, str],
+    is_proxy: Callable[[str], bool],
+) -> None:
     """Serve at HOST:PORT and unix:PATH until SIGTERM, SIGINT, SIGHUP or SIGQUIT.
 
-    ``headers`` go with answers to what never reaches the application. Raises ListenError.
+    ``headers`` go with answers to what never reaches the application; ``is_proxy`` tells which addresses may
+    have all connections. Raises ListenError.
     """
     _mend_waitress(headers)
+    Channel.is_proxy = staticmethod(is_proxy)
     _stop_by_signals(application)
     connections: dict[int, Any] = {}  # one table for the sockets of all servers
     servers = []
@@ -147,11 +179,12 @@ def serve(application: Application, listen: list[str], threads: int, headers: Ma
 def _connections(threads: int) -> int:
     """Return how many connections may be open, after getting as many descriptors as that needs."""
     wanted = threads + SPARE_CONNECTIONS
+    files = 2 * wanted + SPARE_FILES  # a download has a file as well
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if resource.RLIM_INFINITY != soft < wanted + SPARE_FILES:
-        soft = wanted + SPARE_FILES if hard == resource.RLIM_INFINITY else min(wanted + SPARE_FILES, hard)
+    if resource.RLIM_INFINITY != soft < files:
+        soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, soft - SPARE_FILES))
+    return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, (soft - SPARE_FILES) // 2))
 
 
 def _mend_waitress(headers: Mapping[str, str]) -> None:

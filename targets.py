@@ -225,7 +225,9 @@ class DenyTable:
             denied and row.version == network.version and row.network_address in network
             for row, denied in self._rows
         )
-        return self.denies(network.network_address) or any(inside)
+        first = network.network_address
+        is_several = network.num_addresses > 1
+        return self.denies(first) or any(inside) or bool(is_several and embedded(first))
 
     def _row(self, address: Address) -> bool:
         return next((denied for network, denied in self._rows if address in network), False)

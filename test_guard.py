@@ -169,18 +169,18 @@ def test_two_hundred_threads_never_hold_more_than_the_slots() -> None:
 
     def visit() -> None:
         for _ in range(3):
-            together.wait(30)
+            together.wait(60)
             try:
                 release = guard.slot(None)
             except Refusal:
                 with lock:
                     refusals[0] += 1
-                together.wait(30)
+                together.wait(60)
                 continue
             with lock:
                 held[0] += 1
                 most[0] = max(most[0], held[0])
-            together.wait(30)
+            together.wait(60)
             with lock:
                 held[0] -= 1
             release()

@@ -423,7 +423,7 @@ def test_request_line_is_read_as_waitress_reads_it(line: bytes) -> None:
 
 PATIENT = """
 import sys, serving, tinytracer
-serving.REQUEST = serving.STALLED = 1.0
+serving.REQUEST = serving.STALLED = serving.DOWNLOAD = 1.0
 serving.WAITRESS["cleanup_interval"] = 0.2
 tinytracer.main(sys.argv[1:])
 """

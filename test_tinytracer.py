@@ -546,7 +546,10 @@ def test_denied_target_is_400_by_default_and_nothing_ran(target: str, tmp_path: 
         assert ask(f"{V1}/show/route/{target}").json["status"] == "success"  # a look-up sends no packets
 
 
-@pytest.mark.parametrize("prefix", ["126.0.0.0/7", "8.0.0.0/5", "9.255.255.0/24", "2001:db8::/32"])
+@pytest.mark.parametrize(
+    "prefix",
+    ["126.0.0.0/7", "8.0.0.0/5", "9.255.255.0/24", "2001:db8::/32", "2002:800::/21", "64:ff9b::800:0/101"],
+)
 def test_prefix_that_holds_what_is_denied_is_denied_where_packets_are_sent(prefix: str) -> None:
     command = {"cmd": ["echo", "{{TARGET}}"], "argument": "addr", "parser": "ping"}
     reply = asker(build({"commands": {"ping": command}, "targets": {}}))(f"{V1}/ping/{prefix}")
@@ -784,12 +787,16 @@ def test_testfiles_are_served_with_ranges_and_nothing_else(tmp_path: Path) -> No
     assert (part.status, part.body, part.headers["Content-Range"]) == (206, b"234", "bytes 2-4/10")
     (tmp_path / "files" / ".hidden").write_text("secret")
     assert ask("/testfiles/1M.bin", HTTP_RANGE="bytes=-3").body == b"789"
-    assert ask("/testfiles/1M.bin", method="HEAD").headers["Content-Length"] == "10"
+    assert ask("/testfiles/1M.bin", HTTP_RANGE="bytes=-99").headers["Content-Range"] == "bytes 0-9/10"
+    for wanted in ("", "bytes=2-4", "bytes=20-"):
+        head = ask("/testfiles/1M.bin", method="HEAD", HTTP_RANGE=wanted)
+        assert (head.status, head.headers["Content-Length"]) == (200, "10")
     beyond = ask("/testfiles/1M.bin", HTTP_RANGE="bytes=10-")
     error(beyond, 416)
     assert beyond.headers["Content-Range"] == "bytes */10"
     etag = ask("/testfiles/1M.bin").headers["ETag"]
     assert ask("/testfiles/1M.bin", HTTP_IF_NONE_MATCH=etag).status == 304
+    assert ask("/testfiles/1M.bin", HTTP_IF_NONE_MATCH=etag, HTTP_RANGE="bytes=20-").status == 304
     assert ask("/testfiles/1M.bin", HTTP_RANGE="bytes=1-1", HTTP_IF_RANGE=etag).status == 206
     assert ask("/testfiles/1M.bin", HTTP_RANGE="bytes=1-1", HTTP_IF_RANGE='"other"').body == b"0123456789"
     for path in (

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from webob import Request, Response
 from webob.acceptparse import create_accept_header
+from webob.byterange import Range
 
 import configuration as conf
 import rfc8522
@@ -352,6 +353,11 @@ class TinyTracer:
         self._aimer.families(command, target, query.protocol)
         return target, _read_vrf(router, command, query)
 
+    def is_proxy(self, peer: str) -> bool:
+        """Tell whether many visitors may come from a peer's address: a proxy's, or this machine's own."""
+        trusted = self._configuration.trustproxy or True
+        return _is_trusted(read_client(peer), True) or _is_trusted(read_client(peer), trusted)
+
     def _client(self, request: Request) -> str:
         return client_address(request.environ, self._configuration.trustproxy)
 
@@ -359,7 +365,7 @@ class TinyTracer:
         """Return the URL under which visitors see the application, without a slash at its end."""
         if self._configuration.host:
             return self._configuration.host
-        if not HOST.fullmatch(request.host):
+        if not HOST.fullmatch(request.headers.get("Host", "localhost")):
             raise HTTPError(400, "The header Host is not a host, with or without a port.")
         return str(request.application_url).rstrip("/")
 
@@ -607,14 +613,15 @@ def _download(request: Request, file: BinaryIO) -> Response:
     response.last_modified = int(state.st_mtime)
     response.accept_ranges = "bytes"
     start, end = 0, state.st_size
-    if request.range and response in request.if_range:
-        part = request.range.content_range(state.st_size)
-        if part is None:
+    wanted = _range(request, response)
+    if wanted:
+        start, end = _part(wanted, state.st_size)
+        if start >= end:
             file.close()
             size = f"bytes */{state.st_size}"
             raise HTTPError(416, f"The file has {state.st_size} bytes.", {"Content-Range": size})
-        response.status, response.content_range = 206, part
-        start, end = part.start or 0, part.stop or 0
+        response.status, response.content_range = 206, (start, end, state.st_size)
+    request.range = None  # WebOb would read the file up to there
     file.seek(start)
     if "waitress.client_disconnected" in request.environ:
         response.app_iter = request.environ["wsgi.file_wrapper"](file)
@@ -622,6 +629,20 @@ def _download(request: Request, file: BinaryIO) -> Response:
         response.app_iter = Body(_read(file, end - start), file.close)
     response.content_length = end - start
     return response
+
+
+def _range(request: Request, response: Response) -> Range | None:
+    """Return a Range that counts: of GET, and behind all other conditions (RFC 9110 section 13.2.2)."""
+    conditions = {"HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE"} & set(request.environ)
+    counts = request.method == "GET" and not conditions and response in request.if_range
+    return request.range if counts else None
+
+
+def _part(wanted: Range, size: int) -> tuple[int, int]:
+    """Return the beginning and the end of a range in a file; a negative one counts from the file's end."""
+    start = wanted.start or 0
+    start = start if start >= 0 else max(0, size + start)
+    return start, size if wanted.end is None else min(wanted.end, size)
 
 
 def _read(file: BinaryIO, length: int) -> Iterator[bytes]:
@@ -709,7 +730,8 @@ def serve(configuration: conf.Configuration, listen: list[str]) -> int:
         log.warning(line)
     looking_glass = TinyTracer(configuration)
     try:
-        serving.serve(looking_glass, listen, configuration.limits.viewers + 8, HEADERS | FRESH | OPEN)
+        threads = configuration.limits.viewers + 8
+        serving.serve(looking_glass, listen, threads, HEADERS | FRESH | OPEN, looking_glass.is_proxy)
     except serving.ListenError as error:
         print(error, file=sys.stderr)
         return 1
