@@ -33,7 +33,12 @@ ROUTERS = [
     {"name": "one.example", "commands": COMMANDS},
     {
         "name": "two.example",
-        "commands": {"ping": COMMANDS["ping"], "summary": {"cmd": ["echo", "well"]}},
+        "vrfs": ["mgmt", "red"],
+        "commands": {
+            "ping": COMMANDS["ping"],
+            "summary": {"cmd": ["echo", "well"]},
+            "look": {"cmd4": ["echo", "four in {{VRF}}"], "cmd6": ["echo", "six in {{VRF}}"]},
+        },
     },
 ]
 
@@ -190,6 +195,28 @@ def test_link_fills_in_the_form_and_runs_nothing(any_page: Page, server: Server)
     assert any_page.locator("#output").inner_text() == ""
 
 
+def test_family_and_vrf_are_chosen_in_the_page(any_page: Page) -> None:
+    any_page.get_by_label("Router").select_option("two.example")
+    any_page.get_by_label("Command").select_option("look")
+    any_page.get_by_label("VRF").select_option("red")
+    any_page.get_by_label("Protocol").select_option("IPv6")
+    any_page.get_by_role("button", name="Run").click()
+    expect(any_page.locator("#output")).to_contain_text("six in red")
+    assert "vrf=red" in any_page.url
+    assert "protocol=2" in any_page.url
+    any_page.reload()
+    expect(any_page.get_by_label("Protocol")).to_have_value("2")
+    expect(any_page.get_by_label("VRF")).to_have_value("red")
+
+
+def test_vrf_is_offered_only_where_a_command_has_one(page: Page) -> None:
+    expect(page.get_by_label("VRF")).to_be_hidden()
+    page.get_by_label("Router").select_option("two.example")
+    page.get_by_label("Command").select_option("look")
+    expect(page.get_by_label("VRF")).to_be_visible()
+    expect(page.get_by_label("VRF")).to_have_value("mgmt")
+
+
 @pytest.mark.parametrize(
     ("query", "router", "command", "told"),
     [
@@ -218,7 +245,8 @@ def test_run_leaves_a_link_that_fills_in_the_form(page: Page) -> None:
 
 def test_router_decides_which_commands_are_offered(page: Page) -> None:
     page.get_by_label("Router").select_option("two.example")
-    expect(page.get_by_label("Command").locator("option:not([disabled])")).to_have_text(["ping", "summary"])
+    offered = page.get_by_label("Command").locator("option:not([disabled])")
+    expect(offered).to_have_text(["ping", "summary", "look"])
     page.get_by_label("Command").select_option("summary")
     expect(page.get_by_label("Target")).to_be_disabled()
     page.get_by_role("button", name="Run").click()

@@ -57,6 +57,7 @@ CHUNK = 65536  # bytes of a test file read at once
 FACTS = 1.0  # seconds between facts in server-sent events, at least
 FACTS_SHARE = 20  # and so many times as long as the parser has needed
 HTML = "text/html"
+FIELDS = ("ip", "cmd", "router", "protocol", "vrf", "run")  # of the page's form
 # RFC 9110 section 7.2: a name or an address, perhaps a port
 HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
 OFFERS = (JSON, TEXT, EVENTS)  # what a run's Accept header chooses from; the first when it says nothing
@@ -287,7 +288,7 @@ class TinyTracer:
 
     def _show_page(self, request: Request) -> Response:
         """Show the form; where it was submitted without JavaScript, stream the output into the page."""
-        given = {name: request.GET.get(name, "").strip() for name in ("ip", "cmd", "router", "run")}
+        given = {name: request.GET.get(name, "").strip() for name in FIELDS}
         routers = self._configuration.routers
         router, command, problem = _choose(routers, given)
         client = self._client(request) if self._configuration.showip else ""
@@ -300,13 +301,18 @@ class TinyTracer:
             "routers": "".join(_option(each.name, each.name, each is router) for each in routers),
             "several": "" if len(routers) > 1 else "hidden",
             "commands": _command_options(routers, command),
+            "families": _family_options(given["protocol"]),
+            "bothfamilies": "" if all(self._configuration.capabilities.values()) else "hidden",
+            "vrfs": _vrf_options(routers, given["vrf"]),
+            "anyvrf": "" if any(_wants_vrf(router) for router in routers) else "hidden",
         }
         status, headers = 404 if problem and given["run"] else 200, NOTHING
         answer = None
         if given["run"] and not problem and request.method != "HEAD":
             try:
                 target = "" if command.argument == "none" else given["ip"]
-                answer = self._follow(request, router, command, target, rfc8522.Query())
+                query = rfc8522.Query.read((name, given[name]) for name in ("protocol", "vrf") if given[name])
+                answer = self._follow(request, router, command, target, query)
             except EXPECTED as error:
                 failure = _as_http_error(error)
                 problem, status, headers = str(failure), failure.status, failure.headers
@@ -678,10 +684,33 @@ def _command_options(routers: Iterable[Router], selected: Command) -> str:
             name,
             name == selected.name,
             f' title="{html.escape(command.description)}" data-argument="{command.argument}"'
-            f' data-routers="{html.escape(" ".join(names))}"',
+            f' data-routers="{html.escape(" ".join(names))}"{" data-vrf" if command.wants("VRF") else ""}',
         )
         for name, (command, names) in options.items()
     )
+
+
+def _family_options(chosen: str) -> str:
+    afi = chosen.partition(",")[0]
+    options = {"": "automatic", "1": "IPv4", "2": "IPv6"}
+    return "".join(_option(value, text, value == afi) for value, text in options.items())
+
+
+def _wants_vrf(router: Router) -> bool:
+    return any(command.wants("VRF") for command in router.commands.values())
+
+
+def _vrf_options(routers: Iterable[Router], chosen: str) -> str:
+    """Offer the union of all routers' vrfs; each says on which routers."""
+    options: dict[str, list[str]] = {}
+    for router in routers:
+        for vrf in router.vrfs:
+            options.setdefault(vrf, []).append(router.name)
+    listed = (
+        _option(vrf, vrf, vrf.lower() == chosen.lower(), f' data-routers="{html.escape(" ".join(names))}"')
+        for vrf, names in options.items()
+    )
+    return "".join((_option("", "", not chosen), *listed))
 
 
 def main(arguments: list[str] | None = None) -> int:

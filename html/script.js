@@ -2,31 +2,44 @@
 "use strict";
 
 const element = (id) => document.getElementById(id);
-const [form, router, cmd, ip, run, stop, status, clock, output] =
-  ["form", "router", "cmd", "ip", "run", "stop", "status", "clock", "output"].map(element);
+const [form, router, cmd, ip, protocol, vrfs, vrf, run, stop, status, clock, output] =
+  ["form", "router", "cmd", "ip", "protocol", "vrfs", "vrf", "run", "stop", "status", "clock", "output"].map(element);
 let underWay = null; // the AbortController of the answer in progress
 
-// Offer only what the chosen router has, and a target only where the command takes one.
-function offer() {
-  for (const option of cmd.options) {
-    const missing = !option.dataset.routers.split(" ").includes(router.value);
+// Leave only what the chosen router has, and choose the first of it if need be.
+function narrow(select) {
+  for (const option of select.options) {
+    const missing = option.value !== "" && !option.dataset.routers.split(" ").includes(router.value);
     option.hidden = option.disabled = missing;
-    if (missing && option.selected) cmd.value = "";
+    if (missing && option.selected) select.value = "";
   }
-  if (!cmd.value) cmd.value = [...cmd.options].find((option) => !option.disabled)?.value ?? "";
+  if (!select.value) select.value = [...select.options].find((option) => option.value && !option.disabled)?.value ?? "";
+}
+
+// Offer a target and a vrf only where the command takes one.
+function offer() {
+  narrow(cmd);
+  narrow(vrf);
   const chosen = cmd.selectedOptions[0];
   ip.disabled = !chosen || chosen.dataset.argument === "none";
+  vrfs.hidden = vrf.disabled = !chosen || !("vrf" in chosen.dataset);
+}
+
+// Return the parameters that differ from their defaults.
+function parameters(always) {
+  const chosen = { protocol: protocol.value, vrf: vrf.disabled ? "" : vrf.value };
+  const given = Object.entries(chosen).filter(([, value]) => value);
+  return new URLSearchParams({ ...always, router: router.value, ...Object.fromEntries(given) });
 }
 
 function address() {
   const words = cmd.value.split(" ").map(encodeURIComponent).join("/");
   const target = ip.disabled ? "" : `/${encodeURIComponent(ip.value.trim())}`;
-  return `.well-known/looking-glass/v1/${words}${target}?router=${encodeURIComponent(router.value)}`;
+  return `.well-known/looking-glass/v1/${words}${target}?${parameters({})}`;
 }
 
 function permalink() {
-  const query = new URLSearchParams({ ip: ip.value.trim(), cmd: cmd.value, router: router.value });
-  history.replaceState(null, "", `?${query}`);
+  history.replaceState(null, "", `?${parameters({ ip: ip.value.trim(), cmd: cmd.value })}`);
 }
 
 function tell(text, bad = false) {
