@@ -566,7 +566,8 @@ def _router(
         vrfs=tuple(given.get("vrfs", ())),
         details={key: value for key, value in given.items() if key not in NOT_DETAILS},
     )
-    _check_placeholders(router, path, errors)
+    shared_commands = "commands" not in given
+    _check_placeholders(router, "commands" if shared_commands else f"{path}.commands", errors)
     return router
 
 
@@ -585,9 +586,10 @@ def _check_placeholders(router: Router, path: str, errors: Errors) -> None:
             families = [family for family in (4, 6) if str(family) == where[-1]] or [4, 6]
             for family in families if template.wants("SOURCE") else []:
                 if family not in router.sources:
-                    errors.append(f"{path}.{where}: {{{{SOURCE}}}} needs the router's source{family}")
+                    needed = f"source{family} of the router {router.name}"
+                    errors.append(f"{path}.{where}: {{{{SOURCE}}}} needs {needed}")
             if template.wants("VRF") and not router.vrfs:
-                errors.append(f"{path}.{where}: {{{{VRF}}}} needs the router's vrfs")
+                errors.append(f"{path}.{where}: {{{{VRF}}}} needs vrfs of the router {router.name}")
 
 
 def _programs(routers: Iterable[Router]) -> Iterator[tuple[str, str]]:

@@ -140,6 +140,18 @@ def test_nginx_as_the_readme_says_passes_live_output_names_and_departures(tmp_pa
         server.stop()
 
 
+def test_gunicorn_does_not_start_with_a_wrong_configuration(tmp_path: Path) -> None:
+    config = configuration(tmp_path, nonsense=1)
+    argv = ["-m", "gunicorn", "--config", "examples/gunicorn.conf.py", "--bind", "127.0.0.1:0"]
+    done = subprocess.run(
+        [sys.executable, *argv, "tinytracer:application"],
+        cwd=HERE, capture_output=True, text=True, timeout=30, check=False,
+        env={**os.environ, "TINYTRACER_CONFIG": str(config)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "nonsense: there is no such key" in done.stderr
+
+
 def test_stopping_gunicorn_ends_what_runs_at_once(tmp_path: Path) -> None:
     port = free_port()
     argv = [

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import signal
+import sys
 from types import FrameType
 from typing import Any
 
+import configuration
 import tinytracer
 
+try:
+    tinytracer.find_configuration(None)  # what is wrong with it is told now, not to the first visitor
+except configuration.ConfigurationError as error:
+    sys.exit(str(error))
+
+bind = "127.0.0.1:8080"
 worker_class = "gthread"  # an answer in progress holds a thread
 threads = 72  # the configuration's viewers, and 8
 workers = 1  # limits are counted in one process
