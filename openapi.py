@@ -122,6 +122,7 @@ RUN: dict[str, Table] = {
     "output": {"description": "A list of lines; with the format application/json, what that holds."},
     "target": {**STRING, "description": "In canonical form."},
     "address": {**STRING, "description": "What a name was resolved to."},
+    "vrf": STRING,
     "truncated": {"type": "boolean"},
 }
 LINES: Table = {"if": _object({"format": {"const": JSON}}), "else": _object({"output": LIST})}

@@ -155,6 +155,7 @@ class Question(NamedTuple):
     command: Command
     target: str | None  # canonical
     address: str | None  # what a name was resolved to
+    vrf: str  # "" for none
     media: str
     output_kib: int  # the limit
 
@@ -195,6 +196,7 @@ class Question(NamedTuple):
         optional = {
             "target": self.target,
             "address": self.address,
+            "vrf": self.vrf or None,
             "truncated": True if end.reason == "full" else None,
         }
         data.update({name: value for name, value in optional.items() if value is not None})

@@ -148,7 +148,8 @@ def test_format_chooses_the_first_that_is_offered(path: str, media: str, output:
 def test_vrf_takes_configured_names_only_and_in_any_case() -> None:
     commands = {"show": {"cmd": ["echo", "vrf {{VRF}}"]}, "plain": {"cmd": ["echo", "none"]}}
     ask = asker(build({"routers": [{"name": "r1", "vrfs": ["Mgmt", "red"], "commands": commands}]}))
-    assert ask(f"{V1}/show?vrf=mgmt").json["data"]["output"] == ["vrf Mgmt"]
+    data = ask(f"{V1}/show?vrf=mgmt").json["data"]
+    assert (data["output"], data["vrf"]) == (["vrf Mgmt"], "Mgmt")
     assert ask(f"{V1}/plain").status == 200
     error(ask(f"{V1}/show?vrf=blue"), 400)
     error(ask(f"{V1}/show?vrf=mgmt%20red"), 400)

@@ -50,6 +50,7 @@ ROUTES = [
     )
 ]
 METHODS = ("GET", "HEAD", "OPTIONS")
+ALLOW = {"Allow": ", ".join(METHODS)}
 
 TICK = 0.1  # seconds between looks whether a client is still there
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
@@ -205,9 +206,9 @@ class TinyTracer:
         if match is None:
             raise HTTPError(404, "There is nothing at this path.")
         if request.method not in METHODS:
-            raise HTTPError(405, "Only GET is offered here.", {"Allow": ", ".join(METHODS)})
+            raise HTTPError(405, f"Only {ALLOW['Allow']} are offered here.", ALLOW)
         if request.method == "OPTIONS":
-            return _with(Response(status=204), {"Allow": ", ".join(METHODS)}, OPEN)
+            return _with(Response(status=204), ALLOW, OPEN)
         answer: Callable[..., Response] = getattr(self, f"_{handler}")
         return answer(request, **match.groupdict())
 
@@ -346,8 +347,8 @@ class TinyTracer:
         except BaseException:
             release()
             raise
-        address, shown = aim.address, target and target.text
-        question = rfc8522.Question(router, command, shown, address, media, limits.output_kib)
+        about = (target and target.text, aim.address, vrf, media, limits.output_kib)
+        question = rfc8522.Question(router, command, *about)
         return Answer(viewer, question, gone, release)
 
     def _check(
