@@ -518,6 +518,7 @@ def _frr_text_neighbors(text: str) -> list[Facts]:
     return neighbors
 
 
+# Each takes the text, and whether it is complete.
 PARSERS: Mapping[str, Callable[[str, bool], Facts]] = {
     "ping": _ping,
     "traceroute": _traceroute,

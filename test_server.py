@@ -460,6 +460,34 @@ def test_connections_on_which_nothing_goes_on_are_closed(tmp_path: Path) -> None
     server.stop()
 
 
+SHARED_OUT = """
+import sys, serving, tinytracer
+serving.SHARE = 5
+tinytracer.TinyTracer.is_proxy = lambda self, peer: peer != "127.0.0.2"
+tinytracer.main(sys.argv[1:])
+"""
+
+
+def test_one_client_has_its_share_of_connections_and_others_have_theirs(tmp_path: Path) -> None:
+    port = free_port()
+    config, listen = str(configuration(tmp_path)), f"127.0.0.1:{port}"
+    server = Server([sys.executable, "-c", SHARED_OUT, "--config", config, "--listen", listen], port)
+    server.wait_until_ready()
+    with contextlib.ExitStack() as stack:
+        greedy = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 5, ("127.0.0.2", 0)))
+            for _ in range(8)
+        ]
+        alive = 0
+        for connection in greedy:
+            with contextlib.suppress(OSError):
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: lg\r\n\r\n")
+                alive += bool(connection.recv(100))
+        assert alive == 5
+        assert server.get("/healthz")[0] == 200
+    server.stop()
+
+
 @pytest.mark.parametrize("accept", MEDIA)
 def test_client_that_leaves_a_request_behind_has_gone(serve: Serve, accept: str) -> None:
     server = serve()

@@ -362,8 +362,8 @@ class TinyTracer:
 
     def is_proxy(self, peer: str) -> bool:
         """Tell whether many visitors may come from a peer's address: a proxy's, or this machine's own."""
-        trusted = self._configuration.trustproxy or True
-        return _is_trusted(read_client(peer), True) or _is_trusted(read_client(peer), trusted)
+        address = read_client(peer)
+        return _is_trusted(address, True) or _is_trusted(address, self._configuration.trustproxy)
 
     def _client(self, request: Request) -> str:
         return client_address(request.environ, self._configuration.trustproxy)
