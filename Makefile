@@ -107,8 +107,9 @@ pyz: .venv/bin/python
 wheel: .venv/dev.stamp
 	$(PY) -m build --wheel --sdist --outdir dist .
 
+# make lab LAB=--bgp: with BIRD and FRR, which have to be installed
 lab: .venv/run.stamp lab-tools
-	$(PY) examples/lab/lab.py run
+	$(PY) examples/lab/lab.py run $(LAB)
 
 clean:
 	rm -rf .venv .venv-* build dist *.egg-info tinytracer.pyz .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache

@@ -18,49 +18,15 @@ from typing import Any
 
 import pytest
 
-from configuration import TEMPLATE_KEYS
+from examples.lab import lab as lab_module
 from examples.lab.lab import Lab
 from test_in_lab import Glass
 
 pytestmark = pytest.mark.lab
 SETS = Path(__file__).parent / "examples" / "routers"
-DAEMONS = {"r1": "bird", "r2": "bird", "r3": "frr", "r4": "frr"}
-ASNS = {"r1": 64500, "r2": 64501, "r3": 64510, "r4": 64511}
-SOURCES = {
-    "r1": ("198.51.100.2", "2001:db8:1::2"),
-    "r2": ("198.51.100.6", "2001:db8:2::2"),
-    "r3": ("198.51.100.10", "2001:db8:3::2"),
-    "r4": ("198.51.100.14", "2001:db8:4::2"),
-}
+DAEMONS = {name: daemon for name, (daemon, _) in lab_module.DAEMONS.items()}
 OWN_OF_R1 = ("192.0.2.0/26", "2001:DB8:1000::/36")
 BOTH = pytest.mark.parametrize("router", DAEMONS)
-
-
-def placed(argv: list[str], lab: Lab, router: str) -> list[str]:
-    """Point a template of the published sets at the lab's sockets and namespaces."""
-    folder = str(lab.state / router)
-    where = {
-        "birdc": ["birdc", "-r", "-s", f"{folder}/bird.ctl"],
-        "birdlg": [str(SETS / "birdlg"), "-s", f"{folder}/bird.ctl"],
-        "vtysh": ["vtysh", "-u", "--vty_socket", folder, "--config_dir", folder],
-        "bgpctl": ["bgpctl", "-s", f"{folder}.sock"],
-        "gobgp": [*lab.enter("targets"), "gobgp"],
-        "gobgplg": [*lab.enter("targets"), str(SETS / "gobgplg")],
-    }
-    program = argv[0]
-    rest = argv[2:] if program in {"birdc", "vtysh"} else argv[1:]
-    return [*where[program], *rest] if program in where else [*lab.enter(router), *argv]
-
-
-def commands(lab: Lab, router: str, daemon: str) -> dict[str, Any]:
-    document = json.loads((SETS / f"{daemon}.json").read_text())
-    document.pop("$comment")
-    for command in document.values():
-        for templates in (command, *command.get("formats", {}).values()):
-            for key in TEMPLATE_KEYS:
-                if key in templates:
-                    templates[key] = placed(templates[key], lab, router)
-    return dict(document)
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +37,8 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def glass(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glass]:
-    routers = [
-        {
-            "name": f"{name}.lg.example.net", "autonomous_system": ASNS[name], "vendor": daemon,
-            "source4": SOURCES[name][0], "source6": SOURCES[name][1], "commands": commands(lab, name, daemon),
-        }
-        for name, daemon in DAEMONS.items()
-    ]  # fmt: skip
-    routers[-1]["commands"]["show version"] = {"cmd": lab.ask_daemon("r4", "show version")}  # type: ignore[index]
+    routers = [lab.router(name) for name in DAEMONS]
+    routers[-1]["commands"]["show version"] = {"cmd": lab.ask_daemon("r4", "show version")}
     limits = {"rate": "10000/minute", "burst": 10000, "target_rate": "10000/minute", "per_client": 16}
     config = tmp_path_factory.mktemp("bgp") / "config.json"
     config.write_text(json.dumps({"routers": routers, "limits": limits, "targets": {"deny": []}}))
@@ -92,7 +52,7 @@ def ask(glass: Glass, router: str, path: str) -> dict[str, Any]:
     mark = "&" if "?" in path else "?"
     status, data = glass.ask(f"{path}{mark}routerindex={list(DAEMONS).index(router)}")
     assert status == "success", data
-    assert data["router"] == f"{router}.lg.example.net"
+    assert data["router"] == f"{router}.lg.example"
     return data
 
 
@@ -211,11 +171,10 @@ def test_large_communities_are_found_on_both_daemons(glass: Glass) -> None:
 
 @BOTH
 @pytest.mark.parametrize("target", ["203.0.113.10", "2001:db8:203::10"])
-def test_ping_and_traceroute_leave_from_the_router(glass: Glass, router: str, target: str) -> None:
+def test_ping_and_traceroute_leave_from_the_router(glass: Glass, lab: Lab, router: str, target: str) -> None:
     data = ask(glass, router, f"ping/{target}")
     assert data["rate"] >= 60
-    family = 1 if ":" in target else 0
-    assert SOURCES[router][family] in data["output"][0]
+    assert lab.router(router)["source6" if ":" in target else "source4"] in data["output"][0]
     hops = ask(glass, router, f"traceroute/{target}")["hops"]
     assert len(hops) == 5 - list(DAEMONS).index(router) - 1
 
@@ -323,6 +282,15 @@ neighbor {r4} {{
 """
 
 
+def collector_commands(lab: Lab, daemon: str) -> dict[str, Any]:
+    text = json.dumps(lab.command_set("targets", daemon))
+    text = text.replace('"gobgplg"', f'"{SETS / "gobgplg"}"')
+    commands: dict[str, Any] = json.loads(
+        text.replace('"bgpctl"', f'"bgpctl", "-s", "{lab.state}/openbgpd.sock"')
+    )
+    return commands
+
+
 @pytest.fixture(scope="module")
 def collectors(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glass]:
     """Yield a looking glass over GoBGP and OpenBGPD, which have all routes."""
@@ -346,7 +314,7 @@ def collectors(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
             "name": name,
             "source4": address4,
             "source6": address6,
-            "commands": commands(lab, name, name),
+            "commands": collector_commands(lab, name),
         }
         for name, (address4, address6) in COLLECTORS.items()
     ]

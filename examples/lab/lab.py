@@ -121,6 +121,15 @@ ROUTING: dict[str, dict[str, tuple[str, ...]]] = {
 BIRDC = ("birdc", "-r", "-s", "{state}/bird.ctl", "{question}")
 VTYSH = ("vtysh", "-u", "--vty_socket", "{state}", "--config_dir", "{state}", "-c", "{question}")
 QUESTIONS = {"r1": BIRDC, "r2": BIRDC, "r3": VTYSH, "r4": VTYSH}
+# The command set and the AS of each router.
+DAEMONS = {"r1": ("bird", 64500), "r2": ("bird", 64501), "r3": ("frr", 64510), "r4": ("frr", 64511)}
+SETS = ROOT / "examples" / "routers"
+# What the published command sets begin with, and what finds the daemon here.
+PLACED = {
+    ("birdc", "-r"): BIRDC[:-1],
+    ("birdlg",): (str(SETS / "birdlg"), "-s", "{state}/bird.ctl"),
+    ("vtysh", "-u"): VTYSH[:-2],
+}
 CONVERGED = (  # what the ends of the chain answer when every session has brought what it brings
     ("r1", "show route 203.0.113.128/25", "backup_v4"),
     ("r1", "show route 2001:db8:8000::/33", "backup_v6"),
@@ -330,6 +339,31 @@ class Lab:
         """Return the command line that asks a router's BGP daemon, read-only; it works in any namespace."""
         return [word.format(state=self.state / host, question=question) for word in QUESTIONS[host]]
 
+    def router(self, host: str) -> dict[str, Any]:
+        """Return a router with a routing daemon as TinyTracer's configuration has it."""
+        daemon, asn = DAEMONS[host]
+        source4, source6 = end_addresses(LINKS[CHAIN.index(host) - 1], 1)
+        details = {"name": f"{host}.lg.example", "autonomous_system": asn, "vendor": daemon}
+        commands = self.command_set(host, daemon)
+        return {**details, "source4": source4, "source6": source6, "commands": commands}
+
+    def command_set(self, host: str, daemon: str) -> dict[str, Any]:
+        """Return the published commands of a routing daemon, pointed at its socket and its namespace."""
+        commands: dict[str, Any] = json.loads((SETS / f"{daemon}.json").read_text(encoding="utf-8"))
+        commands.pop("$comment")
+        for command in commands.values():
+            for templates in (command, *command.get("formats", {}).values()):
+                argvs = {key: argv for key, argv in templates.items() if isinstance(argv, list)}
+                templates.update({key: self._placed(host, argv) for key, argv in argvs.items()})
+        return commands
+
+    def _placed(self, host: str, argv: list[str]) -> list[str]:
+        for beginning, instead in PLACED.items():
+            if tuple(argv[: len(beginning)]) == beginning:
+                words = [word.format(state=self.state / host) for word in instead]
+                return [*words, *argv[len(beginning) :]]
+        return [*self.enter(host), *argv]
+
     def start(self, host: str, argv: Sequence[str], log: str) -> None:
         """Start a daemon in a host's namespace; it may not survive the namespace."""
         with (self.state / log).open("ab") as out:
@@ -504,6 +538,21 @@ def carry_all(listener: socket.socket, address: tuple[str, int]) -> None:
             threading.Thread(target=carry, args=(client, address), daemon=True).start()
 
 
+def with_routers(lab: Lab) -> str:
+    """Write a configuration with the routers' daemons and return its path.
+
+    Without their ping and traceroute, for TinyTracer may not enter their namespaces.
+    """
+    document = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
+    routers = [{"name": "lg.example", "commands": document.pop("commands")}, *map(lab.router, DAEMONS)]
+    for router in routers[1:]:
+        commands = router["commands"].items()
+        router["commands"] = {name: command for name, command in commands if name.startswith("show")}
+    path = lab.state / "config.json"
+    path.write_text(json.dumps({**document, "routers": routers}), encoding="utf-8")
+    return str(path)
+
+
 def glass_argv(lab: Lab, config: str, address: str, port: int) -> list[str]:
     """Return the command line of TinyTracer in the lab, as the user who called sudo."""
     argv = lab.enter("lg")
@@ -524,9 +573,10 @@ def wait_for_listener(program: subprocess.Popen[bytes], address: tuple[str, int]
         time.sleep(0.05)
 
 
-def serve(lab: Lab, config: str, visitors: str, port: int) -> int:
+def serve(lab: Lab, config: str | None, visitors: str, port: int) -> int:
     """Run TinyTracer in the lab until it ends or Ctrl-C; return its exit status."""
     address = open_window(lab, visitors)
+    config = config or (with_routers(lab) if lab.bgp else str(HERE / "config.json"))
     glass = subprocess.Popen(glass_argv(lab, config, address, port), stdin=subprocess.DEVNULL)
     urls = [f"http://{address}:{port}/"]
     try:
@@ -560,9 +610,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     command.add_argument("host", choices=CHAIN)
     command.add_argument("command", nargs=argparse.REMAINDER)
     glass = actions.add_parser("run", help="run TinyTracer in it; if it was not up, it is down afterwards")
-    glass.add_argument("--config", default=str(HERE / "config.json"), metavar="FILE")
+    glass.add_argument("--config", metavar="FILE", help="default: config.json, and the routers with --bgp")
     glass.add_argument("--visitors", default=VISITORS, metavar="NETWORK", help=f"default: {VISITORS}")
-    glass.add_argument("--port", type=int, default=8080)
+    glass.add_argument("--port", type=int, default=8080, help="default: 8080")
     for action in (up, glass):
         action.add_argument("--bgp", action="store_true", help="with BIRD and FRR on the routers")
     return parser.parse_args(argv)
