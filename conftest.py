@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,16 @@ from test_server import Serve, Server, configuration, free_port
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Yield a function that starts our own server; afterwards none of its children is left."""
+    """Yield a function that starts our own server; afterwards none of its children is left.
+
+    ``program`` is what Python runs instead of tinytracer.py.
+    """
     started: list[Server] = []
 
-    def start(**document: Any) -> Server:
+    def start(program: Sequence[str] = ("tinytracer.py",), **document: Any) -> Server:
         port = free_port()
         config = configuration(tmp_path, **document)
-        argv = [sys.executable, "tinytracer.py", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
+        argv = [sys.executable, *program, "--config", str(config), "--listen", f"127.0.0.1:{port}"]
         server = Server(argv, port)
         started.append(server)
         server.wait_until_ready()

@@ -429,16 +429,13 @@ tinytracer.main(sys.argv[1:])
 """
 
 
-def test_connections_on_which_nothing_goes_on_are_closed(tmp_path: Path) -> None:
+def test_connections_on_which_nothing_goes_on_are_closed(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     with (tmp_path / "files" / "big.bin").open("wb") as file:
         file.truncate(64 << 20)
-    port = free_port()
-    config = str(configuration(tmp_path, testfiles=str(tmp_path / "files")))
-    listen = f"127.0.0.1:{port}"
-    server = Server([sys.executable, "-c", PATIENT, "--config", config, "--listen", listen], port)
-    server.wait_until_ready()
-    slow, idle, stalled, busy = (socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(4))
+    server = serve(program=("-c", PATIENT), testfiles=str(tmp_path / "files"))
+    where = ("127.0.0.1", server.port)
+    slow, idle, stalled, busy = (socket.create_connection(where, timeout=20) for _ in range(4))
     busy.sendall(f"GET {V1}/sleep HTTP/1.1\r\nHost: lg\r\n\r\n".encode())
     stalled.sendall(b"GET /testfiles/big.bin HTTP/1.1\r\nHost: lg\r\n\r\n")
     end = time.monotonic() + 3
@@ -457,7 +454,6 @@ def test_connections_on_which_nothing_goes_on_are_closed(tmp_path: Path) -> None
     assert len(server.children()) == 1  # a run that says nothing is none of these
     for connection in (slow, idle, stalled, busy):
         connection.close()
-    server.stop()
 
 
 SHARED_OUT = """
@@ -468,16 +464,11 @@ tinytracer.main(sys.argv[1:])
 """
 
 
-def test_one_client_has_its_share_of_connections_and_others_have_theirs(tmp_path: Path) -> None:
-    port = free_port()
-    config, listen = str(configuration(tmp_path)), f"127.0.0.1:{port}"
-    server = Server([sys.executable, "-c", SHARED_OUT, "--config", config, "--listen", listen], port)
-    server.wait_until_ready()
+def test_one_client_has_its_share_of_connections_and_others_have_theirs(serve: Serve) -> None:
+    server = serve(program=("-c", SHARED_OUT))
+    where = ("127.0.0.1", server.port)
     with contextlib.ExitStack() as stack:
-        greedy = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), 5, ("127.0.0.2", 0)))
-            for _ in range(8)
-        ]
+        greedy = [stack.enter_context(socket.create_connection(where, 5, ("127.0.0.2", 0))) for _ in range(8)]
         alive = 0
         for connection in greedy:
             with contextlib.suppress(OSError):
@@ -485,7 +476,6 @@ def test_one_client_has_its_share_of_connections_and_others_have_theirs(tmp_path
                 alive += bool(connection.recv(100))
         assert alive == 5
         assert server.get("/healthz")[0] == 200
-    server.stop()
 
 
 @pytest.mark.parametrize("accept", MEDIA)
