@@ -33,6 +33,8 @@ make_server("127.0.0.1", int(sys.argv[1]), mounted, Server).serve_forever()
 """
 
 
+RECOMMENDED = ["--config", "examples/gunicorn.conf.py", "tinytracer:application"]
+GUNICORN = [sys.executable, "-m", "gunicorn", *RECOMMENDED]
 BARE = [sys.executable, "-I", "-S"]  # a Python that sees nothing installed
 
 
@@ -60,8 +62,6 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
             "2",
             "--log-level",
             "warning",
-            "--config",
-            "examples/gunicorn.conf.py",
             "tinytracer:application",
         ],
         "wsgiref": ["-c", WSGIREF, str(port), prefix],
@@ -141,29 +141,19 @@ def test_nginx_as_the_readme_says_passes_live_output_names_and_departures(tmp_pa
 
 
 def test_gunicorn_does_not_start_with_a_wrong_configuration(tmp_path: Path) -> None:
-    config = configuration(tmp_path, nonsense=1)
-    argv = ["-m", "gunicorn", "--config", "examples/gunicorn.conf.py", "--bind", "127.0.0.1:0"]
+    environ = {**os.environ, "TINYTRACER_CONFIG": str(configuration(tmp_path, nonsense=1))}
+    argv = [*GUNICORN, "--bind", "127.0.0.1:0"]
     done = subprocess.run(
-        [sys.executable, *argv, "tinytracer:application"],
-        cwd=HERE, capture_output=True, text=True, timeout=30, check=False,
-        env={**os.environ, "TINYTRACER_CONFIG": str(config)},
-    )  # fmt: skip
+        argv, cwd=HERE, env=environ, capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == 1
     assert "nonsense: there is no such key" in done.stderr
 
 
 def test_stopping_gunicorn_ends_what_runs_at_once(tmp_path: Path) -> None:
     port = free_port()
-    argv = [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "--config",
-        "examples/gunicorn.conf.py",
-        "tinytracer:application",
-    ]
     environ = {"TINYTRACER_CONFIG": str(configuration(tmp_path))}
-    server = Server([*argv, "--bind", f"127.0.0.1:{port}"], port, environ)
+    server = Server([*GUNICORN, "--bind", f"127.0.0.1:{port}"], port, environ)
     server.wait_until_ready()
     workers = server.children()
     connections = [server.begin(f"{V1}/{name}") for name in ("sleep", "stubborn")]
