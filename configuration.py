@@ -416,9 +416,11 @@ def _command(name: str, value: Any, path: str, errors: Errors) -> Command | None
             wrong = "has a {{TARGET}}" if wants else "has no {{TARGET}}"
             errors.append(f"{where}: it {wrong}, but the command's argument is {argument}")
     for where, template in _each_template(path, templates):
-        if template.wants(*PARTS) and ".prefix" not in where:
+        if template.wants(*PARTS) and not where.endswith((".prefix4", ".prefix6")):
             errors.append(f"{where}: {{{{{'}}, {{'.join(PARTS)}}}}} are for prefix4 and prefix6 only")
-    used = {key[:-1] for inner in templates.values() for key in inner}
+    if len({template.wants("VRF") for _, template in _each_template(path, templates)}) > 1:
+        errors.append(f"{path}: {{{{VRF}}}} has to be in all of its argvs, or in none")
+    used = {key.rstrip("46") for inner in templates.values() for key in inner}
     for kind, wanted in KINDS.items():
         if kind in used and argument != wanted:
             errors.append(f"{path}: {kind}4 and {kind}6 need the argument {wanted}, not {argument}")

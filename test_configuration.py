@@ -216,6 +216,12 @@ BAD_BEYOND_THE_SCHEMA = [
     ("testfiles", "x" * 5000, "testfiles: "),
     ("commands/ping/cmd4", ["ping", "{{SOURCE}}", "{{TARGET}}"], "commands.ping.cmd4: {{SOURCE}}"),
     ("commands/ping/cmd4", ["ping", "{{VRF}}", "{{TARGET}}"], "commands.ping.cmd4: {{VRF}}"),
+    ("commands/a.prefixes", {"cmd": ["x", "{{LENGTH}}"]}, "commands.a.prefixes.cmd: {{NETWORK}}"),
+    (
+        "routers",
+        [{"name": "r1", "vrfs": ["m"], "commands": {"x": {"cmd4": ["x", "{{VRF}}"], "cmd6": ["x"]}}}],
+        "routers[0].commands.x: {{VRF}} has to be in all",
+    ),
     ("routers", [ROUTER, {**ROUTER, "name": "R1"}], "routers[1].name: "),
     ("routers", [{**ROUTER, "commands": "none.json"}], "routers[0].commands: "),
     ("routers", [{**ROUTER, "source4": "192.0.2"}], "routers[0].source4: "),
