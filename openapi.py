@@ -48,11 +48,7 @@ PARAMETERS: dict[str, tuple[str, Table]] = {
     ),
     "format": (
         "Media types of data.output, the best first, separated by commas. Default: text/plain.",
-        {
-            "type": "string",
-            "pattern": f"^ *{MEDIA_TYPE.pattern} *(?:, *{MEDIA_TYPE.pattern} *)*$",
-            "examples": [TEXT],
-        },
+        {"type": "string", "pattern": f"^ *{MEDIA} *(?:, *{MEDIA} *)*$", "examples": [TEXT]},
     ),
     "random": ("Ignored; it keeps caches from answering.", STRING),
 }

@@ -74,6 +74,7 @@ BIRD_PROTOCOL = re.compile(
     r" *(\S{0,20}).*"
 )
 BIRD_DETAIL = re.compile(r"\s+(Neighbor address|Neighbor AS|BGP state|Routes): +(\S{1,50})")
+
 # "BGP routing table entry for 203.0.113.0/24, version 5"
 FRR_ENTRY = re.compile(r"BGP routing table entry for (\S{1,50}?)(?:, version .*)?")
 FRR_AS_PATH = re.compile(r"  (Local|[0-9{(][0-9 .{}(),]{0,4000}?)(?:, .*)?")

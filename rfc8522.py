@@ -81,18 +81,19 @@ def choose(routers: Sequence[Router], query: Query) -> Router:
             raise ProtocolError(f"There is no such router; routerindex is 0 to {len(routers) - 1}.")
         chosen = routers[query.routerindex]
     if query.router is not None:
-        named = [router for router in routers if _same(router.name, query.router)]
-        if not named:
+        named = router_of(routers, query.router)
+        if named is None:
             raise ProtocolError("There is no router of that name; see the list of routers.")
-        if query.routerindex is not None and named[0] is not chosen:
+        if query.routerindex is not None and named is not chosen:
             raise ProtocolError("The parameters router and routerindex mean different routers.")
-        chosen = named[0]
+        chosen = named
     return chosen
 
 
-def _same(ours: str, given: str) -> bool:
-    """Compare in any case of ASCII, for names are (section 2)."""
-    return given.isascii() and ours.lower() == given.lower()
+def router_of(routers: Sequence[Router], name: str) -> Router | None:
+    """Return the router of a name in any case of ASCII, for names are (section 2); None: there is none."""
+    same = (router for router in routers if name.isascii() and router.name.lower() == name.lower())
+    return next(same, None)
 
 
 def success(data: Mapping[str, Any], started: float | None = None) -> Envelope:

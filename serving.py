@@ -118,11 +118,11 @@ class Channel(channel.HTTPChannel):
             self.handle_close()
         return taken
 
-    def check_client_disconnected(self) -> bool:  # type: ignore[override]
+    def check_client_disconnected(self) -> bool:  # type: ignore[override] # the stubs say None
         """Tell whether the client has gone, also when it has left a request behind that nobody reads yet."""
         try:
             poll = select.poll()
-            poll.register(self.socket, select.POLLRDHUP)  # type: ignore[arg-type]
+            poll.register(self.socket, select.POLLRDHUP)  # type: ignore[arg-type] # None: see below
             return not self.connected or bool(poll.poll(0))
         except (OSError, TypeError, ValueError):  # closed
             return True

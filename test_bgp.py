@@ -21,6 +21,7 @@ import pytest
 from examples.lab import lab as lab_module
 from examples.lab.lab import Lab
 from test_in_lab import Glass
+from test_server import configuration
 
 pytestmark = pytest.mark.lab
 SETS = Path(__file__).parent / "examples" / "routers"
@@ -39,10 +40,7 @@ def lab() -> Iterator[Lab]:
 def glass(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glass]:
     routers = [lab.router(name) for name in DAEMONS]
     routers[-1]["commands"]["show version"] = {"cmd": lab.ask_daemon("r4", "show version")}
-    limits = {"rate": "10000/minute", "burst": 10000, "target_rate": "10000/minute", "per_client": 16}
-    config = tmp_path_factory.mktemp("bgp") / "config.json"
-    config.write_text(json.dumps({"routers": routers, "limits": limits, "targets": {"deny": []}}))
-    glass = Glass(lab, config)
+    glass = Glass(lab, configuration(tmp_path_factory.mktemp("bgp"), routers=routers))
     yield glass
     glass.stop()
 
@@ -318,9 +316,7 @@ def collectors(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
         }
         for name, (address4, address6) in COLLECTORS.items()
     ]
-    limits = {"rate": "10000/minute", "burst": 10000, "target_rate": "10000/minute", "per_client": 16}
-    config = tmp_path_factory.mktemp("collectors") / "config.json"
-    config.write_text(json.dumps({"routers": routers, "limits": limits, "targets": {"deny": []}}))
+    config = configuration(tmp_path_factory.mktemp("collectors"), routers=routers)
     glass = Glass(lab, config, port=8084)
     end = time.monotonic() + 30
     for name, protocol in itertools.product(COLLECTORS, "12"):

@@ -229,7 +229,7 @@ def test_viewer_of_a_run_that_never_falls_silent_has_its_own_time(ask: Ask) -> N
     script = sh("while :; do echo x; sleep 0.01; done")
     patient, hasty = ask(script), ask(script, seconds=0.3)
     started = time.monotonic()
-    while (hasty.read(1.0)) is not None:
+    while hasty.read(1.0) is not None:
         assert time.monotonic() - started < 2
     assert hasty.result()[1].reason == "time"
     hasty.close()

@@ -24,7 +24,7 @@ from webob.byterange import Range
 import configuration as conf
 import rfc8522
 import targets
-from commands import EVENTS, JSON, TEXT, Aimer, Command, CommandError, Router, Runs, Viewer
+from commands import CHUNK, EVENTS, JSON, TEXT, Aimer, Command, CommandError, Router, Runs, Viewer
 from guard import SLOT_RETRY, Guard, Refusal, read_client
 
 __version__ = "0.1.0"
@@ -54,7 +54,6 @@ ALLOW = {"Allow": ", ".join(METHODS)}
 
 TICK = 0.1  # seconds between looks whether a client is still there
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
-CHUNK = 65536  # bytes of a test file read at once
 FACTS = 1.0  # seconds between facts in server-sent events, at least
 FACTS_SHARE = 20  # and so many times as long as the parser has needed
 HTML = "text/html"
@@ -293,6 +292,7 @@ class TinyTracer:
         routers = self._configuration.routers
         router, command, problem = _choose(routers, given)
         client = self._client(request) if self._configuration.showip else ""
+        offered = (each for one in routers for each in one.commands.values())
         values = {
             "title": html.escape(self._configuration.title),
             "blurb": self._configuration.blurb,
@@ -305,7 +305,7 @@ class TinyTracer:
             "families": _family_options(given["protocol"]),
             "bothfamilies": "" if all(self._configuration.capabilities.values()) else "hidden",
             "vrfs": _vrf_options(routers, given["vrf"]),
-            "anyvrf": "" if any(_wants_vrf(router) for router in routers) else "hidden",
+            "anyvrf": "" if any(each.wants("VRF") for each in offered) else "hidden",
         }
         status, headers = 404 if problem and given["run"] else 200, NOTHING
         answer = None
@@ -463,13 +463,12 @@ def _choose(routers: Sequence[Router], given: Mapping[str, str]) -> tuple[Router
 
     Without a router it is the first one that has the command; what is not named is the first there is.
     """
-    wanted, name = given["router"].lower(), given["cmd"].lower()
-    named = [router for router in routers if router.name.lower() == wanted]
-    problem = "There is no such router." if wanted and not named else ""
-    able = [router for router in named or routers if name in router.commands]
+    name, named = given["cmd"].lower(), rfc8522.router_of(routers, given["router"])
+    problem = "There is no such router." if given["router"] and not named else ""
+    able = [router for router in ([named] if named else routers) if name in router.commands]
     if (name or given["run"]) and not able:
         problem = problem or f"There is no such command{' on this router' if named else ''}."
-    router = (able or named or routers)[0]
+    router = able[0] if able else named or routers[0]
     return router, router.commands.get(name, next(iter(router.commands.values()))), problem
 
 
@@ -574,17 +573,16 @@ def _as_events(answer: Answer) -> Iterator[bytes]:
     so_far = ""
     known: dict[str, Any] = {}
     read = 0  # characters of ``so_far`` that the parser has seen
-    spoken = told = time.monotonic()
+    spoken = due = time.monotonic()  # when something was sent last; when facts may be told
     for text in answer:
         now = time.monotonic()
         if text:
             so_far += text
             yield _event("output", {"text": text})
-        if now >= told and read < len(so_far):
+        if now >= due and read < len(so_far):
             read = len(so_far)
             facts = answer.facts(so_far)
-            taken = time.monotonic() - now
-            told = now + max(FACTS, FACTS_SHARE * taken)
+            due = now + max(FACTS, FACTS_SHARE * (time.monotonic() - now))
             if facts != known:
                 known = facts
                 yield _event("facts", facts)
@@ -673,6 +671,11 @@ def _option(value: str, text: str, selected: bool, extra: str = "") -> str:
     return f'<option value="{html.escape(value)}"{extra}{mark}>{html.escape(text)}</option>'
 
 
+def _on(routers: Iterable[str]) -> str:
+    """Return the attribute that tells the script on which routers there is an option."""
+    return f' data-routers="{html.escape(" ".join(routers))}"'
+
+
 def _command_options(routers: Iterable[Router], selected: Command) -> str:
     """Offer the union of all routers' commands; each says on which routers, and with what argument."""
     options: dict[str, tuple[Command, list[str]]] = {}
@@ -685,7 +688,7 @@ def _command_options(routers: Iterable[Router], selected: Command) -> str:
             name,
             name == selected.name,
             f' title="{html.escape(command.description)}" data-argument="{command.argument}"'
-            f' data-routers="{html.escape(" ".join(names))}"{" data-vrf" if command.wants("VRF") else ""}',
+            f"{_on(names)}{' data-vrf' if command.wants('VRF') else ''}",
         )
         for name, (command, names) in options.items()
     )
@@ -697,20 +700,13 @@ def _family_options(chosen: str) -> str:
     return "".join(_option(value, text, value == afi) for value, text in options.items())
 
 
-def _wants_vrf(router: Router) -> bool:
-    return any(command.wants("VRF") for command in router.commands.values())
-
-
 def _vrf_options(routers: Iterable[Router], chosen: str) -> str:
     """Offer the union of all routers' vrfs; each says on which routers."""
     options: dict[str, list[str]] = {}
     for router in routers:
         for vrf in router.vrfs:
             options.setdefault(vrf, []).append(router.name)
-    listed = (
-        _option(vrf, vrf, vrf.lower() == chosen.lower(), f' data-routers="{html.escape(" ".join(names))}"')
-        for vrf, names in options.items()
-    )
+    listed = (_option(vrf, vrf, vrf.lower() == chosen.lower(), _on(names)) for vrf, names in options.items())
     return "".join((_option("", "", not chosen), *listed))
 
 
