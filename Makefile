@@ -89,7 +89,7 @@ others: .venv/dev.stamp test-tools
 	done
 
 bench: .venv/dev.stamp
-	$(PY) bench.py
+	$(PY) -m tests.bench
 
 # One file with its dependencies; legacy-cgi is named, for a marker is judged by the Python that builds.
 pyz: .venv/bin/python
@@ -98,7 +98,9 @@ pyz: .venv/bin/python
 		'WebOb>=1.8.11' 'waitress>=3.0.2' 'legacy-cgi>=2.6'
 	rm -rf "$(BUILD)/pyz/bin"
 	cp $(MODULES:%=%.py) LICENSE "$(BUILD)/pyz"
-	cp -rL html "$(BUILD)/pyz/html"
+	cp -r lookingglass "$(BUILD)/pyz/lookingglass"
+	cp -rL html "$(BUILD)/pyz/lookingglass/html"
+	find "$(BUILD)/pyz" -name __pycache__ -prune -exec rm -r {} +
 	printf '%s\n' 'import sys' '' 'if sys.version_info < (3, 11):' \
 		'    sys.exit("TinyTracer needs Python 3.11 or later.")' \
 		'from tinytracer import main' '' 'sys.exit(main())' > "$(BUILD)/pyz/__main__.py"

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import targets
+from lookingglass import targets
 
 TEXT = "text/plain"
 JSON = "application/json"

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from examples.lab.lab import Lab
-from test_commands import gone_within
-from test_server import Serve, Server, configuration, free_port
+from tests.support import Serve, Server, configuration, free_port, gone_within
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from commands import JSON, TEXT, Command, End, Router, Template
-from parsers import facts
+from lookingglass.facts import facts
 
 PREFIX = "/.well-known/looking-glass"
 FAMILIES = {1: 4, 2: 6}  # IANA address family number -> IP version

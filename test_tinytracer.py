@@ -6,87 +6,19 @@ import ipaddress
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
-from wsgiref.validate import validator
+from typing import Any
 
 import pytest
 from webob import Request
 
-import configuration
 import tinytracer
-from tinytracer import TinyTracer, client_address
+from tests.support import PRINTING, Ask, ClosedFile, asker, build, error
+from tinytracer import client_address
 
 V1 = "/.well-known/looking-glass/v1"
-COMMANDS: dict[str, Any] = {
-    "echo": {
-        "cmd4": ["echo", "four", "{{TARGET}}"],
-        "cmd6": ["echo", "six", "{{TARGET}}"],
-        "description": "Say it",
-    },
-    "only four": {"cmd4": ["echo", "{{TARGET}}"]},
-    "show route": {"cmd": ["echo", "route {{TARGET}}"], "argument": "addr"},
-    "show": {"cmd": ["echo", "show"]},
-    "fail": {"cmd": ["sh", "-c", "echo no; exit 3"]},
-    "lines": {"cmd": ["printf", "a\\n\\nb"]},
-    "slow": {"cmd": ["sh", "-c", "echo begin; sleep 1000"]},
-    "short": {"cmd": ["sh", "-c", "echo begin; sleep 1000"], "runtime": 0.5},
-    "much": {"cmd": ["yes"]},
-    "markup": {"cmd": ["printf", "<script>alert(1)</script>\\033[31m&"]},
-    "missing": {"cmd": ["/no/such/program"]},
-}
 GENEROUS = {"rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000}
-
-
-class Reply(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
-
-    @property
-    def json(self) -> Any:
-        assert self.headers["Content-Type"] == "application/json"
-        return json.loads(self.body)
-
-
-Ask = Callable[..., Reply]
-
-
-class ClosedFile:
-    """What a server may hand over: a file that is closed."""
-
-    def fileno(self) -> int:
-        raise ValueError("I/O operation on closed file")
-
-    def read(self, size: int) -> bytes:
-        return b""
-
-    readline = readlines = __iter__ = read  # as the validator wants it
-
-
-def build(document: dict[str, Any] | None = None) -> TinyTracer:
-    base = {"commands": COMMANDS, "limits": GENEROUS, "targets": {"deny": []}}
-    return TinyTracer(configuration.read({**base, **(document or {})}, Path()))
-
-
-def asker(application: TinyTracer, prefix: str = "") -> Ask:
-    checked = validator(application)
-
-    def ask(path: str, accept: str | None = None, method: str = "GET", **environ: str) -> Reply:
-        where: Any = {"SCRIPT_NAME": prefix, "REMOTE_ADDR": "198.51.100.7"}
-        request = Request.blank(path, method=method, environ=where)
-        if accept is not None:
-            request.headers["Accept"] = accept
-        request.environ.update(environ)
-        response = request.get_response(checked)
-        return Reply(response.status_code, dict(response.headers), response.body)
-
-    return ask
 
 
 @pytest.fixture(scope="module", params=["", "/lg"], ids=["root", "prefix"])
@@ -99,16 +31,6 @@ def ask(prefix: str) -> Iterator[Ask]:
     application = build()
     yield asker(application, prefix)
     application.close()
-
-
-def error(reply: Reply, status: int) -> str:
-    """Check that a reply is an error envelope and return its message."""
-    assert reply.status == status
-    assert reply.json["status"] == "error"
-    assert reply.json["code"] == status
-    message: str = reply.json["message"]
-    assert message
-    return message
 
 
 # --- runs: success, fail, error
@@ -304,7 +226,7 @@ def test_path_that_is_not_utf8_is_400(ask: Ask) -> None:
 def test_command_list_has_absolute_hrefs_and_arguments(ask: Ask, prefix: str) -> None:
     data = ask(f"{V1}/cmd").json["data"]
     listed = {each["command"]: each for each in data["commands"]}
-    assert list(listed) == list(COMMANDS)
+    assert list(listed) == list(PRINTING)
     assert listed["show route"] == {
         "href": f"http://localhost{prefix}{V1}/show/route",
         "arguments": "{addr}",

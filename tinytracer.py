@@ -21,11 +21,11 @@ from webob import Request, Response
 from webob.acceptparse import create_accept_header
 from webob.byterange import Range
 
-import configuration as conf
 import rfc8522
-import targets
 from commands import CHUNK, EVENTS, JSON, TEXT, Aimer, Command, CommandError, Router, Runs, Viewer
-from guard import SLOT_RETRY, Guard, Refusal, read_client
+from lookingglass import configuration as conf
+from lookingglass import targets
+from lookingglass.guard import SLOT_RETRY, Guard, Refusal, read_client
 
 __version__ = "0.1.0"
 
@@ -244,7 +244,7 @@ class TinyTracer:
         return Response("ok", content_type=TEXT, charset="utf-8")
 
     def _openapi(self, request: Request) -> Response:
-        import openapi
+        from lookingglass import openapi
 
         return _json(openapi.document(self._configuration, self._base(request), __version__))
 
@@ -748,7 +748,7 @@ def check(configuration: conf.Configuration, listen: list[str]) -> int:
 
 def serve(configuration: conf.Configuration, listen: list[str]) -> int:
     """Serve until a signal ends it; then no child is left."""
-    import serving
+    from lookingglass import serving
 
     if configuration.debug:
         logging.getLogger().setLevel(logging.DEBUG)

@@ -7,8 +7,8 @@ import sys
 from types import FrameType
 from typing import Any
 
-import configuration
 import tinytracer
+from lookingglass import configuration
 
 try:
     tinytracer.find_configuration(None)  # what is wrong with it is told now, not to the first visitor

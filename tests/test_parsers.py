@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import parsers
-from parsers import PARSERS, facts
+from lookingglass import facts as parsers
+from lookingglass.facts import PARSERS, facts
 
-SAMPLES = Path(__file__).parent / "examples" / "samples"
+SAMPLES = Path(__file__).parent.parent / "examples" / "samples"
 TOOLS = {"ping": "ping", "traceroute": "traceroute", "mtr": "mtr", "birdc": "bird", "frr": "frr"}
 
 

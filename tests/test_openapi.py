@@ -17,12 +17,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-import configuration
-import openapi
 import rfc8522
-import targets
-from test_server import HERE, MEDIA, V1, Serve
-from test_tinytracer import GENEROUS, Reply, asker, build
+from lookingglass import configuration, openapi, targets
+from tests.support import GENEROUS, HERE, MEDIA, V1, Reply, Serve, asker, build
 
 PING = (
     "PING 192.0.2.1 (192.0.2.1) 56(84) bytes of data.\n"

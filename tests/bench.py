@@ -18,10 +18,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-HERE = Path(__file__).parent
 RUN = "/.well-known/looking-glass/v1/true"
 ROUNDS = 400
 STARTS = 7
+HERE = Path(__file__).parent.parent
 BARE = """
 import sys, waitress
 def application(environ, start_response):

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from rfc8522 import ProtocolError, Query
-from test_tinytracer import V1, Ask, asker, build, error
+from tests.support import V1, Ask, asker, build, error
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 RECEIVED, RTT = "5 packets transmitted, 5 received", "rtt min/avg/max/mdev = 40/41/44/1 ms"
 NEIGHBOR = "BGP neighbor is {{TARGET}}, remote AS 64500, internal link"
 COMMANDS: dict[str, Any] = {
@@ -221,7 +221,7 @@ def test_every_requirement_names_a_test_that_exists() -> None:
     rows = [line.split("|")[1:-1] for line in table.splitlines() if re.match(r"\| [2-6][.0-9, ]* \|", line)]
     assert len(rows) >= 60
     readme = " ".join((HERE / "README.md").read_text().split())
-    source = "".join(path.read_text() for path in HERE.glob("test_*.py"))
+    source = "".join(path.read_text() for path in HERE.rglob("test_*.py"))
     tests = set(re.findall(r"^def (test_\w+)", source, re.MULTILINE))
     for section, requirement, named in rows:
         found = re.findall(r"`(test_\w+)`", named)

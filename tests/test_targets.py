@@ -19,8 +19,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import targets
-from targets import (
+from lookingglass import targets
+from lookingglass.targets import (
     Address,
     DenyTable,
     ResolutionFailure,
@@ -30,7 +30,7 @@ from targets import (
     TargetError,
 )
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parent.parent
 BUILT_IN = DenyTable.built_in()
 
 

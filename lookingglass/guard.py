@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import targets
+from lookingglass import targets
 
 TABLE_SIZE = 65536  # keys a rate table remembers; when all of them are in use, new ones are denied
 ROUNDING = 1e-6  # of a token, so that who waits as long as told is admitted

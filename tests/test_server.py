@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import http.client
 import json
 import os
 import re
@@ -14,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,135 +20,23 @@ import pytest
 import waitress.parser
 from waitress import rfc7230
 
-import serving
-from test_commands import gone_within, is_alive, stat
+from lookingglass import serving
+from tests.support import (
+    GENEROUS,
+    HERE,
+    MEDIA,
+    V1,
+    Serve,
+    Server,
+    configuration,
+    free_port,
+    gone_within,
+    is_alive,
+    read_until,
+)
 
-V1 = "/.well-known/looking-glass/v1"
-HERE = Path(__file__).parent
-MEDIA = ("application/json", "text/plain", "text/event-stream")
-GENEROUS = {"rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000}
 WAITRESS_FIELD: Any = rfc7230.HEADER_FIELD_RE
 WAITRESS_LINE: Any = waitress.parser.first_line_re
-TICKER = "import time\nfor _ in range(30): print(f'{time.time():.6f}', flush=True); time.sleep(0.1)"
-COMMANDS: dict[str, Any] = {
-    "ping": {
-        "cmd4": ["ping", "-4", "-n", "-c", "3", "-i", "0.2", "{{TARGET}}"],
-        "cmd6": ["ping", "-6", "-n", "-c", "3", "-i", "0.2", "{{TARGET}}"],
-        "parser": "ping",
-    },
-    "long": {"cmd4": ["ping", "-4", "-n", "-c", "100", "{{TARGET}}"], "parser": "ping"},
-    "tick": {"cmd": [sys.executable, "-c", TICKER]},
-    "sleep": {"cmd": ["sleep", "1000"]},
-    "pid": {"cmd": ["sh", "-c", "echo $$; exec sleep 1000"]},
-    "wait": {"cmd": ["sh", "-c", "echo {{TARGET}}; exec sleep 1000"]},
-    "stubborn": {"cmd": ["sh", "-c", "trap '' TERM; echo $$; while :; do sleep 0.1; done"]},
-    "orphan": {"cmd": ["sh", "-c", "trap '' TERM; (trap '' TERM; exec sleep 1000) & echo $!; wait"]},
-    "true": {"cmd": ["true"]},
-}
-COMMANDS["wait"]["cmd"] = [
-    sys.executable,
-    "-uc",
-    "import sys, time; print(sys.argv[1]); time.sleep(1000)",
-    "{{TARGET}}",
-]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def descendants(pid: int) -> set[int]:
-    """Return all living processes below ``pid``."""
-    parents = {
-        int(each): int(fields[1]) for each in os.listdir("/proc") if each.isdigit() and (fields := stat(each))
-    }
-    found: set[int] = set()
-    level = {pid}
-    while level:
-        level = {child for child, parent in parents.items() if parent in level}
-        found |= level
-    return {each for each in found if is_alive(each)}
-
-
-class Server:
-    """A server in a process of its own, and ways to ask it."""
-
-    def __init__(
-        self,
-        argv: list[str],
-        port: int,
-        environ: dict[str, str] | None = None,
-        prefix: str = "",
-        cwd: Path = HERE,
-    ) -> None:
-        self.port = port
-        self.prefix = prefix
-        self.process = subprocess.Popen(
-            argv, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environ or {})}, cwd=cwd
-        )
-
-    def wait_until_ready(self) -> None:
-        end = time.monotonic() + 20
-        while time.monotonic() < end and self.process.poll() is None:
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                if self.get("/healthz")[0] == 200:
-                    return
-            time.sleep(0.02)
-        self.process.kill()
-        raise AssertionError(f"the server does not answer: {self.process.communicate()[1]}")
-
-    def get(self, path: str, accept: str = "*/*", timeout: float = 20) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        try:
-            connection.request("GET", self.prefix + path, headers={"Accept": accept})
-            response = connection.getresponse()
-            return response.status, dict(response.headers), response.read()
-        finally:
-            connection.close()
-
-    def json(self, path: str) -> Any:
-        return json.loads(self.get(path)[2])
-
-    def begin(self, path: str, accept: str = "*/*") -> socket.socket:
-        """Send a request and leave the connection to the caller."""
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
-        request = f"GET {self.prefix}{path} HTTP/1.1\r\nHost: lg\r\nAccept: {accept}\r\n\r\n"
-        connection.sendall(request.encode())
-        return connection
-
-    def children(self) -> set[int]:
-        return descendants(self.process.pid)
-
-    def wait_for_children(self, more_than: int = 0) -> set[int]:
-        end = time.monotonic() + 5
-        while len(found := self.children()) <= more_than and time.monotonic() < end:
-            time.sleep(0.01)
-        return found
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-        self.process.communicate(timeout=10)
-
-
-def configuration(folder: Path, **document: Any) -> Path:
-    path = folder / "config.json"
-    base: dict[str, Any] = {"commands": COMMANDS, "limits": GENEROUS, "targets": {"deny": []}}
-    path.write_text(json.dumps({**base, **document}))
-    return path
-
-
-Serve = Callable[..., Server]
-
-
-def read_until(connection: socket.socket, pattern: bytes) -> re.Match[bytes]:
-    seen = b""
-    while not (match := re.search(pattern, seen)):
-        data = connection.recv(65536)
-        assert data, f"ended with {seen[-200:]!r}"
-        seen += data
-    return match
 
 
 def test_ping_of_both_families_has_facts(serve: Serve) -> None:
@@ -422,7 +308,7 @@ def test_request_line_is_read_as_waitress_reads_it(line: bytes) -> None:
 
 
 PATIENT = """
-import sys, serving, tinytracer
+import sys, tinytracer; from lookingglass import serving
 serving.REQUEST = serving.STALLED = serving.DOWNLOAD = 1.0
 serving.WAITRESS["cleanup_interval"] = 0.2
 tinytracer.main(sys.argv[1:])
@@ -457,7 +343,7 @@ def test_connections_on_which_nothing_goes_on_are_closed(serve: Serve, tmp_path:
 
 
 SHARED_OUT = """
-import sys, serving, tinytracer
+import sys, tinytracer; from lookingglass import serving
 serving.SHARE = 5
 tinytracer.TinyTracer.is_proxy = lambda self, peer: peer != "127.0.0.2"
 tinytracer.main(sys.argv[1:])

@@ -8,22 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 import commands
 from commands import Command, CommandError, End, Job, Router, Runs, Template, Viewer
+from tests.support import children, gone_within, is_alive, python, sh
 
 Ask = Callable[..., Viewer]
-
-
-def sh(script: str) -> tuple[str, ...]:
-    return ("sh", "-c", script)
-
-
-def python(script: str) -> tuple[str, ...]:
-    return (sys.executable, "-c", script)
 
 
 def to_the_end(viewer: Viewer) -> tuple[str, End]:
@@ -32,32 +24,6 @@ def to_the_end(viewer: Viewer) -> tuple[str, End]:
     result = viewer.result()
     viewer.close()
     return result
-
-
-def stat(pid: int | str) -> list[str]:
-    """Return a process's state, parent and so on; nothing when there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
-def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; a zombie does not."""
-    return stat(pid)[:1] not in ([], ["Z"])
-
-
-def gone_within(seconds: float, *pids: int) -> bool:
-    end = time.monotonic() + seconds
-    while any(map(is_alive, pids)) and time.monotonic() < end:
-        time.sleep(0.01)
-    return not any(map(is_alive, pids))
-
-
-def children() -> set[int]:
-    """Return this process's children, zombies included."""
-    parent = [str(os.getpid())]
-    return {int(pid) for pid in os.listdir("/proc") if pid.isdigit() and stat(pid)[1:2] == parent}
 
 
 class Slots:

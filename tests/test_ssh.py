@@ -14,9 +14,7 @@ from pathlib import Path
 import pytest
 
 from examples.lab.lab import Lab
-from test_commands import gone_within, is_alive
-from test_in_lab import Glass
-from test_server import descendants
+from tests.support import Glass, descendants, gone_within, is_alive
 
 pytestmark = pytest.mark.lab
 ADDRESS = "198.51.100.2"  # of r1
@@ -46,7 +44,7 @@ Host *
   GlobalKnownHostsFile none
   ControlPath {folder}/%n
 """
-README = Path(__file__).parent / "examples" / "routers" / "README.md"
+README = Path(__file__).parent.parent / "examples" / "routers" / "README.md"
 
 
 def recommended() -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import targets
 from commands import EVENTS, JSON, TEXT, Command, Router
-from configuration import Configuration
+from lookingglass import targets
+from lookingglass.configuration import Configuration
 from rfc8522 import MEDIA_TYPE, PREFIX
 
 Table = dict[str, Any]

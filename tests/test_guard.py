@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-import guard as guard_module
-from guard import Buckets, Guard, Limits, Rate, Refusal, client_key
-from targets import network_of
+from lookingglass import guard as guard_module
+from lookingglass.guard import Buckets, Guard, Limits, Rate, Refusal, client_key
+from lookingglass.targets import network_of
 
 
 class Clock:

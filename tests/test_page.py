@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from test_commands import gone_within
-from test_server import Serve, Server
+from tests.support import Serve, Server, gone_within
 
 pytestmark = pytest.mark.browser
 CHROMIUM = [

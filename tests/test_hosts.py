@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from test_commands import gone_within
-from test_server import GENEROUS, HERE, MEDIA, V1, Server, configuration, free_port, read_until
+from tests.support import GENEROUS, HERE, MEDIA, V1, Server, configuration, free_port, gone_within, read_until
 
 WSGIREF = """
 import sys

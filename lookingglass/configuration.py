@@ -17,10 +17,10 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import targets
 from commands import ENVIRONMENT, JSON, PARTS, PLACEHOLDERS, TEXT, Command, Router, Template
-from guard import Limits, Rate
-from parsers import PARSERS
+from lookingglass import targets
+from lookingglass.facts import PARSERS
+from lookingglass.guard import Limits, Rate
 
 # A template for one kind of target (targets.Target) wants the command to have this argument.
 KINDS = {"prefix": "addr", "large": "community"}
@@ -117,8 +117,10 @@ def default() -> Configuration:
 
 def resource(name: str) -> bytes:
     """Read a file that the program comes with, from a folder beside this module, also within a zip."""
-    for folder in ("tinytracer_html", "html"):
-        path = os.path.join(os.path.dirname(__file__), folder, name)  # as typed, for a zip is known by that
+    for folder in ("html", "../html"):
+        path = os.path.normpath(
+            os.path.join(os.path.dirname(__file__), folder, name)
+        )  # as typed, for a zip is known by that
         with contextlib.suppress(OSError):
             data: bytes = LOADER.get_data(path)
             return data

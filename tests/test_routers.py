@@ -11,11 +11,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-import configuration
-import targets
 from commands import JSON, TEXT, Router
+from lookingglass import configuration, targets
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 FOLDER = HERE / "examples" / "routers"
 FILES = sorted(path.name for path in FOLDER.glob("*.json"))
 PLATFORMS = (

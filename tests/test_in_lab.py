@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,44 +11,9 @@ from typing import Any
 import pytest
 
 from examples.lab.lab import Lab
-from test_server import HERE, V1
+from tests.support import HERE, Glass
 
 pytestmark = pytest.mark.lab
-
-
-class Glass:
-    """TinyTracer in the lab's looking glass host, asked from there."""
-
-    def __init__(self, lab: Lab, config: Path, port: int = 8080) -> None:
-        self.lab = lab
-        self.home = f"http://127.0.0.1:{port}"
-        program = [sys.executable, str(HERE / "tinytracer.py")]
-        argv = [*program, "--config", str(config), "--listen", f"127.0.0.1:{port}"]
-        self.process = subprocess.Popen([*lab.enter("lg"), *argv], stderr=subprocess.PIPE, text=True)
-        end = time.monotonic() + 20
-        while lab.exec("lg", ["curl", "-sf", f"{self.home}/healthz"]).stdout != "ok":
-            if self.process.poll() is not None or time.monotonic() > end:
-                self.process.kill()
-                raise AssertionError(f"TinyTracer does not start in the lab: {self.process.communicate()[1]}")
-            time.sleep(0.05)
-
-    def get(self, path: str, *options: str) -> str:
-        url = f"{self.home}{V1}/{path}"
-        return self.lab.exec("lg", ["curl", "-sN", *options, url]).stdout
-
-    def ask(self, path: str) -> tuple[str, dict[str, Any]]:
-        envelope = json.loads(self.get(path))
-        return envelope["status"], envelope.get("data", envelope)
-
-    def arrivals(self, path: str, part: str) -> list[float]:
-        """Return when each line with ``part`` arrived, by the monotonic clock."""
-        argv = [*self.lab.enter("lg"), "curl", "-sN", "-H", "Accept: text/plain", f"{self.home}{V1}/{path}"]
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-            return [time.monotonic() for line in process.stdout or () if part in line]
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.communicate(timeout=10)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from waitress import channel, parser, server, utilities
 
 import rfc8522
 from commands import JSON
-from guard import client_key
+from lookingglass.guard import client_key
 
 SPARE_CONNECTIONS = 512  # beyond the threads, for visitors between two requests
 SPARE_FILES = 64  # descriptors that are neither connections nor pipes of commands

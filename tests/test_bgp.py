@@ -20,11 +20,10 @@ import pytest
 
 from examples.lab import lab as lab_module
 from examples.lab.lab import Lab
-from test_in_lab import Glass
-from test_server import configuration
+from tests.support import Glass, configuration
 
 pytestmark = pytest.mark.lab
-SETS = Path(__file__).parent / "examples" / "routers"
+SETS = Path(__file__).parent.parent / "examples" / "routers"
 DAEMONS = {name: daemon for name, (daemon, _) in lab_module.DAEMONS.items()}
 OWN_OF_R1 = ("192.0.2.0/26", "2001:DB8:1000::/36")
 BOTH = pytest.mark.parametrize("router", DAEMONS)

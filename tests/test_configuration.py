@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import commands
-import configuration
-from configuration import ConfigurationError
-from guard import Limits, Rate
+from lookingglass import configuration
+from lookingglass.configuration import ConfigurationError
+from lookingglass.guard import Limits, Rate
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 SCHEMA = jsonschema.Draft202012Validator(json.loads((HERE / "config.schema.json").read_text()))
 PING = {"cmd4": ["ping", "-4", "{{TARGET}}"], "cmd6": ["ping", "-6", "{{TARGET}}"]}
 GOOD: dict[str, Any] = {"commands": {"ping": PING}}

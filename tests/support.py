@@ -1,0 +1,285 @@
+"""What several test files share: commands, servers, and ways to ask and to look at processes."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from wsgiref.validate import validator
+
+from webob import Request
+
+from examples.lab.lab import Lab
+from lookingglass import configuration as conf
+from tinytracer import TinyTracer
+
+V1 = "/.well-known/looking-glass/v1"
+HERE = Path(__file__).parent.parent
+MEDIA = ("application/json", "text/plain", "text/event-stream")
+GENEROUS = {"rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000}
+TICKER = "import time\nfor _ in range(30): print(f'{time.time():.6f}', flush=True); time.sleep(0.1)"
+ECHO_AND_WAIT = "import sys, time; print(sys.argv[1]); time.sleep(1000)"
+COMMANDS: dict[str, Any] = {
+    "ping": {
+        "cmd4": ["ping", "-4", "-n", "-c", "3", "-i", "0.2", "{{TARGET}}"],
+        "cmd6": ["ping", "-6", "-n", "-c", "3", "-i", "0.2", "{{TARGET}}"],
+        "parser": "ping",
+    },
+    "long": {"cmd4": ["ping", "-4", "-n", "-c", "100", "{{TARGET}}"], "parser": "ping"},
+    "tick": {"cmd": [sys.executable, "-c", TICKER]},
+    "sleep": {"cmd": ["sleep", "1000"]},
+    "pid": {"cmd": ["sh", "-c", "echo $$; exec sleep 1000"]},
+    "wait": {"cmd": [sys.executable, "-uc", ECHO_AND_WAIT, "{{TARGET}}"]},
+    "stubborn": {"cmd": ["sh", "-c", "trap '' TERM; echo $$; while :; do sleep 0.1; done"]},
+    "orphan": {"cmd": ["sh", "-c", "trap '' TERM; (trap '' TERM; exec sleep 1000) & echo $!; wait"]},
+    "true": {"cmd": ["true"]},
+}
+PRINTING: dict[str, Any] = {
+    "echo": {
+        "cmd4": ["echo", "four", "{{TARGET}}"],
+        "cmd6": ["echo", "six", "{{TARGET}}"],
+        "description": "Say it",
+    },
+    "only four": {"cmd4": ["echo", "{{TARGET}}"]},
+    "show route": {"cmd": ["echo", "route {{TARGET}}"], "argument": "addr"},
+    "show": {"cmd": ["echo", "show"]},
+    "fail": {"cmd": ["sh", "-c", "echo no; exit 3"]},
+    "lines": {"cmd": ["printf", "a\\n\\nb"]},
+    "slow": {"cmd": ["sh", "-c", "echo begin; sleep 1000"]},
+    "short": {"cmd": ["sh", "-c", "echo begin; sleep 1000"], "runtime": 0.5},
+    "much": {"cmd": ["yes"]},
+    "markup": {"cmd": ["printf", "<script>alert(1)</script>\\033[31m&"]},
+    "missing": {"cmd": ["/no/such/program"]},
+}
+Ask = Callable[..., "Reply"]
+Serve = Callable[..., "Server"]
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        assert self.headers["Content-Type"] == "application/json"
+        return json.loads(self.body)
+
+
+class ClosedFile:
+    """What a server may hand over: a file that is closed."""
+
+    def fileno(self) -> int:
+        raise ValueError("I/O operation on closed file")
+
+    def read(self, size: int) -> bytes:
+        return b""
+
+    readline = readlines = __iter__ = read  # as the validator wants it
+
+
+def build(document: dict[str, Any] | None = None) -> TinyTracer:
+    base = {"commands": PRINTING, "limits": GENEROUS, "targets": {"deny": []}}
+    return TinyTracer(conf.read({**base, **(document or {})}, Path()))
+
+
+def asker(application: TinyTracer, prefix: str = "") -> Ask:
+    checked = validator(application)
+
+    def ask(path: str, accept: str | None = None, method: str = "GET", **environ: str) -> Reply:
+        where: Any = {"SCRIPT_NAME": prefix, "REMOTE_ADDR": "198.51.100.7"}
+        request = Request.blank(path, method=method, environ=where)
+        if accept is not None:
+            request.headers["Accept"] = accept
+        request.environ.update(environ)
+        response = request.get_response(checked)
+        return Reply(response.status_code, dict(response.headers), response.body)
+
+    return ask
+
+
+def error(reply: Reply, status: int) -> str:
+    """Check that a reply is an error envelope and return its message."""
+    assert reply.status == status
+    assert reply.json["status"] == "error"
+    assert reply.json["code"] == status
+    message: str = reply.json["message"]
+    assert message
+    return message
+
+
+def sh(script: str) -> tuple[str, ...]:
+    return ("sh", "-c", script)
+
+
+def python(script: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", script)
+
+
+def stat(pid: int | str) -> list[str]:
+    """Return a process's state, parent and so on; nothing when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; a zombie does not."""
+    return stat(pid)[:1] not in ([], ["Z"])
+
+
+def gone_within(seconds: float, *pids: int) -> bool:
+    end = time.monotonic() + seconds
+    while any(map(is_alive, pids)) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not any(map(is_alive, pids))
+
+
+def children() -> set[int]:
+    """Return this process's children, zombies included."""
+    parent = [str(os.getpid())]
+    return {int(pid) for pid in os.listdir("/proc") if pid.isdigit() and stat(pid)[1:2] == parent}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def descendants(pid: int) -> set[int]:
+    """Return all living processes below ``pid``."""
+    parents = {
+        int(each): int(fields[1]) for each in os.listdir("/proc") if each.isdigit() and (fields := stat(each))
+    }
+    found: set[int] = set()
+    level = {pid}
+    while level:
+        level = {child for child, parent in parents.items() if parent in level}
+        found |= level
+    return {each for each in found if is_alive(each)}
+
+
+def configuration(folder: Path, **document: Any) -> Path:
+    path = folder / "config.json"
+    base: dict[str, Any] = {"commands": COMMANDS, "limits": GENEROUS, "targets": {"deny": []}}
+    path.write_text(json.dumps({**base, **document}))
+    return path
+
+
+def read_until(connection: socket.socket, pattern: bytes) -> re.Match[bytes]:
+    seen = b""
+    while not (match := re.search(pattern, seen)):
+        data = connection.recv(65536)
+        assert data, f"ended with {seen[-200:]!r}"
+        seen += data
+    return match
+
+
+class Server:
+    """A server in a process of its own, and ways to ask it."""
+
+    def __init__(
+        self,
+        argv: list[str],
+        port: int,
+        environ: dict[str, str] | None = None,
+        prefix: str = "",
+        cwd: Path = HERE,
+    ) -> None:
+        self.port = port
+        self.prefix = prefix
+        self.process = subprocess.Popen(
+            argv, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environ or {})}, cwd=cwd
+        )
+
+    def wait_until_ready(self) -> None:
+        end = time.monotonic() + 20
+        while time.monotonic() < end and self.process.poll() is None:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if self.get("/healthz")[0] == 200:
+                    return
+            time.sleep(0.02)
+        self.process.kill()
+        raise AssertionError(f"the server does not answer: {self.process.communicate()[1]}")
+
+    def get(self, path: str, accept: str = "*/*", timeout: float = 20) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("GET", self.prefix + path, headers={"Accept": accept})
+            response = connection.getresponse()
+            return response.status, dict(response.headers), response.read()
+        finally:
+            connection.close()
+
+    def json(self, path: str) -> Any:
+        return json.loads(self.get(path)[2])
+
+    def begin(self, path: str, accept: str = "*/*") -> socket.socket:
+        """Send a request and leave the connection to the caller."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        request = f"GET {self.prefix}{path} HTTP/1.1\r\nHost: lg\r\nAccept: {accept}\r\n\r\n"
+        connection.sendall(request.encode())
+        return connection
+
+    def children(self) -> set[int]:
+        return descendants(self.process.pid)
+
+    def wait_for_children(self, more_than: int = 0) -> set[int]:
+        end = time.monotonic() + 5
+        while len(found := self.children()) <= more_than and time.monotonic() < end:
+            time.sleep(0.01)
+        return found
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.communicate(timeout=10)
+
+
+class Glass:
+    """TinyTracer in the lab's looking glass host, asked from there."""
+
+    def __init__(self, lab: Lab, config: Path, port: int = 8080) -> None:
+        self.lab = lab
+        self.home = f"http://127.0.0.1:{port}"
+        program = [sys.executable, str(HERE / "tinytracer.py")]
+        argv = [*program, "--config", str(config), "--listen", f"127.0.0.1:{port}"]
+        self.process = subprocess.Popen([*lab.enter("lg"), *argv], stderr=subprocess.PIPE, text=True)
+        end = time.monotonic() + 20
+        while lab.exec("lg", ["curl", "-sf", f"{self.home}/healthz"]).stdout != "ok":
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.process.kill()
+                raise AssertionError(f"TinyTracer does not start in the lab: {self.process.communicate()[1]}")
+            time.sleep(0.05)
+
+    def get(self, path: str, *options: str) -> str:
+        url = f"{self.home}{V1}/{path}"
+        return self.lab.exec("lg", ["curl", "-sN", *options, url]).stdout
+
+    def ask(self, path: str) -> tuple[str, dict[str, Any]]:
+        envelope = json.loads(self.get(path))
+        return envelope["status"], envelope.get("data", envelope)
+
+    def arrivals(self, path: str, part: str) -> list[float]:
+        """Return when each line with ``part`` arrived, by the monotonic clock."""
+        argv = [*self.lab.enter("lg"), "curl", "-sN", "-H", "Accept: text/plain", f"{self.home}{V1}/{path}"]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+            return [time.monotonic() for line in process.stdout or () if part in line]
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.communicate(timeout=10)
