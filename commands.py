@@ -36,7 +36,6 @@ ENVIRONMENT = {
 }
 NO_ROOM = "This machine cannot run more commands now."
 NO_RESOURCES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
-PROBE_PARSERS = {"ping", "traceroute", "mtr"}
 
 # What a terminal or a browser might obey is shown instead: C0 as control pictures, C1, the bidirectional
 # controls and the two Unicode line separators as the replacement character.
@@ -97,7 +96,7 @@ class Command(NamedTuple):
     @property
     def probes(self) -> bool:
         """Tell whether it sends packets to its target, rather than looking it up in a table."""
-        return self.argument == "host" or self.parser in PROBE_PARSERS
+        return self.argument == "host" or self.parser in {"ping", "traceroute", "mtr"}
 
     @property
     def formats(self) -> tuple[str, ...]:

@@ -35,8 +35,23 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 MEDIA_TYPE = re.compile(f"{NAME}/{NAME}")
 
 
-class ProtocolError(Exception):
-    """A request is not as RFC 8522 has it; ``status`` is the HTTP status."""
+class Problem(Exception):
+    """Tell a visitor why there is no answer: the root of all such errors, each an envelope of section 2.3.3.
+
+    ``status`` is the HTTP status, ``retry_after`` whole seconds (None: asking again does not help),
+    ``failure_source`` who is to blame: visitor, target, resolver, router or glass; ``headers`` go with it.
+    """
+
+    status: int = 500
+    retry_after: int | None = None
+    failure_source: str = "glass"
+    headers: Mapping[str, str] = {}
+
+
+class ProtocolError(Problem):
+    """A request is not as RFC 8522 has it."""
+
+    failure_source = "visitor"
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)

@@ -24,7 +24,7 @@ from webob.byterange import Range
 import rfc8522
 from commands import CHUNK, EVENTS, JSON, TEXT, Aimer, Command, CommandError, Router, Runs, Viewer
 from lookingglass import configuration as conf
-from lookingglass import targets
+from lookingglass import problems, targets
 from lookingglass.guard import SLOT_RETRY, Guard, Refusal, read_client
 
 __version__ = "0.1.0"
@@ -91,7 +91,7 @@ class HTTPError(Exception):
         self.headers = dict(headers or {})
 
 
-EXPECTED = (HTTPError, CommandError, rfc8522.ProtocolError, Refusal, targets.TargetError)
+EXPECTED = (HTTPError, CommandError, rfc8522.ProtocolError, Refusal, problems.TargetError)
 
 
 class Answer:

@@ -8,19 +8,14 @@ from typing import Any
 from commands import EVENTS, JSON, TEXT, Command, Router
 from lookingglass import targets
 from lookingglass.configuration import Configuration
+from lookingglass.facts import PARSERS
+from lookingglass.facts.schemas import STRING, Table, object_of
 from rfc8522 import MEDIA_TYPE, PREFIX
 
-Table = dict[str, Any]
-
-# What a parser does not know is left out or null.
-STRING: Table = {"type": "string"}
 LIST: Table = {"type": "array", "items": STRING}
 SECONDS: Table = {"type": "number", "minimum": 0}
 TIMES: dict[str, Table] = {"performed_at": {"type": "string", "format": "date-time"}, "runtime": SECONDS}
 URI: Table = {"type": "string", "format": "uri"}
-NUMBER: Table = {"type": ["number", "null"]}
-WHOLE: Table = {"type": ["integer", "null"]}
-WORD: Table = {"type": ["string", "null"]}
 
 MEDIA = MEDIA_TYPE.pattern
 # A target that matches may still be refused with 400; one that does not match always is.
@@ -73,45 +68,15 @@ def _ref(name: str, kind: str = "schemas") -> Table:
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
-def _object(fields: Mapping[str, Table], required: str = "") -> Table:
-    """Return the schema of an object; a key of ``fields`` is one name, or several with spaces between."""
-    properties = {name: schema for names, schema in fields.items() for name in names.split()}
-    found: Table = {"type": "object", "properties": properties}
-    return {**found, "required": required.split()} if required else found
-
-
-def _rows(row: Table) -> Table:
-    return {"type": ["array", "null"], "items": row}
-
-
 def _envelope(status: str, data: Table) -> Table:
-    return _object({"status": {"const": status}, "data": data}, "status data")
+    return object_of({"status": {"const": status}, "data": data}, "status data")
 
 
 def _timed(fields: Mapping[str, Table], required: str) -> Table:
     """Wrap data with the members that RFC 8522 section 2.3.1 requires."""
-    return _envelope("success", _object({**TIMES, **fields}, f"performed_at runtime {required}"))
+    return _envelope("success", object_of({**TIMES, **fields}, f"performed_at runtime {required}"))
 
 
-# What parsers find, by the configuration's "parser". Times of packets are in ms, rate and loss in percent.
-REPLY = _object({"seq ttl": WHOLE, "rtt": NUMBER, "address": WORD})
-PROBE = {**_object({"address name note": WORD, "rtt": NUMBER}), "type": ["object", "null"]}  # null: a star
-HOP = {"hop asn sent": WHOLE, "address name": WORD, "loss last avg best worst stdev": NUMBER}
-PATH: dict[str, Table] = {
-    "prefix origin next_hop protocol": WORD,
-    "as_path": {"type": ["array", "null"]},
-    "local_pref med": WHOLE,
-    "communities large_communities": _rows(STRING),
-    "best": {"type": ["boolean", "null"]},
-}
-NEIGHBOR = {"name address state since": WORD, "asn received": WHOLE}
-ROUTES = _object({"paths": _rows(_object(PATH)), "neighbors": _rows(_object(NEIGHBOR))})
-FACTS: dict[str, Table] = {
-    "ping": _object({"min avg max mdev rate": NUMBER, "sent received": WHOLE, "replies": _rows(REPLY)}),
-    "traceroute": _object({"hops": _rows(_object({"hop": WHOLE, "probes": _rows(PROBE)}))}),
-    "mtr": _object({"hops": _rows(_object(HOP))}),
-    **dict.fromkeys(("bird", "frr"), ROUTES),
-}
 RUN: dict[str, Table] = {
     **TIMES,
     "router format command": STRING,
@@ -121,18 +86,20 @@ RUN: dict[str, Table] = {
     "vrf": STRING,
     "truncated": {"type": "boolean"},
 }
-LINES: Table = {"if": _object({"format": {"const": JSON}}), "else": _object({"output": LIST})}
+LINES: Table = {"if": object_of({"format": {"const": JSON}}), "else": object_of({"output": LIST})}
 ERROR = {"status": {"const": "error"}, "message": STRING, "code": {"type": "integer"}, "data": _ref("Run")}
-LISTED = _object({"href": URI, "arguments description command": STRING}, "href arguments description command")
+LISTED = object_of(
+    {"href": URI, "arguments description command": STRING}, "href arguments description command"
+)
 SCHEMAS: dict[str, Table] = {
-    "Run": _object(RUN, "performed_at runtime router output format command") | LINES,
-    "Error": _object(ERROR, "status message code"),
+    "Run": object_of(RUN, "performed_at runtime router output format command") | LINES,
+    "Error": object_of(ERROR, "status message code"),
     "Index": _timed({"cmd routers": URI}, "cmd routers"),
     "Commands": _timed({"commands": {"type": "array", "items": LISTED}}, "commands"),
     "Routers": _timed({"routers": LIST}, "routers"),
     "Router": _timed({"id": {"type": "integer"}, "name format": STRING}, "id name format"),
-    "Info": _object({"title blurb asn": STRING}),
-    "Capabilities": _object({"ipv4 ipv6": {"type": "boolean"}}, "ipv4 ipv6"),
+    "Info": object_of({"title blurb asn": STRING}),
+    "Capabilities": object_of({"ipv4 ipv6": {"type": "boolean"}}, "ipv4 ipv6"),
     "Healthy": {"const": "ok"},
 }
 V1 = f"{PREFIX}/v1"
@@ -157,7 +124,8 @@ def document(configuration: Configuration, base: str, version: str) -> dict[str,
         "servers": [{"url": base}],
         "paths": {path: {"get": operation} for path, operation in _operations(routers)},
         "components": {
-            "schemas": SCHEMAS | {f"{parser.capitalize()}Facts": schema for parser, schema in FACTS.items()},
+            "schemas": SCHEMAS
+            | {f"{name.capitalize()}Facts": parser.schema for name, parser in PARSERS.items()},
             "responses": {f"Error{status}": _error(status) for status in ERRORS},
             "parameters": _parameters(routers),
         },
@@ -226,7 +194,7 @@ def _outcome(commands: Iterable[Command]) -> Table:
 
 
 def _error(status: int) -> Table:
-    content = {JSON: {"schema": {"allOf": [_ref("Error"), _object({"code": {"const": status}})]}}}
+    content = {JSON: {"schema": {"allOf": [_ref("Error"), object_of({"code": {"const": status}})]}}}
     headers = {"headers": HEADERS[status]} if status in HEADERS else {}
     return {"description": ERRORS[status], **headers, "content": content}
 

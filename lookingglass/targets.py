@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from lookingglass.problems import TargetError
+
 ARGUMENTS = ("host", "addr", "address", "asn", "community")
 LONGEST = 300  # characters; nothing longer is looked at
 PLACES = 32  # name look-ups outstanding at once
@@ -120,28 +122,27 @@ SPECIAL = """
 """
 
 
-class TargetError(ValueError):
-    """A target is not what it should be: the message says what was expected, ``status`` for HTTP."""
-
-    status = 400
-
-
 class ResolutionTimeout(TargetError):
     """A name was not resolved in time."""
 
     status = 504
+    failure_source = "resolver"
 
 
 class ResolutionFailure(TargetError):
     """A name could not be looked up now; it may exist."""
 
     status = 503
+    retry_after = 5
+    failure_source = "resolver"
 
 
 class ResolverBusy(TargetError):
     """Too many names are being resolved already."""
 
     status = 503
+    retry_after = 5
+    failure_source = "glass"
 
 
 class Target(NamedTuple):

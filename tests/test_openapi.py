@@ -179,7 +179,7 @@ def test_no_target_that_is_accepted_is_excluded(argument: str) -> None:
     @settings(deadline=None)
     @given(TEXTS)
     def is_included(text: str) -> None:
-        with contextlib.suppress(targets.TargetError):
+        with contextlib.suppress(problems.TargetError):
             targets.parse(text, argument)
             assert pattern.search(text)
 

@@ -20,6 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lookingglass import targets
+from lookingglass.problems import TargetError
 from lookingglass.targets import (
     Address,
     DenyTable,
@@ -27,7 +28,6 @@ from lookingglass.targets import (
     ResolutionTimeout,
     Resolver,
     ResolverBusy,
-    TargetError,
 )
 
 HERE = Path(__file__).resolve().parent.parent

@@ -1,0 +1,61 @@
+"""The root of every error that a visitor is told, and the kinds that several modules raise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from rfc8522 import Problem
+
+ROUNDING = 1e-6  # seconds, so that a visitor who waits as long as the message says is admitted
+
+__all__ = ["Busy", "NotFound", "Problem", "Refusal", "RouterFailure", "TargetError"]
+
+
+class TargetError(Problem):
+    """A target is not what the command takes; the message says what is expected."""
+
+    status = 400
+    failure_source = "visitor"
+
+
+class NotFound(Problem):
+    """There is nothing at this path, or no such command, router or file."""
+
+    status = 404
+    failure_source = "visitor"
+
+
+class Refusal(Problem):
+    """A limit of the visitor (429) or of this looking glass (503) is reached; asking later may succeed."""
+
+    def __init__(self, status: int, seconds: float, message: str) -> None:
+        self.status = status
+        self.failure_source = "visitor" if status == 429 else "glass"
+        self.retry_after = max(1, math.ceil(seconds - ROUNDING))
+        super().__init__(f"{message} Try again in {self.retry_after} s.")
+
+
+class Busy(Problem):
+    """This machine has no room for more now."""
+
+    status = 503
+    retry_after = 5
+
+
+class RouterFailure(Problem):
+    """A router could not be reached, or has no program for the command."""
+
+    status = 502
+    failure_source = "router"
+
+
+class HTTPProblem(Problem):
+    """A request is not what HTTP allows here; ``headers`` go with the answer."""
+
+    failure_source = "visitor"
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
