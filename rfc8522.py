@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from commands import JSON, TEXT, Command, End, Router, Template
+from commands import JSON, TEXT, Command, Router, Template
 from lookingglass.facts import facts
 
 PREFIX = "/.well-known/looking-glass"
@@ -56,6 +56,15 @@ class ProtocolError(Problem):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+class End(NamedTuple):
+    """Tell how a Run ended, or how a viewer's time with it did."""
+
+    reason: str  # exit, time, full or left
+    status: int | None  # the exit status; None: not known
+    runtime: float  # seconds
+    performed_at: float  # seconds since the epoch
 
 
 class Query(NamedTuple):
@@ -111,6 +120,23 @@ def router_of(routers: Sequence[Router], name: str) -> Router | None:
     return next(same, None)
 
 
+def find(router: Router, path: str, known: Iterable[str] = ()) -> tuple[Command, str]:
+    """Split a path below ``…/v1/`` into the command with the longest name and the target's text.
+
+    ``known`` are names of other routers' commands, which are no targets here; raises ProtocolError.
+    """
+    names = {*router.commands, *known}
+    longest = max(name.count(" ") for name in names) + 1
+    segments = path.split("/", longest)
+    for length in range(min(longest, len(segments)), 0, -1):
+        name = " ".join(segments[:length]).lower()
+        if name in router.commands:
+            return router.commands[name], "/".join(segments[length:])
+        if name in names:
+            break
+    raise ProtocolError("There is no such command on this router.", 404)
+
+
 def success(data: Mapping[str, Any], started: float | None = None) -> Envelope:
     """Wrap data; ``started`` (monotonic clock) adds the members that section 2.3.1 requires."""
     times = {} if started is None else {"performed_at": _utc(time.time()), "runtime": _elapsed(started)}
@@ -155,7 +181,9 @@ def choose_format(command: Command, query: Query, family: int, kind: str) -> tup
 
     ``kind`` is the target's, "" for none. Without any it is text/plain, which a parser can turn into JSON.
     """
-    plain = command.template(family, kind=kind)
+    plain = command.template_of(TEXT, family, kind=kind)
+    if plain is None:
+        raise ProtocolError(f"{command.name} is not offered for IPv{family}.")
     for media in query.format:
         if template := command.template_of(media, family, kind=kind):
             return media, template

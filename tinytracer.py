@@ -22,10 +22,13 @@ from webob.acceptparse import create_accept_header
 from webob.byterange import Range
 
 import rfc8522
-from commands import CHUNK, EVENTS, JSON, TEXT, Aimer, Command, CommandError, Router, Runs, Viewer
+from commands import EVENTS, JSON, TEXT, Command, Router
 from lookingglass import configuration as conf
-from lookingglass import problems, targets
-from lookingglass.guard import SLOT_RETRY, Guard, Refusal, read_client
+from lookingglass import targets
+from lookingglass.glass import Aimer
+from lookingglass.guard import SLOT_RETRY, Guard, read_client
+from lookingglass.problems import Refusal
+from lookingglass.runs import CHUNK, Runs, Viewer
 
 __version__ = "0.1.0"
 
@@ -91,7 +94,7 @@ class HTTPError(Exception):
         self.headers = dict(headers or {})
 
 
-EXPECTED = (HTTPError, CommandError, rfc8522.ProtocolError, Refusal, problems.TargetError)
+EXPECTED = (HTTPError, rfc8522.Problem, Refusal)
 
 
 class Answer:
@@ -270,7 +273,7 @@ class TinyTracer:
         query = rfc8522.Query.read(request.GET.items())
         routers = self._configuration.routers
         router = rfc8522.choose(routers, query)
-        command, target = router.find(path, (name for each in routers for name in each.commands))
+        command, target = rfc8522.find(router, path, (name for each in routers for name in each.commands))
         media = _representation(request)
         if request.method == "HEAD":
             self._check(request, router, command, target, query)

@@ -17,10 +17,11 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from commands import ENVIRONMENT, JSON, PARTS, PLACEHOLDERS, TEXT, Command, Router, Template
+from commands import JSON, PARTS, PLACEHOLDERS, TEXT, Command, Router, Template
 from lookingglass import targets
 from lookingglass.facts import PARSERS
 from lookingglass.guard import Limits, Rate
+from lookingglass.runs import ENVIRONMENT
 
 # A template for one kind of target (targets.Target) wants the command to have this argument.
 KINDS = {"prefix": "addr", "large": "community"}

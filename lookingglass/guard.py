@@ -12,20 +12,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lookingglass import targets
+from lookingglass.problems import ROUNDING, Refusal
 
 TABLE_SIZE = 65536  # keys a rate table remembers; when all of them are in use, new ones are denied
-ROUNDING = 1e-6  # of a token, so that who waits as long as told is admitted
 WITH_PORT = re.compile(r"(?:([0-9.]{7,15})|\[([0-9A-Fa-f:.]{2,45})\])(?::[0-9]{1,5})?")
 SLOT_RETRY = 5  # seconds after which a slot may be free again; a guess, runs are short
-
-
-class Refusal(Exception):
-    """A limit is reached: ``status`` is the HTTP status, ``retry_after`` whole seconds."""
-
-    def __init__(self, status: int, retry_after: float, message: str) -> None:
-        self.status = status
-        self.retry_after = max(1, math.ceil(retry_after - ROUNDING))
-        super().__init__(f"{message} Try again in {self.retry_after} s.")
 
 
 class Rate(NamedTuple):

@@ -29,6 +29,8 @@ class NotFound(Problem):
 class Refusal(Problem):
     """A limit of the visitor (429) or of this looking glass (503) is reached; asking later may succeed."""
 
+    retry_after: int
+
     def __init__(self, status: int, seconds: float, message: str) -> None:
         self.status = status
         self.failure_source = "visitor" if status == 429 else "glass"

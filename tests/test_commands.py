@@ -11,8 +11,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-import commands
-from commands import Command, CommandError, End, Job, Router, Runs, Template, Viewer
+import rfc8522
+from commands import Command, Job, Router, Template
+from lookingglass import runs as runs_module
+from lookingglass.problems import Problem
+from lookingglass.runs import Runs, Viewer
+from rfc8522 import End
 from tests.support import children, gone_within, is_alive, python, sh
 
 Ask = Callable[..., Viewer]
@@ -136,7 +140,7 @@ def test_child_that_ignores_sigterm_is_killed_after_the_grace(ask: Ask) -> None:
     pid = first_number(viewer)
     _, end = to_the_end(viewer)
     assert (end.reason, end.status) == ("time", -9)
-    assert end.runtime < 0.3 + commands.GRACE + 0.7
+    assert end.runtime < 0.3 + runs_module.GRACE + 0.7
     assert not is_alive(pid)
 
 
@@ -286,7 +290,7 @@ def test_new_viewers_do_not_keep_a_run_beyond_its_ceiling(ask: Ask) -> None:
 
 
 def test_missing_program_is_the_routers_fault_and_takes_no_slot(ask: Ask, slots: Slots) -> None:
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(Problem) as caught:
         ask(("no-such-program-here",))
     assert caught.value.status == 502
     assert "no-such-program-here" not in str(caught.value)
@@ -294,18 +298,20 @@ def test_missing_program_is_the_routers_fault_and_takes_no_slot(ask: Ask, slots:
 
 
 def test_file_that_cannot_be_executed_is_the_routers_fault(ask: Ask) -> None:
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(Problem) as caught:
         ask(("/etc/passwd",))
     assert caught.value.status == 502
 
 
 def test_machine_without_descriptors_is_503() -> None:
     script = """
-import resource, commands
+import resource
+from commands import Job
+from lookingglass import runs as commands
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 try:
     commands.Runs(100).view(commands.Job(("true",)), lambda: lambda: None, 1, 1)
-except commands.CommandError as error:
+except commands.Problem as error:
     print(error.status)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -320,7 +326,7 @@ def test_machine_without_threads_is_503_and_leaves_no_child(
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(CommandError) as caught:
+        with pytest.raises(Problem) as caught:
             ask(("sleep", "1000"))
     assert caught.value.status == 503
 
@@ -335,7 +341,7 @@ def test_closing_ends_every_run_and_starts_no_more(slots: Slots) -> None:
     assert time.monotonic() - started < 2.0
     assert not is_alive(pid)
     assert to_the_end(viewer)[1].reason == "left"
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(Problem) as caught:
         runs.view(Job(("true",)), slots, 10, 10)
     assert caught.value.status == 503
     assert slots.taken == slots.returned == 1
@@ -347,8 +353,8 @@ def test_child_gets_a_minimal_environment_and_an_empty_input(
     monkeypatch.setenv("SECRET", "of the operator")
     text, _ = to_the_end(ask(sh("env | sort; cat; pwd")))
     seen = dict(line.split("=", 1) for line in text.splitlines()[:-1])
-    assert {name: seen.get(name) for name in commands.ENVIRONMENT} == commands.ENVIRONMENT
-    assert set(seen) - set(commands.ENVIRONMENT) <= {"PWD", "OLDPWD", "SHLVL", "_"}  # the shell's own
+    assert {name: seen.get(name) for name in runs_module.ENVIRONMENT} == runs_module.ENVIRONMENT
+    assert set(seen) - set(runs_module.ENVIRONMENT) <= {"PWD", "OLDPWD", "SHLVL", "_"}  # the shell's own
     assert text.splitlines()[-1] == "/"
 
 
@@ -403,13 +409,13 @@ ROUTER = Router("r", 0, {"ping": PING, "show route": ROUTE, "show": PING})
     ],
 )
 def test_longest_command_name_wins(path: str, command: Command, target: str) -> None:
-    assert ROUTER.find(path) == (command, target)
+    assert rfc8522.find(ROUTER, path) == (command, target)
 
 
 @pytest.mark.parametrize("path", ["", "/", "pin/192.0.2.1", "ping%20x", "//ping/x"])
 def test_unknown_command_is_404(path: str) -> None:
-    with pytest.raises(CommandError) as caught:
-        ROUTER.find(path)
+    with pytest.raises(Problem) as caught:
+        rfc8522.find(ROUTER, path)
     assert caught.value.status == 404
 
 
@@ -427,7 +433,7 @@ def test_template_is_chosen_by_family_prefix_and_format() -> None:
     assert (PING.families(), ROUTE.families()) == ((4, 6), (4, 6))
     only6 = PING._replace(templates={"text/plain": {"cmd6": Template(("ping",))}})
     assert only6.families() == (6,)
-    with pytest.raises(CommandError):
+    with pytest.raises(LookupError):
         only6.template(4)
 
 

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import commands
-from lookingglass import configuration
+from lookingglass import configuration, runs
 from lookingglass.configuration import ConfigurationError
 from lookingglass.guard import Limits, Rate
 
@@ -463,7 +462,7 @@ def test_template_is_valid_and_has_what_a_looking_glass_needs() -> None:
 
 def test_default_offers_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "show route" in configuration.default().routers[0].commands
-    monkeypatch.setitem(commands.ENVIRONMENT, "PATH", "/nowhere")
+    monkeypatch.setitem(runs.ENVIRONMENT, "PATH", "/nowhere")
     with pytest.raises(ConfigurationError, match="none of ping, traceroute, mtr, ip"):
         configuration.default()
 

@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from lookingglass import guard as guard_module
-from lookingglass.guard import Buckets, Guard, Limits, Rate, Refusal, client_key
+from lookingglass.guard import Buckets, Guard, Limits, Rate, client_key
+from lookingglass.problems import Refusal
 from lookingglass.targets import network_of
 
 

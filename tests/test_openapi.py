@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import rfc8522
-from lookingglass import configuration, openapi, targets
+from lookingglass import configuration, openapi, problems, targets
 from tests.support import GENEROUS, HERE, MEDIA, V1, Reply, Serve, asker, build
 
 PING = (
