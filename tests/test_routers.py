@@ -37,9 +37,7 @@ def argv(platform: str, name: str, target: str = "", **extra: Any) -> tuple[str,
     chosen = router(platform, **extra)
     command = chosen.commands[name]
     family = 6 if ":" in target and command.argument in {"host", "addr"} else 4
-    template = command.template_of(
-        TEXT, family, kind=targets.parse(target, command.argument).kind if target else ""
-    )
+    template = command.template(family, kind=targets.parse(target, command.argument).kind if target else "")
     return chosen.argv(template, family, target, "")
 
 
