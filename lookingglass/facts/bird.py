@@ -32,6 +32,7 @@ ATTRIBUTES = {
     "community": "communities",
     "large_community": "large_communities",
 }
+SETS = {"communities", "large_communities"}
 NUMBER = re.compile(r"[0-9]{1,10}")
 MEMBER = re.compile(r"\([0-9]{1,10}(?:, ?[0-9]{1,10}){1,2}\)")  # "(64500,1)" or "(64500, 1, 2)"
 MEMBERS = re.compile(rf"(?:{MEMBER.pattern} ?)*+")
@@ -41,8 +42,9 @@ PROTOCOL = re.compile(
     r"(?: +(?P<rest>.*))?"
 )
 STATES = ("Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established", "Close", "Down", "Passive")
-# Two spaces end the time, in whatever `timeformat`; "Nov  3 06:58" has them inside.
-INFO = re.compile(r"(?<!\s)\s{2,}+(?=[^\s0-9])")
+# Two spaces end the time, in whatever `timeformat`: "Nov  3 06:58" has them inside. "Established   Socket: …"
+GAP = re.compile(r"(?<!\s)\s{2,}+(?=[^\s0-9])")
+INFO = re.compile(rf"({'|'.join(STATES)})(?!\S).*|(?:BGP Error|Error|Socket|Received|Automatic shutdown): .*")
 DETAIL = re.compile(r"\s{1,20}(Neighbor address|Neighbor AS|BGP state|Routes): +(\S{1,50})(.*)")
 
 
@@ -85,26 +87,29 @@ def _read_attribute(path: Facts, line: str, attribute: str) -> str:
     if not path:
         return ""
     if line.startswith("\t\t"):
-        if attribute in path:
-            _add_value(path, attribute, path[attribute], line.strip())
+        if attribute in SETS and attribute in path:
+            _add_value(path, attribute, line.strip(), path[attribute])
+        else:
+            path.pop(attribute, None)  # only sets go on
         return attribute
     if match := VIA.fullmatch(line):
         path.setdefault("next_hop", match[1])
     match = ATTRIBUTE.fullmatch(line)
     name = ATTRIBUTES.get(match[1], "") if match else ""
     if match and name:
-        _add_value(path, name, [], match[2].strip())
+        _add_value(path, name, match[2].strip(), [])
     return name
 
 
-def _add_value(path: Facts, name: str, before: list[str], text: str) -> None:
+def _add_value(path: Facts, name: str, text: str, before: list[str]) -> None:
     """Set an attribute, or remove it if the text is not understood; ``before``: members in earlier lines."""
     value: object = None
-    if name in {"communities", "large_communities"}:
+    if name in SETS:
         if MEMBERS.fullmatch(text):
-            value = before + [re.sub(", ?", ":", member[1:-1]) for member in MEMBER.findall(text)]
+            before += [re.sub(", ?", ":", member[1:-1]) for member in MEMBER.findall(text)]
+            value = before
     elif name == "as_path":
-        value = as_path(text)  # None too if "..." stands for the rest of a long one
+        value = as_path(text)  # None if "..." stands for the rest of a long one
     elif name == "next_hop":
         value = used_next_hop([word for word in text.split(" ")[:3] if is_address(word)])
     elif name == "origin":
@@ -118,13 +123,24 @@ def _add_value(path: Facts, name: str, before: list[str], text: str) -> None:
 
 
 def _neighbor(match: re.Match[str]) -> Facts:
-    rest = (match["rest"] or "").rstrip()
-    info = INFO.search(rest)
-    since, word = (rest[: info.start()], rest[info.end() :].split(" ")[0]) if info else (rest, "")
-    # What a protocol that is down tells is only a reason.
-    state = word if word in STATES and match["state"] != "down" else match["state"]
-    neighbor = {"name": match["name"], "state": state}
-    return {**neighbor, "since": since} if since else neighbor
+    neighbor = {"name": match["name"], "state": match["state"]}
+    since, info = _since_and_info((match["rest"] or "").strip())
+    if re.search("[0-9]", since):
+        neighbor["since"] = since
+    word = info.split(" ", 1)[0]
+    if word in STATES and match["state"] != "down":  # which tells only a reason
+        neighbor["state"] = word
+    return neighbor
+
+
+def _since_and_info(text: str) -> tuple[str, str]:
+    """Split the columns Since, in any `timeformat`, and Info; one that is not known is empty."""
+    gaps = [(0, 0), *(gap.span() for gap in GAP.finditer(text))]
+    for start, end in gaps:
+        if INFO.fullmatch(text, end):
+            return text[:start], text[end:]
+    start, end = gaps[1] if len(gaps) > 1 else (len(text), len(text))
+    return ("", "") if re.search("[0-9]", text[end:]) else (text[:start], text[end:])
 
 
 def _read_detail(neighbor: Facts, line: str) -> None:
