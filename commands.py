@@ -57,11 +57,7 @@ class Command(NamedTuple):
     templates: Mapping[str, Mapping[str, Template]]
     parser: str | None = None
     runtime: float | None = None  # seconds, this command's own ceiling
-
-    @property
-    def probes(self) -> bool:
-        """Tell whether it sends packets to its target, rather than looking it up in a table."""
-        return self.argument == "host" or self.parser in {"ping", "traceroute", "mtr"}
+    probes: bool = True  # it sends packets to its target, rather than looking it up in a table
 
     @property
     def formats(self) -> tuple[str, ...]:

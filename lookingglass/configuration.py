@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from commands import JSON, PARTS, PLACEHOLDERS, TEXT, Command, Router, Template
-from lookingglass import targets
+from lookingglass import probing, targets
 from lookingglass.facts import PARSERS
 from lookingglass.guard import Limits, Rate
 from lookingglass.runs import ENVIRONMENT
@@ -428,7 +428,9 @@ def _command(name: str, value: Any, path: str, errors: Errors) -> Command | None
         if kind in used and argument != wanted:
             errors.append(f"{path}: {kind}4 and {kind}6 need the argument {wanted}, not {argument}")
     description = given.get("description", name)
-    return Command(name, description, argument, templates, given.get("parser"), given.get("runtime"))
+    parser = given.get("parser")
+    probes = given.get("probes", probing.probes(argument or "none", parser, templates))
+    return Command(name, description, argument, templates, parser, given.get("runtime"), probes)
 
 
 def _each_template(
@@ -663,6 +665,7 @@ COMMAND_KEYS: dict[str, Read] = {
     "argument": _one_of(*targets.ARGUMENTS, "none"),
     "parser": _one_of(*PARSERS),
     "runtime": _number(0.1, 86400, "seconds"),
+    "probes": _boolean,
     "formats": _formats,
 }
 NOT_DETAILS = {"name", "commands", "via", "remote", "source4", "source6", "vrfs"}
