@@ -11,6 +11,7 @@ from urllib.parse import quote
 from commands import JSON, TEXT, Command, Router, Template
 
 PREFIX = "/.well-known/looking-glass"
+RETRY = 5  # seconds after which a slot may be free again; a guess, runs are short
 FAMILIES = {1: 4, 2: 6}  # IANA address family number -> IP version
 # Why a Run, or a viewer's part in it, has ended: by itself, after its time, with too much output, because
 # its last viewer has left, or because this looking glass is stopping.
@@ -146,9 +147,9 @@ def path_of(name: str, target: str = "") -> str:
     return f"{words}/{target}" if target else words
 
 
-def success(data: Mapping[str, Any], started: float | None = None) -> Envelope:
-    """Wrap data; ``started`` (monotonic clock) adds the members that section 2.3.1 requires."""
-    times = {} if started is None else {"performed_at": _utc(time.time()), "runtime": _elapsed(started)}
+def success(data: Mapping[str, Any], started: float) -> Envelope:
+    """Wrap data that was begun at ``started`` (monotonic clock), with the members of section 2.3.1."""
+    times = {"performed_at": _utc(time.time()), "runtime": round(time.monotonic() - started, 6)}
     return {"status": "success", "data": {**data, **times}}
 
 
@@ -278,10 +279,6 @@ def _listed(router: Router, command: Command, base: str, first: Router) -> dict[
 
 def _utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def _elapsed(started: float) -> float:
-    return round(time.monotonic() - started, 6)
 
 
 def _read_protocol(value: str) -> int:

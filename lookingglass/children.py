@@ -28,8 +28,8 @@ class Child:
     """Run one invocation in a session of its own, with an empty standard input and a minimal environment.
 
     ``output`` is a descriptor that is readable when there is output or at its end, ``exit`` one that is
-    readable when the process has ended, None when it cannot be waited for. Raises RouterFailure when there is no
-    such program, Busy when this machine has no room for it.
+    readable when the process has ended, None when it cannot be waited for. Raises RouterFailure when there is
+    no such program, Busy when this machine has no room for it.
     """
 
     def __init__(self, invocation: Invocation) -> None:

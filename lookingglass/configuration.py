@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from commands import JSON, PARTS, PLACEHOLDERS, TEXT, Command, Router, Template
 from lookingglass import probing, targets
+from lookingglass.children import ENVIRONMENT
 from lookingglass.facts import PARSERS
 from lookingglass.guard import Limits, Rate
-from lookingglass.runs import ENVIRONMENT
 
 # A template for one kind of target (targets.Target) wants the command to have this argument.
 KINDS = {"prefix": "addr", "large": "community"}
@@ -79,6 +79,8 @@ class Configuration(NamedTuple):
     limits: Limits
     deny: targets.DenyTable
     testfiles: str | None  # a folder
+    log: str = "logfmt"
+    log_clients: str = "network"
 
     def lacking(self) -> list[str]:
         """Return a line for each program that this machine does not have, beginning with its path."""

@@ -9,6 +9,7 @@ import os
 import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 log = logging.getLogger("tinytracer")
@@ -25,6 +26,7 @@ class Loop:
         self._epoll: select.epoll | None = None
         self._bell = -1  # an eventfd that ends the sleep
         self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._soon: deque[Callable[[], None]] = deque()
         self._moments: dict[Callable[[], None], float] = {}
         self._sleeps_until = -math.inf  # by the monotonic clock; minus infinity while it is awake
         self._is_over = False
@@ -60,6 +62,11 @@ class Loop:
         if is_early:
             self.wake()
 
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once in the loop's thread."""
+        self._soon.append(callback)
+        self.wake()
+
     def cancel(self, callback: Callable[[], None]) -> None:
         """Drop the wish to call ``callback``."""
         with self._lock:
@@ -86,6 +93,8 @@ class Loop:
                 elif callback := self._callbacks.get(descriptor):
                     _safely(callback, events)
             self._sleeps_until = -math.inf
+            while self._soon:
+                _safely(self._soon.popleft())
             if self._moments:
                 for moment_callback in self._due():
                     _safely(moment_callback)

@@ -40,7 +40,7 @@ class Output:
         return self._room < 0
 
     def add(self, data: bytes) -> bool:
-        """Add bytes as far as there is room, and tell whether there is new text; empty ``data`` is the end."""
+        """Add bytes as far as there is room, and tell whether text came of them; no bytes are the end."""
         text = self._decode(data[: max(0, self._room)], final=not data).translate(NEUTRAL)
         self._room -= len(data)
         while self._skip and text:

@@ -9,8 +9,8 @@ A Run is in one of four states, and ``Run._enter`` is the one place that changes
 
 It leaves RUNNING when the source ends by itself, when the time of its last viewer is up, when its output is
 full, when its last viewer has left, or when the looking glass closes. A source that does not stop when it is
-told to is killed after GRACE; one that cannot be killed (it became root) is left alone soon after. Its viewers
-are told then, but its slot is given back only when it is really gone.
+told to is killed after GRACE; one that cannot be killed (it became root) is left alone soon after. Its
+viewers are told then, but its slot is given back only when it is really gone.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ DYING = GRACE / 4  # seconds that a killed source has for ending
 
 
 class Lease(Protocol):
-    """A slot or a place that is held until ``end``; ending it twice does no harm."""
+    """A slot that is held until ``end``; ending it twice does no harm."""
 
-    def end(self) -> None: ...
+    def end(self) -> object: ...
 
 
 class Source(Protocol):
@@ -82,7 +82,9 @@ class Run:
         self.pieces = self._output.pieces
         self.end: End | None = None
         self.problem: Problem | None = None  # why its source could not be opened
-        self.changed = threading.Condition(threading.Lock())
+        self.lock = threading.Lock()
+        self._under_way = threading.Lock()  # held until the end
+        self._under_way.acquire()
         self.started = time.monotonic()
         self.shared = 0  # viewers that it has had at once, at most
         self._task = task
@@ -99,7 +101,7 @@ class Run:
 
     def join(self, seconds: float, ceiling: float) -> Viewer | None:
         """Admit one more viewer, as ``admit`` does; None: the Run takes none any more."""
-        with self.changed:
+        with self.lock:
             if self._state not in {State.STARTING, State.RUNNING}:
                 return None
             return self.admit(seconds, ceiling)
@@ -116,7 +118,7 @@ class Run:
     def leave(self, viewer: Viewer) -> None:
         """Forget a viewer; when it was the last one, the Run ends."""
         self._loop.cancel(viewer.expire)
-        with self.changed:
+        with self.lock:
             self._viewers.discard(viewer)
             is_last = not self._viewers and self._state is State.RUNNING
         if is_last:
@@ -124,7 +126,7 @@ class Run:
 
     def expire(self, viewer: Viewer) -> None:
         """End the time of one viewer, and the Run with it when nobody has more."""
-        with self.changed:
+        with self.lock:
             if self._state is not State.RUNNING:
                 return
             has_more = any(each.deadline > viewer.deadline for each in self._viewers)
@@ -144,13 +146,13 @@ class Run:
 
     def wait(self, seconds: float) -> None:
         """Wait until the Run has ended, at most ``seconds``."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.end, max(0.0, seconds))
+        if self._under_way.acquire(timeout=max(0.0, seconds)):
+            self._under_way.release()
 
     # --- its life
 
     def start(self, open_source: Callable[[Invocation], Source], take_slot: Callable[[], Lease]) -> None:
-        """Take a slot and open the source; when this fails, all viewers are told and the Problem is raised."""
+        """Take a slot and open the source; a Problem is raised, and told to all viewers."""
         try:
             self._slot = take_slot()
             self._source = source = open_source(self._task.invocation)
@@ -159,12 +161,12 @@ class Run:
             self._finish("exit", None)
             self._release()
             raise
-        with self.changed:
+        with self.lock:
             self._enter(State.RUNNING)
         self._loop.watch(source.output, select.EPOLLIN, self._on_output)
         if source.exit is not None:
             self._loop.watch(source.exit, select.EPOLLIN, self._on_exit)
-        with self.changed:
+        with self.lock:
             viewers = list(self._viewers)
         for viewer in viewers:
             self._loop.call_at(viewer.deadline, viewer.expire)
@@ -173,7 +175,7 @@ class Run:
 
     def stop(self, reason: Reason) -> None:
         """Tell a running source to stop; it has GRACE for it."""
-        with self.changed:
+        with self.lock:
             if self._state is not State.RUNNING or self._source is None:
                 return
             self._enter(State.STOPPING)
@@ -185,7 +187,7 @@ class Run:
         self._state = state
 
     def _kill(self) -> None:
-        with self.changed:
+        with self.lock:
             if self._state is State.STOPPING and self._source is not None:
                 self._source.kill()
         self._loop.call_at(time.monotonic() + DYING, self._give_up)
@@ -220,7 +222,7 @@ class Run:
         if self._state is not State.ENDED:
             self._drain(source)
             self._close_output(source)
-        with self.changed:  # nobody signals what is gone
+        with self.lock:  # nobody signals what is gone
             self._source = None
             status = source.reap()
         self._release()
@@ -239,10 +241,8 @@ class Run:
         self._append(b"")
 
     def _append(self, data: bytes) -> None:
-        with self.changed:
+        with self.lock:
             is_news = self._output.add(data)
-            if is_news:
-                self.changed.notify_all()
         if is_news:
             self._tell()
             if self._digest and self._digest.due > time.monotonic():
@@ -251,10 +251,10 @@ class Run:
     def _finish(self, reason: Reason, status: int | None) -> None:
         for callback in (self._kill, self._give_up, self._tell):
             self._loop.cancel(callback)
-        with self.changed:
+        with self.lock:
             self._enter(State.ENDED)
             self.end = End(reason, status, time.monotonic() - self.started, time.time())
-            self.changed.notify_all()
+        self._under_way.release()
         self._tell()
 
     def _release(self) -> None:
@@ -263,8 +263,8 @@ class Run:
             self._slot.end()
 
     def _tell(self) -> None:
-        """Notify those viewers that do not wait in a thread of their own."""
-        with self.changed:
+        """Notify the viewers, those that wait for the end only then."""
+        with self.lock:
             viewers = [viewer for viewer in self._viewers if viewer.is_live or self.end]
         for viewer in viewers:
             viewer.notify()
@@ -277,7 +277,8 @@ class Run:
 class Viewer:
     """Follow a Run for one visitor, from its beginning to its end or to the viewer's own deadline.
 
-    ``notify`` is called, in any thread, when there is something new: text, if ``is_live``, or the end.
+    ``notify`` is called, in any thread, when there is something new: text or facts, if ``is_live``, or the end.
+    By default it ends ``wait``.
     """
 
     def __init__(self, run: Run, deadline: float) -> None:
@@ -285,7 +286,8 @@ class Viewer:
         self.deadline = deadline  # by the monotonic clock
         self.end: End | None = None  # its own, when it is not the Run's
         self.is_live = True
-        self.notify: Callable[[], None] = _nobody
+        self._bell = threading.Event()
+        self.notify: Callable[[], None] = self._bell.set
         self._seen = 0
         self._over: End | None = None  # judged once, together with the last text
 
@@ -299,7 +301,7 @@ class Viewer:
         Raises the Problem that has kept the Run from starting.
         """
         run = self.run
-        with run.changed:
+        with run.lock:
             if self._over:
                 return None
             if run.problem:
@@ -309,20 +311,10 @@ class Viewer:
             self._over = self.end or run.end
             return None if self._over and not new else "".join(new)
 
-    def wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
-        """Wait until ``read`` has something to return or ``is_over``, at most ``seconds``."""
-        run = self.run
-
-        def has_news() -> bool:
-            return bool(len(run.pieces) > self._seen or run.end or self.end) or is_over()
-
-        with run.changed:
-            run.changed.wait_for(has_news, seconds)
-
-    def wake(self) -> None:
-        """Let ``wait`` ask anew whether it is over."""
-        with self.run.changed:
-            self.run.changed.notify_all()
+    def wait(self, seconds: float) -> None:
+        """Wait until the viewer is notified, at most ``seconds``."""
+        self._bell.wait(seconds)
+        self._bell.clear()
 
     def result(self) -> tuple[str, End]:
         """Return all the text so far, and how it ended; call it after ``read`` gave None."""
@@ -382,7 +374,7 @@ class Runs:
         self.loop.end()
 
     def _start_loop(self) -> None:
-        """Start the thread that reads all sources, at the first question and so behind any fork of the host."""
+        """Start the thread that reads all sources, at the first question and so behind any fork."""
         if self._thread is not None:
             return
         with self._lock:
@@ -400,7 +392,3 @@ class Runs:
             self._alive.discard(run)
             if self._runs.get(task) is run:
                 del self._runs[task]
-
-
-def _nobody() -> None:
-    """Notify nobody: who waits in ``Viewer.wait`` is told otherwise."""
