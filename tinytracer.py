@@ -15,20 +15,18 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from webob import Request, Response
-from webob.acceptparse import create_accept_header
-from webob.byterange import Range
 
 import rfc8522
 from commands import EVENTS, JSON, TEXT, Command, Router
 from lookingglass import configuration as conf
-from lookingglass import targets
+from lookingglass import downloads, negotiation, targets
 from lookingglass.glass import Aimer
 from lookingglass.guard import SLOT_RETRY, Guard, read_client
 from lookingglass.problems import Refusal
-from lookingglass.runs import CHUNK, Runs, Viewer
+from lookingglass.runs import Runs, Viewer
 
 __version__ = "0.1.0"
 
@@ -64,8 +62,6 @@ FIELDS = ("ip", "cmd", "router", "protocol", "vrf", "run")  # of the page's form
 # RFC 9110 section 7.2: a name or an address, perhaps a port
 HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
 OFFERS = (JSON, TEXT, EVENTS)  # what a run's Accept header chooses from; the first when it says nothing
-# RFC 9110 section 12.5.1: parameters of a media range other than its weight, such as "; charset=utf-8"
-MEDIA_PARAMETER = re.compile(r";[ \t]*+(?!q=)[^;,]*", re.IGNORECASE)
 ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
 HEADERS = {
     "Content-Security-Policy": (
@@ -252,22 +248,16 @@ class TinyTracer:
         return _json(openapi.document(self._configuration, self._base(request), __version__))
 
     def _asset(self, request: Request, name: str) -> Response:
-        _forget_broken_conditions(request)
-        body = self._assets[name.lower()]
-        response = Response(body, content_type=ASSETS[name.lower()], conditional_response=True)
+        response = Response(self._assets[name.lower()], content_type=ASSETS[name.lower()])
         response.md5_etag()
         response.cache_control = "no-cache"
+        if downloads.is_fresh(request.headers.get("If-None-Match"), response.headers["ETag"]):
+            kept = {header: response.headers[header] for header in ("ETag", "Cache-Control")}
+            return _with(Response(status=304), kept)
         return response
 
     def _testfile(self, request: Request, path: str) -> Response:
-        folder = self._configuration.testfiles
-        if folder is None:
-            raise HTTPError(404, "No test files are offered.")
-        parts = path.split("/")
-        where = os.path.join(folder, *parts)
-        if any(not part or part.startswith(".") for part in parts) or not os.path.isfile(where):
-            raise HTTPError(404, "There is no such test file.")
-        return _download(request, open(where, "rb"))
+        return downloads.send(request, self._configuration.testfiles, path)
 
     def _run(self, request: Request, path: str) -> Response:
         query = rfc8522.Query.read(request.GET.items())
@@ -440,9 +430,7 @@ def _is_trusted(client: targets.Address | None, trustproxy: bool | tuple[targets
 
 def _representation(request: Request) -> str:
     """Return the one of OFFERS that the client likes best, JSON when it says nothing else."""
-    accept = create_accept_header(MEDIA_PARAMETER.sub("", request.headers.get("Accept", "")))
-    accepted = accept.acceptable_offers(OFFERS)
-    return accepted[0][0] if accepted else JSON
+    return negotiation.best_offer(request.headers.get("Accept", ""), OFFERS) or JSON
 
 
 def _refuse_forged(request: Request) -> None:
@@ -450,15 +438,6 @@ def _refuse_forged(request: Request) -> None:
     site, mode = (request.headers.get(f"Sec-Fetch-{name}", "").lower() for name in ("Site", "Mode"))
     if site == "cross-site" and mode != "cors":
         raise HTTPError(400, "Commands are not run for links on other sites; open this page itself.")
-
-
-def _forget_broken_conditions(request: Request) -> None:
-    """Leave out conditions and ranges that cannot be read (RFC 9110 section 13.1); WebOb raises on them."""
-    for name in ("if_modified_since", "if_unmodified_since", "if_range", "range"):
-        try:
-            getattr(request, name)
-        except (OverflowError, ValueError):
-            del request.environ[f"HTTP_{name.upper()}"]
 
 
 def _choose(routers: Sequence[Router], given: Mapping[str, str]) -> tuple[Router, Command, str]:
@@ -518,7 +497,8 @@ def _as_http_error(error: Exception) -> HTTPError:
     if isinstance(error, HTTPError):
         return error
     status = getattr(error, "status", 400)
-    return HTTPError(status, str(error), _retry(status, getattr(error, "retry_after", SLOT_RETRY)))
+    retry = _retry(status, getattr(error, "retry_after", SLOT_RETRY))
+    return HTTPError(status, str(error), {**retry, **getattr(error, "headers", {})})
 
 
 def _retry(status: int, seconds: int = SLOT_RETRY) -> dict[str, str]:
@@ -607,56 +587,6 @@ def _as_page(answer: Answer, before: bytes, after: bytes) -> Iterator[bytes]:
         note = _note(envelope) or f"{envelope['status']} after {envelope['data']['runtime']:.1f} s"
         yield f"\n--- {html.escape(note)}".encode()
         yield after
-
-
-def _download(request: Request, file: BinaryIO) -> Response:
-    """Send a file, or the part of it that Range asks for (RFC 9110 section 14).
-
-    Nobody waits for a slow reader where waitress sends it, which heeds Content-Length.
-    """
-    _forget_broken_conditions(request)
-    state = os.fstat(file.fileno())
-    response = Response(content_type="application/octet-stream", conditional_response=True)
-    response.etag = f"{state.st_mtime_ns:x}-{state.st_size:x}"
-    response.last_modified = int(state.st_mtime)
-    response.accept_ranges = "bytes"
-    start, end = 0, state.st_size
-    wanted = _range(request, response)
-    if wanted:
-        start, end = _part(wanted, state.st_size)
-        if start >= end:
-            file.close()
-            size = f"bytes */{state.st_size}"
-            raise HTTPError(416, f"The file has {state.st_size} bytes.", {"Content-Range": size})
-        response.status, response.content_range = 206, (start, end, state.st_size)
-    request.range = None  # WebOb would read the file up to there
-    file.seek(start)
-    if "waitress.client_disconnected" in request.environ:
-        response.app_iter = request.environ["wsgi.file_wrapper"](file)
-    else:
-        response.app_iter = Body(_read(file, end - start), file.close)
-    response.content_length = end - start
-    return response
-
-
-def _range(request: Request, response: Response) -> Range | None:
-    """Return a Range that counts: of GET, and behind all other conditions (RFC 9110 section 13.2.2)."""
-    conditions = {"HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE"} & set(request.environ)
-    counts = request.method == "GET" and not conditions and response in request.if_range
-    return request.range if counts else None
-
-
-def _part(wanted: Range, size: int) -> tuple[int, int]:
-    """Return the beginning and the end of a range in a file; a negative one counts from the file's end."""
-    start = wanted.start or 0
-    start = start if start >= 0 else max(0, size + start)
-    return start, size if wanted.end is None else min(wanted.end, size)
-
-
-def _read(file: BinaryIO, length: int) -> Iterator[bytes]:
-    while length > 0 and (data := file.read(min(length, CHUNK))):
-        length -= len(data)
-        yield data
 
 
 def _event(name: str, data: object) -> bytes:
