@@ -20,7 +20,7 @@ from webob import Request, Response
 from lookingglass.problems import Busy, HTTPProblem, NotFound
 
 CHUNK = 65536  # bytes that are read at once
-CACHING = "no-cache, no-transform"  # nobody measures a cache, or what a proxy has compressed
+CACHING = "no-cache, no-transform"  # a visitor measures the line, not a cache or a compressing proxy
 OVERLOAD = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # failures that say nothing about the file
 
 # RFC 9110 section 8.8.3: whether it is weak, and the opaque tag
@@ -41,9 +41,9 @@ SUFFIX_RANGE = re.compile(r"-([0-9]++)")
 
 
 class Part:
-    """Read a part of a file as if it were all of it; raise OSError when the file is not what it was.
+    """Read a part of a file as if it were all of it; raise OSError when the file has changed.
 
-    It closes the file. ``state`` is how the file was when the part was chosen.
+    ``state`` tells how the file was when the part was chosen. ``close`` closes the file.
     """
 
     def __init__(self, file: FileIO, state: os.stat_result, start: int, end: int) -> None:
@@ -63,7 +63,7 @@ class Part:
         left = self._size - self._position
         wanted = left if size < 0 else min(size, left)
         data = os.pread(self._file.fileno(), wanted, self._start + self._position)
-        if _version(os.fstat(self._file.fileno())) != self._version or bool(wanted) > bool(data):
+        if wanted and (not data or _version(os.fstat(self._file.fileno())) != self._version):
             raise OSError("The file has changed while it was sent.")
         self._position += len(data)
         return data
@@ -116,8 +116,10 @@ def send(request: Request, folder: str | None, path: str) -> Response:
 
 def is_fresh(if_none_match: str | None, etag: str) -> bool:
     """Tell whether a client has what ``etag`` names, by its If-None-Match (RFC 9110 section 13.1.2)."""
-    if if_none_match is None or if_none_match == etag:  # one or the other is true of nearly all requests
-        return if_none_match is not None
+    if if_none_match is None:
+        return False
+    if if_none_match == etag:  # which is what nearly all clients send
+        return True
     opaque = etag.removeprefix("W/")
     return if_none_match.strip(" \t") == "*" or any(
         tag == opaque for _, tag in ENTITY_TAG.findall(if_none_match)
@@ -135,7 +137,7 @@ def _open(folder: str | None, path: str) -> FileIO:
     root = os.path.realpath(folder)
     try:
         where = os.path.realpath(os.path.join(root, *parts))
-        # A pipe is not even opened, for that would wake up who waits to write into it.
+        # A pipe is not even opened: that would wake up a process that waits to write into it.
         if os.path.commonpath((root, where)) != root or not stat.S_ISREG(os.lstat(where).st_mode):
             raise missing
         file = FileIO(where, opener=_open_at_once)
