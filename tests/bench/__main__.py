@@ -9,6 +9,8 @@ import argparse
 import contextlib
 import itertools
 import json
+import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +32,7 @@ GROUPS: dict[str, list[Case]] = {
 def measure(case: Case, rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Return the rows of a case."""
     found: dict[Row, list[Pair]] = {}
-    with contextlib.closing(case(seconds)) as samples:  # type: ignore[type-var] # a generator
+    with contextlib.closing(case(seconds)) as samples:
         for sample in itertools.islice(samples, rounds):
             for row, pair in sample.items():
                 found.setdefault(row, []).append(pair)
@@ -53,11 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all rounds there as well")
     options = parser.parse_args(arguments)
     allow_many_files()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that no server is left
     began = time.monotonic()
     about = {**machine(), "rounds": options.rounds, "seconds": options.seconds}
-    print(
-        "{cores} cores, {model}, Python {python}; medians of {rounds} rounds of {seconds:g} s".format(**about)
-    )
+    print("{cores} cores, {model}, Linux {kernel}, Python {python}".format(**about))
+    print("Medians and ranges of {rounds} rounds; a round of one server takes {seconds:g} s.".format(**about))
     rows = []
     for group in options.groups:
         print(f"\n{group}\n{HEADING}", flush=True)

@@ -8,11 +8,10 @@ import os
 import select
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.servers import QUIET, V1, Server, both, eight, ours, request
-from tests.bench.table import Case, Goal, Pair, Row, Sample, alone
+from tests.bench.table import Case, Goal, Pair, Rounds, Row, alone
 
 IDLE = 10 / 3  # times the seconds of a round
 SETTLED = 1.0  # seconds after the last request, until a server is idle
@@ -22,14 +21,14 @@ NONE = Goal("ours", "≤", 0, max)
 ACCEPTED = ("text/plain", "text/event-stream", "application/json")
 
 
-def starts(_: float) -> Iterator[Sample]:
+def starts(_: float) -> Rounds:
     """Start the bare application and TinyTracer."""
     while True:
         with both(eight()) as servers:
             yield {Row("start to first answer, s"): Pair(*(each.started for each in servers))}
 
 
-def idle(seconds: float) -> Iterator[Sample]:
+def idle(seconds: float) -> Rounds:
     """Leave both alone that have answered, and have closed their connections."""
     seconds *= IDLE
     with both(eight(), f"{V1}/true") as servers:
@@ -50,7 +49,7 @@ def idle(seconds: float) -> Iterator[Sample]:
             }
 
 
-def leave(accept: str, _: float) -> Iterator[Sample]:
+def leave(accept: str, _: float) -> Rounds:
     """Disconnect from a command that prints nothing."""
     title = f"leaving {accept} to end of process"
     with ours(eight()) as server:

@@ -7,11 +7,11 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tests.bench.servers import HERE, MANY_VIEWERS, V1, Server, both, eight
-from tests.bench.table import Case, Goal, Pair, Row, Sample, alone, percentile
+from tests.bench.table import Case, Goal, Pair, Rounds, Row, alone, percentile
 
 WINDOW = 4 / 3  # times the seconds of a round, in which lines count
 SETTLED = 1.5  # seconds from the last viewer's request to the window
@@ -19,6 +19,7 @@ PAUSE = 0.02  # seconds between two requests for the page, which must not be wha
 MANY = 1000  # viewers for whom all goals are meant
 WARM = 20  # requests that make what is made once
 TEXT, EVENTS = "text/plain", "text/event-stream"
+KINDS = {TEXT: "text", EVENTS: "events"}
 IN_TIME = Goal("ours", "≤", 50.0)
 COMPLETE = Goal("ours", "≤", 0, max)
 PAGE = Goal("ours", "≤", 20.0)
@@ -67,9 +68,9 @@ class Viewers:
         return heard
 
 
-def watch(count: int, runs: int, accept: str, seconds: float) -> Iterator[Sample]:
+def watch(count: int, runs: int, accept: str, seconds: float) -> Rounds:
     """Let viewers watch Runs that print four lines a second; each round has servers of its own."""
-    title = f"{count:,} of {runs} as {accept.rpartition('/')[2]}"
+    title = f"{count:,} viewers of {runs} Run{'s'[: runs - 1]}, {KINDS[accept]}"
     many = count >= MANY
     while True:
         with both(eight(**MANY_VIEWERS)) as servers:
@@ -85,13 +86,13 @@ def watch(count: int, runs: int, accept: str, seconds: float) -> Iterator[Sample
                 seen = viewers.seen(begin, end)
         median, late, latest = map(Pair, seen["pipe"], seen["viewers"])
         yield {
-            Row(f"{title}: delay of a line, median, ms"): median,
-            Row(f"{title}: delay of a line, p99, ms", IN_TIME): late,
-            Row(f"{title}: delay of a line, max, ms"): latest,
+            Row(f"{title}: delay, median, ms"): median,
+            Row(f"{title}: delay, p99, ms", IN_TIME): late,
+            Row(f"{title}: delay, max, ms"): latest,
             Row(f"{title}: lines lost", COMPLETE): alone(seen["wrong"]),
             Row(f"{title}: / meanwhile, p99, ms", PAGE): times,
             Row(f"{title}: CPU, cores", CORES if many else None): alone(used / (end - begin)),
-            Row(f"{title}: memory (PSS) of a viewer, KiB", MEMORY if many else None): alone(memory / count),
+            Row(f"{title}: memory (PSS) of each, KiB", MEMORY if many else None): alone(memory / count),
             Row(f"{title}: threads", THREADS if many else None): alone(threads),
         }
 

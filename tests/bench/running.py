@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.bench.pages import AS_FAST, in_turns
 from tests.bench.servers import TARGET, V1, both, eight
-from tests.bench.table import Case, Goal, Pair, Row, Sample
+from tests.bench.table import Case, Goal, Pair, Rounds, Row
 
 PATH = f"{V1}/true"
 TO = f"{V1}/true/to/{TARGET}"
@@ -53,7 +53,7 @@ def forks() -> Iterator[Callable[[], float]]:
         process.stdin.close()  # type: ignore[union-attr]
 
 
-def above_fork(seconds: float) -> Iterator[Sample]:
+def above_fork(seconds: float) -> Rounds:
     """Fork, ask the bare application and ask TinyTracer in turns, on connections that stay open."""
     count = max(5, round(RUNS_A_SECOND * seconds))
     with both(eight(), PATH) as (bare, ours), forks() as fork:
@@ -66,7 +66,7 @@ def above_fork(seconds: float) -> Iterator[Sample]:
             }
 
 
-def at_once(seconds: float) -> Iterator[Sample]:
+def at_once(seconds: float) -> Rounds:
     """Let several clients run as often as they can."""
     with tempfile.TemporaryDirectory() as folder, both(eight(), TO) as servers:
         script = Path(folder, "targets.lua")

@@ -6,11 +6,11 @@ import math
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-HEADING = f"{'':58}{'bare':>9}{'ours':>9}{'ratio':>7}{'range':>16}  {'goal':17}holds"
+HEADING = f"{'':60}{'bare':>9}{'ours':>9}{'ratio':>7}{'range':>16}  {'goal':17}holds"
 
 
 class Pair(NamedTuple):
@@ -45,7 +45,8 @@ class Row(NamedTuple):
 
 
 Sample = dict[Row, Pair]  # what one round yields
-Case = Callable[[float], Iterator[Sample]]  # takes the seconds of a round, and yields rounds without end
+Rounds = Generator[Sample, None, None]  # without end
+Case = Callable[[float], Rounds]  # takes the seconds of a round
 
 
 def ratio(pair: Pair) -> float:
@@ -72,14 +73,10 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def summary(row: Row, rounds: Sequence[Pair]) -> dict[str, Any]:
-    """Return a row's medians, the range of what the goal is about, and whether it is reached.
-
-    The range is of the ratio where there is a bare figure and the goal is about nothing else.
-    """
+    """Return a row's medians, the range of what its goal is about (else ours), and whether it holds."""
     bare, ours = (statistics.median(column) for column in zip(*rounds, strict=True))
     times = statistics.median(map(ratio, rounds))
-    number = row.goal.number if row.goal else ("ours" if math.isnan(times) else "ratio")
-    values = [NUMBERS[number](pair) for pair in rounds]
+    values = [NUMBERS[row.goal.number if row.goal else "ours"](pair) for pair in rounds]
     return {
         "name": row.name,
         "bare": _finite(bare),
@@ -98,7 +95,7 @@ def line(row: dict[str, Any]) -> str:
     verdict = {True: "yes", False: "NO", None: ""}[row["holds"]]
     spread = f"{digits(row['low'])} .. {digits(row['high'])}"
     return (
-        f"{row['name']:58}{digits(row['bare']):>9}{digits(row['ours']):>9}{digits(row['ratio']):>7}"
+        f"{row['name']:60}{digits(row['bare']):>9}{digits(row['ours']):>9}{digits(row['ratio']):>7}"
         f"{spread:>16}  {row['goal']:17}{verdict}"
     ).rstrip()
 
