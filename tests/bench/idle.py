@@ -13,7 +13,6 @@ from pathlib import Path
 from tests.bench.servers import QUIET, V1, Server, both, eight, ours, request
 from tests.bench.table import Case, Goal, Pair, Rounds, Row, alone
 
-IDLE = 10 / 3  # times the seconds of a round
 SETTLED = 1.0  # seconds after the last request, until a server is idle
 DISCONNECTS = 7  # in each round
 PATIENCE = 10.0  # seconds in which a process has to end
@@ -30,7 +29,6 @@ def starts(_: float) -> Rounds:
 
 def idle(seconds: float) -> Rounds:
     """Leave both alone that have answered, and have closed their connections."""
-    seconds *= IDLE
     with both(eight(), f"{V1}/true") as servers:
         for server in servers:
             server.get(f"{V1}/true")

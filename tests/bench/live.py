@@ -13,7 +13,6 @@ from typing import Any
 from tests.bench.servers import HERE, MANY_VIEWERS, V1, Server, both, eight
 from tests.bench.table import Case, Goal, Pair, Rounds, Row, alone, percentile
 
-WINDOW = 4 / 3  # times the seconds of a round, in which lines count
 SETTLED = 1.5  # seconds from the last viewer's request to the window
 PAUSE = 0.02  # seconds between two requests for the page, which must not be what keeps the server busy
 MANY = 1000  # viewers for whom all goals are meant
@@ -80,7 +79,7 @@ def watch(count: int, runs: int, accept: str, seconds: float) -> Rounds:
             with Viewers(ours.port, count, runs, accept) as viewers:
                 time.sleep(SETTLED)
                 begin, used = time.time(), ours.cpu()
-                times = _page_times(servers, WINDOW * seconds / PAUSE)
+                times = _page_times(servers, seconds / PAUSE)
                 end, used = time.time(), ours.cpu() - used
                 threads, memory = ours.threads(), ours.pss() - memory
                 seen = viewers.seen(begin, end)
