@@ -35,7 +35,7 @@ from lookingglass.reading import (
     text,
     url,
 )
-from lookingglass.runs import ENVIRONMENT
+from lookingglass.children import ENVIRONMENT
 from lookingglass.templates import template
 from lookingglass.whitelist import Program, build, commands, formats, router_name, routers, via, vrf_name
 
