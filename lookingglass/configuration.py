@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from commands import Router
 from lookingglass import targets
+from lookingglass.children import ENVIRONMENT
 from lookingglass.facts import PARSERS
 from lookingglass.guard import Limits
 from lookingglass.reading import (
@@ -35,7 +36,6 @@ from lookingglass.reading import (
     text,
     url,
 )
-from lookingglass.children import ENVIRONMENT
 from lookingglass.templates import template
 from lookingglass.whitelist import Program, build, commands, formats, router_name, routers, via, vrf_name
 
