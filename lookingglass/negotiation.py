@@ -18,7 +18,7 @@ QUOTED = r'"(?:[^"\\]++|\\.)*+"'
 WEIGHT = r"0(?:\.[0-9]{0,3})?+|1(?:\.0{0,3})?+"
 # RFC 9110 section 5.6.1: a list has commas between its elements, and others in quotes; the last quoted string
 # may lack its end.
-ELEMENT = re.compile(r'(?:[^,"]++|"(?:[^"\\]++|\\.?+)*+"?+)++', re.DOTALL)
+ELEMENT = re.compile(r'(?:[^,"]++|"(?:[^"\\]++|\\.)*+"?+)++', re.DOTALL)
 # RFC 9110 section 12.5.1, and section 5.6.6, by which a parameter may be missing. One without a value is
 # accept-ext of RFC 7231 section 5.3.2.
 PARAMETER = re.compile(rf"[ \t]*+;[ \t]*+(?:({TCHARS})(?:=({TCHARS}|{QUOTED}))?+)?+", re.DOTALL)
