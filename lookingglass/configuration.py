@@ -256,8 +256,7 @@ def _limits(given: dict[str, Any], place: Place) -> Limits:
         values["burst"] = values["rate"].runs
     if "runtime" not in given:
         values["runtime"] = min(values["runtime"], values["max_runtime"])
-    if values["runtime"] > values["max_runtime"]:
-        place.at("runtime").error(
-            f"{values['runtime']:g} s is more than max_runtime, {values['max_runtime']:g} s; lower it"
-        )
+    runtime, ceiling = values["runtime"], values["max_runtime"]
+    if runtime > ceiling:
+        place.at("runtime").error(f"{runtime:g} s is more than max_runtime, {ceiling:g} s; lower it")
     return Limits(**values)
