@@ -7,10 +7,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from commands import Router
 from lookingglass import targets
+from lookingglass.children import ENVIRONMENT
 from lookingglass.facts import PARSERS
 from lookingglass.guard import Limits
 from lookingglass.reading import (
@@ -35,8 +36,8 @@ from lookingglass.reading import (
     text,
     url,
 )
-from lookingglass.runs import ENVIRONMENT
 from lookingglass.templates import template
+from lookingglass.visitors import Trust
 from lookingglass.whitelist import Program, build, commands, formats, router_name, routers, via, vrf_name
 
 # fmt: off
@@ -132,8 +133,6 @@ TOP = (
 
 LOADER: Any = __spec__.loader  # reads files beside this module, in a folder and in a zip alike
 
-Proxies = bool | tuple[targets.Network | Literal["unix:"], ...]
-
 
 class ConfigurationError(Exception):
     """A configuration cannot be used; ``errors`` has a line for each mistake, beginning with its path."""
@@ -151,7 +150,7 @@ class Configuration(NamedTuple):
     info: Mapping[str, str]  # as configured
     host: str | None  # without a slash at its end
     showip: bool
-    trustproxy: Proxies
+    trustproxy: Trust
     debug: bool
     capabilities: Mapping[str, bool]  # ipv4, ipv6
     routers: tuple[Router, ...]  # at least one

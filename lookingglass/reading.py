@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from lookingglass import targets
 from lookingglass.guard import Rate
+from lookingglass.visitors import UNIX
 
 COMMENT = "$comment"  # a key that every object may have
 REQUIRED = object()  # the default of a key that has none
@@ -20,7 +21,6 @@ RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
 URL = re.compile(r"https?://[^\s/?#@\"'<>]+(?:/[^\s?#\"'<>]*)?")
 NETWORK = "expected a network such as 192.0.2.0/24"
 FOLDER = "expected a folder that exists, named from where the configuration is"
-UNIX = "unix:"  # among trusted proxies: whoever connects to a unix socket of ours
 
 StrPath = str | os.PathLike[str]
 

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 Facts = dict[str, Any]
@@ -14,16 +15,63 @@ ADDRESS = r"[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,15})?"
 NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 # "64501", or "1.10" in RFC 5396's asdot
 AS_NUMBER = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,5}))?")
+BRACKET = re.compile(r"^[{\[]", re.MULTILINE)  # with which JSON begins at the beginning of a line
 
 
 def read_json(text: str) -> Any:
     """Read JSON; a number that could not be written as JSON again becomes None."""
-    return json.loads(text, parse_float=finite, parse_constant=lambda name: None)
+    return DECODER.decode(text)
+
+
+def find_json(text: str) -> object | None:
+    """Return the first JSON object or array that begins at a line's beginning, whatever stands around it.
+
+    What has no end is none, and so is all inside it. Numbers are as `read_json` reads them.
+    """
+    return next(json_documents(text), None)
+
+
+def json_documents(text: str) -> Iterator[object]:
+    """Yield each JSON object or array that begins at a line's beginning, as `find_json` finds the first."""
+    text = text.lstrip()
+    here = 0
+    while match := BRACKET.search(text, here):
+        try:
+            found, here = _decode_from(text, match.start())
+        except RecursionError:  # no tool nests so deep, and each further attempt would cost as much
+            return
+        if found is not None:
+            yield found
+
+
+def _decode_from(text: str, start: int) -> tuple[object | None, int]:
+    """Return the JSON document that begins at ``start``, or None, and where to go on."""
+    # Line by line at first, then twice as much each time: so a failure costs no more than what it has read.
+    # A line's end cuts no token. A failure in the last line may only be a lack of more.
+    size = 1
+    while True:
+        end = text.find("\n", start + size) + 1 or len(text)
+        part = text[start:end]
+        try:
+            found, length = DECODER.raw_decode(part)
+        except json.JSONDecodeError as error:
+            if end == len(text) or error.pos < part.rfind("\n", 0, -1):
+                return None, start + max(error.pos, 1)
+        else:
+            return found, start + length
+        size = 2 * len(part)
 
 
 def finite(text: str) -> float | None:
     number = float(text)
     return number if math.isfinite(number) else None
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if len(text) <= 40 else None  # int() refuses some thousand digits
+
+
+DECODER = json.JSONDecoder(parse_float=finite, parse_int=_whole, parse_constant=lambda name: None)
 
 
 def named_host(name: str | None, address: str | None) -> Facts:
