@@ -13,8 +13,9 @@ Facts = dict[str, Any]
 
 ADDRESS = r"[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,15})?"
 NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
-# "64501", or "1.10" in RFC 5396's asdot
+# "64501", or "1.10" in RFC 5396's asdot, "0.64501" in its asdot+
 AS_NUMBER = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,5}))?")
+AS_PATH_BREAKS = re.compile(r"[ ,{}()\[\]]++")  # between numbers, and around sets and confederations
 BRACKET = re.compile(r"^[{\[]", re.MULTILINE)  # with which JSON begins at the beginning of a line
 
 
@@ -74,9 +75,19 @@ def _whole(text: str) -> int | None:
 DECODER = json.JSONDecoder(parse_float=finite, parse_int=_whole, parse_constant=lambda name: None)
 
 
-def named_host(name: str | None, address: str | None) -> Facts:
+def named_host(name: str | None, address: str) -> Facts:
     """Return address and name; a name that only repeats the address is none."""
-    return {"address": address, "name": name} if name != address else {"address": address}
+    return (
+        {"address": address, "name": name} if name and not _are_same(name, address) else {"address": address}
+    )
+
+
+def _are_same(one: str, other: str) -> bool:
+    """Tell whether two texts are one address, however it is written, with or without its zone."""
+    try:
+        return ipaddress.ip_address(one.partition("%")[0]) == ipaddress.ip_address(other.partition("%")[0])
+    except ValueError:
+        return one == other
 
 
 def is_address(text: str) -> bool:
@@ -95,6 +106,30 @@ def either(paths: list[Facts], neighbors: list[Facts], complete: bool) -> Facts:
     return {name: values for name, values in found.items() if values}
 
 
-def as_numbers(text: str) -> list[int]:
-    """Return the AS numbers in a text; sets are flattened."""
-    return [(int(high) << 16) + int(low) if low else int(high) for high, low in AS_NUMBER.findall(text)]
+def is_prefix(text: str) -> bool:
+    try:
+        return "/" in text and bool(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return False
+
+
+def as_number(text: str) -> int | None:
+    """Return the AS number that a text is, in plain, asdot or asdot+ notation; 0 is none."""
+    match = AS_NUMBER.fullmatch(text)
+    if not match:
+        return None
+    high, low = match[1], match[2]
+    number = int(high) if low is None else (int(high) << 16) + int(low)
+    return number if 0 < number < 1 << 32 and int(low or 0) < 1 << 16 else None
+
+
+def as_path(text: str) -> list[int] | None:
+    """Return the AS numbers of a path, its sets flattened, or None when there is anything else in it."""
+    numbers = [as_number(word) for word in AS_PATH_BREAKS.split(text) if word]
+    known = [number for number in numbers if number is not None]
+    return known if len(known) == len(numbers) else None
+
+
+def used_next_hop(next_hops: list[str]) -> str | None:
+    """Return the one of several next hops that packets use: not "::" if a link-local one stands beside it."""
+    return next((hop for hop in next_hops if hop != "::"), next_hops[0] if next_hops else None)
