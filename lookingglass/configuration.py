@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from commands import Router
 from lookingglass import targets
@@ -37,6 +37,7 @@ from lookingglass.reading import (
     url,
 )
 from lookingglass.templates import template
+from lookingglass.visitors import Trust
 from lookingglass.whitelist import Program, build, commands, formats, router_name, routers, via, vrf_name
 
 # fmt: off
@@ -132,8 +133,6 @@ TOP = (
 
 LOADER: Any = __spec__.loader  # reads files beside this module, in a folder and in a zip alike
 
-Proxies = bool | tuple[targets.Network | Literal["unix:"], ...]
-
 
 class ConfigurationError(Exception):
     """A configuration cannot be used; ``errors`` has a line for each mistake, beginning with its path."""
@@ -151,7 +150,7 @@ class Configuration(NamedTuple):
     info: Mapping[str, str]  # as configured
     host: str | None  # without a slash at its end
     showip: bool
-    trustproxy: Proxies
+    trustproxy: Trust
     debug: bool
     capabilities: Mapping[str, bool]  # ipv4, ipv6
     routers: tuple[Router, ...]  # at least one
@@ -256,8 +255,7 @@ def _limits(given: dict[str, Any], place: Place) -> Limits:
         values["burst"] = values["rate"].runs
     if "runtime" not in given:
         values["runtime"] = min(values["runtime"], values["max_runtime"])
-    if values["runtime"] > values["max_runtime"]:
-        place.at("runtime").error(
-            f"{values['runtime']:g} s is more than max_runtime, {values['max_runtime']:g} s; lower it"
-        )
+    runtime, ceiling = values["runtime"], values["max_runtime"]
+    if runtime > ceiling:
+        place.at("runtime").error(f"{runtime:g} s is more than max_runtime, {ceiling:g} s; lower it")
     return Limits(**values)

@@ -11,17 +11,19 @@ from lookingglass.facts import PARSERS
 
 ADDRESSES = {"host", "addr", "address"}  # arguments that packets can be sent to
 
+# RFC 8522 sections 3.2.1 to 3.2.4: commands of these names look something up, whatever their program is,
+LOOK_UPS = re.compile(r"show (?:route|bgp)(?: .*)?")
+# unless it is one of these.
+PROBERS = {
+    *("ping", "ping4", "ping6", "fping", "fping6", "nping", "hping3", "arping", "nmap", "mtr", "mtr-packet"),
+    *("traceroute", "traceroute4", "traceroute6", "tracepath", "tracepath6", "tracert", "tcptraceroute"),
+}
 # A program is known by its name, whatever its folder. What is not in these tables probes.
 READERS = {
     *("bird", "birdc", "birdc6", "birdcl", "birdcl6", "birdlg"),
     *("bgpctl", "gobgp", "gobgplg", "ospfctl"),
 }
-SHELLS_OF_ROUTERS = {
-    "vtysh",
-    "cli",
-    "Cli",
-    "FastCli",
-}  # read a table when each -c begins with a word of READING
+SHELLS_OF_ROUTERS = {"vtysh", "cli", "Cli", "FastCli"}  # they read when each -c begins as READING says
 READING = {"show", "/show", "display"}
 IP_OBJECTS = {
     *("route", "ro", "r", "neighbour", "neighbor", "neigh", "n", "rule", "ru"),
@@ -42,11 +44,13 @@ SEPARATORS = {"&", "&&", "||"}  # elements after which another command begins, a
 QUOTES = str.maketrans("", "", "\"'")
 
 
-def probes(argument: str, parser: str | None, templates: Mapping[str, Mapping[str, Template]]) -> bool:
+def probes(
+    name: str, argument: str, parser: str | None, templates: Mapping[str, Mapping[str, Template]]
+) -> bool:
     """Tell whether a command sends packets to its target: yes, unless it is known to read a table.
 
-    A command with a target of addresses is known by its parser, a routing daemon's, or by the argv of each of
-    its templates. The argument ``host`` always means yes: a table needs no names.
+    A command with a target of addresses is known by its parser, a routing daemon's, by the argv of each of
+    its templates, or by its name. The argument ``host`` always means yes: a table needs no names.
     """
     if parser and PARSERS[parser].probes:
         return True
@@ -54,7 +58,9 @@ def probes(argument: str, parser: str | None, templates: Mapping[str, Mapping[st
         return False
     if argument == "host":
         return True
-    return parser is None and not all(map(reads_a_table, _argvs(templates.values())))
+    argvs = [template.argv for inner in templates.values() for template in inner.values()]
+    is_look_up = LOOK_UPS.fullmatch(name) and not any(map(_names_a_prober, argvs))
+    return not (parser or is_look_up or all(map(reads_a_table, argvs)))
 
 
 def reads_a_table(argv: Iterable[str]) -> bool:
@@ -62,8 +68,7 @@ def reads_a_table(argv: Iterable[str]) -> bool:
     argv = tuple(argv)
     if SEPARATORS & set(argv) or any(re.search(r"[;\n]", element) for element in argv):
         return False
-    line = " ".join(" ".join(argv).translate(QUOTES).split())
-    line = WRAPPERS.sub("", line, count=1)
+    line = WRAPPERS.sub("", " ".join(_words(argv)), count=1)
     words = line.split(" ")
     program = os.path.basename(words[0])
     if program in READERS or words[0] in READING or ROUTEROS.fullmatch(line):
@@ -73,8 +78,12 @@ def reads_a_table(argv: Iterable[str]) -> bool:
     return program == "ip" and _ip_object(words[1:]) in IP_OBJECTS
 
 
-def _argvs(templates: Iterable[Mapping[str, Template]]) -> Iterable[tuple[str, ...]]:
-    return (template.argv for inner in templates for template in inner.values())
+def _words(argv: Iterable[str]) -> list[str]:
+    return " ".join(argv).translate(QUOTES).split()
+
+
+def _names_a_prober(argv: Iterable[str]) -> bool:
+    return any(os.path.basename(word) in PROBERS for word in _words(argv))
 
 
 def _only_shows(words: list[str]) -> bool:

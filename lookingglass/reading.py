@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 from lookingglass import targets
 from lookingglass.guard import Rate
+from lookingglass.visitors import UNIX
 
 COMMENT = "$comment"  # a key that every object may have
 REQUIRED = object()  # the default of a key that has none
 SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
 URL = re.compile(r"https?://[^\s/?#@\"'<>]+(?:/[^\s?#\"'<>]*)?")
-UNIX = "unix:"  # among trusted proxies: whoever connects to a unix socket of ours
+NETWORK = "expected a network such as 192.0.2.0/24"
+FOLDER = "expected a folder that exists, named from where the configuration is"
 
 StrPath = str | os.PathLike[str]
 
@@ -122,11 +124,11 @@ def complete(keys: Iterable[Key], given: Mapping[str, Any] | None) -> dict[str, 
 
 
 def list_of(read: Read) -> Read:
-    """Return a reader of a list that is not empty."""
+    """Return a reader of a list with at least one item."""
 
     def read_list(value: Any, place: Place) -> Any:
         if not isinstance(value, list) or not value:
-            return place.refuse("expected a list that is not empty", value)
+            return place.refuse("expected a list with at least one item", value)
         return [read(item, place.item(number)) for number, item in enumerate(value)]
 
     return read_list
@@ -194,7 +196,7 @@ def rate(value: Any, place: Place) -> Any:
 
 # --- addresses, URLs, folders
 
-url = matching(URL, "an http or https URL without user name, query and fragment")
+url = matching(URL, "an http or https URL such as https://lg.example.net/")
 
 
 def base_url(value: Any, place: Place) -> Any:
@@ -218,42 +220,40 @@ def address(family: int) -> Read:
     return read_address
 
 
-def networks(value: Any, place: Place) -> Any:
-    """Read a list of networks, perhaps an empty one."""
-    if not isinstance(value, list):
-        return place.refuse('expected a list of networks such as ["192.0.2.0/24"]', value)
-    return tuple(_network(item, place.item(number)) for number, item in enumerate(value))
-
-
 def proxies(value: Any, place: Place) -> Any:
     """Read whose forwarding headers are believed: false, true, or a list of networks and ``unix:``."""
     if isinstance(value, bool):
         return value
     if not isinstance(value, list):
-        return place.refuse(f'expected false, true or a list of networks and "{UNIX}"', value)
+        return place.refuse(f'expected false, true, or a list of networks and "{UNIX}"', value)
     numbered = enumerate(value)
-    return tuple(UNIX if item == UNIX else _network(item, place.item(number)) for number, item in numbered)
+    return tuple(
+        UNIX if item == UNIX else _network(item, place.item(number), f'{NETWORK}, or "{UNIX}"')
+        for number, item in numbered
+    )
 
 
 def deny(value: Any, place: Place) -> Any:
-    """Read the networks to which no packets are sent."""
-    found = networks(value, place)
-    return None if found is None or None in found else targets.DenyTable(found)
+    """Read the networks to which no packets are sent; none in an empty list."""
+    if not isinstance(value, list):
+        return place.refuse('expected a list of networks such as ["192.0.2.0/24"]', value)
+    found = [_network(item, place.item(number), NETWORK) for number, item in enumerate(value)]
+    return None if None in found else targets.DenyTable(found)
 
 
 def existing_folder(value: Any, place: Place) -> Any:
     """Read the name of a folder that exists; return its absolute path."""
     where = os.path.join(place.folder, value) if is_text(value) and "\0" not in value else ""
-    return os.path.realpath(where) if os.path.isdir(where) else place.refuse("expected a folder", value)
+    return os.path.realpath(where) if os.path.isdir(where) else place.refuse(FOLDER, value)
 
 
-def _network(value: Any, place: Place) -> Any:
+def _network(value: Any, place: Place, expected: str) -> Any:
     if not isinstance(value, str) or "%" in value:
-        return place.refuse("expected a network such as 192.0.2.0/24", value)
+        return place.refuse(expected, value)
     try:
         return ipaddress.ip_network(value)
     except ValueError as error:
-        place.error(f"expected a network such as 192.0.2.0/24: {error}")
+        place.error(f"{expected}: {error}")
         return None
 
 
@@ -291,8 +291,8 @@ def _refuse_constant(name: str) -> Any:
 
 def _shown(value: Any) -> str:
     """Return what an error says of a value: never all of a long one."""
-    kinds = {list: "a list", dict: "an object"}
-    kind = next((kinds[each] for each in kinds if isinstance(value, each)), None)
-    if kind:
-        return kind if value else f"{kind} that is empty"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    if isinstance(value, dict):
+        return "an object" if value else "an empty object"
     return json.dumps(value, default=repr)[:60]

@@ -96,9 +96,9 @@ def _unknown(braced: str) -> str:
 
 def _argv(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(map(is_text, value)):
-        raise ValueError("expected an argv, which is a list of strings that is not empty")
+        raise ValueError('expected a list of strings such as ["ping", "-4", "{{TARGET}}"]')
     if not value[0] or any("\0" in each for each in value):
-        raise ValueError("expected a program, and no NUL in any element")
+        raise ValueError("expected a program as the first string, and no NUL in any of them")
     return tuple(value)
 
 
@@ -112,7 +112,7 @@ def _check_program(argv: tuple[str, ...]) -> None:
     env = next((number for number, each in enumerate(argv) if os.path.basename(each) == "env"), end)
     split = env if any(map(ENV_SPLIT.match, argv[env:])) else end
     if any(PLACEHOLDER.search(each) for each in argv[min(script, split) :]):
-        raise ValueError("a shell would read what visitors say; give the argv itself")
+        raise ValueError("a shell would read what visitors say; give the argv itself, without the shell")
 
 
 # --- command strings of the original program

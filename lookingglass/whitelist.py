@@ -141,7 +141,7 @@ def _command(name: str, given: Mapping[str, Any], place: Place) -> Command | Non
     argument = given.get("argument", _likely_argument(templates))
     _check_templates(argument, templates, place)
     parser = given.get("parser")
-    probes = given.get("probes", probing.probes(argument or "none", parser, templates))
+    probes = given.get("probes", probing.probes(name, argument or "none", parser, templates))
     description = given.get("description", name)
     return Command(name, description, argument, templates, parser, given.get("runtime"), probes)
 
@@ -161,11 +161,13 @@ def _check_templates(argument: str | None, templates: Templates, place: Place) -
         if template.wants(*PARTS) and slot.kind != "prefix":
             at.error(f"{{{{{'}}, {{'.join(PARTS)}}}}} are for prefix4 and prefix6 only; use {{{{TARGET}}}}")
     if len({template.wants("VRF") for _, _, template in _each(templates, place)}) > 1:
-        place.error("{{VRF}} has to be in all of its argvs, or in none")
-    kinds = {slot.kind: None for _, slot, _ in _each(templates, place) if slot.kind}
-    for kind in kinds:
-        if argument and argument != ARGUMENTS[kind]:
-            place.error(f"{kind}4 and {kind}6 need the argument {ARGUMENTS[kind]}, not {argument}")
+        place.error("{{VRF}} has to be in all of its argvs, or in none of them")
+    for kind in dict.fromkeys(slot.kind for _, slot, _ in _each(templates, place) if slot.kind):
+        wanted = ARGUMENTS[kind]
+        if argument and argument != wanted:
+            place.error(
+                f"{kind}4 and {kind}6 need the argument {wanted}, not {argument}; change one of the two"
+            )
 
 
 def _each(
@@ -208,7 +210,7 @@ def via(value: Any, place: Place) -> Any:
     """Read the argv that leads to a router; the command is added to it as one string, for the far side."""
     argv = list_of(_via_argument)(value, place)
     if argv and argv[0] and os.path.basename(argv[0]) in SHELLS:
-        place.error("a shell of this machine cannot lead to a router; expected ssh or the like")
+        place.error("a shell of this machine cannot lead to a router; give ssh or the like itself")
     return argv
 
 
@@ -236,7 +238,7 @@ def build(
             at.at("name").error("there is another router of this name; upper and lower case are the same")
         found.append(router)
         for one in written.values():
-            _check_needs(one, router, is_listed)
+            _check_needs(one, set(each), at if is_listed else None)
         programs.update(dict.fromkeys(_programs(router, written, at)))
     return tuple(found), tuple(programs)
 
@@ -260,16 +262,18 @@ def _router(
     )
 
 
-def _check_needs(written: Written, router: Router, is_listed: bool) -> None:
-    """Note which placeholders of a command have no value on a router."""
-    where = f"the router {router.name}" if is_listed else "this machine, which then is listed in routers"
+def _check_needs(written: Written, given: set[str], router: Place | None) -> None:
+    """Note which placeholders of a command have no value: a router's keys are ``given``.
+
+    None is this machine where it is not listed as a router.
+    """
     for at, slot, template in _each(written.command.templates, written.place):
         offered = [family for family in slot.families if family in at.families]
-        for family in offered if template.wants("SOURCE") else ():
-            if family not in router.sources:
-                at.error(f"{{{{SOURCE}}}} needs the key source{family} of {where}")
-        if template.wants("VRF") and not router.vrfs:
-            at.error(f"{{{{VRF}}}} needs the key vrfs of {where}")
+        needs = [("SOURCE", f"source{family}") for family in offered]
+        for placeholder, key in (*needs, ("VRF", "vrfs")):
+            if template.wants(placeholder) and key not in given:
+                cure = f"add {router.at(key).path}" if router else f"list this machine in routers, with {key}"
+                at.error(f"{{{{{placeholder}}}}} has no value; {cure}, or leave it out")
 
 
 def _programs(router: Router, written: Mapping[str, Written], place: Place) -> Iterator[Program]:

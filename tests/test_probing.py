@@ -19,8 +19,12 @@ PROBES = {"ping", "traceroute", "mtr"}  # among the commands that we ship; all o
 SOURCES = {"source4": "192.0.2.1", "source6": "2001:db8::1"}
 
 
+def named(name: str, **keys: Any) -> Command:
+    return configuration.read({"commands": {name: keys}}, HERE).routers[0].commands[name.lower()]
+
+
 def command(**keys: Any) -> Command:
-    return configuration.read({"commands": {"x": keys}}, HERE).routers[0].commands["x"]
+    return named("x", **keys)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -108,6 +112,22 @@ def test_one_argv_that_probes_makes_its_command_probe() -> None:
     assert not command(**shown).probes
     assert command(**shown, prefix4=["fping", "-g", "{{TARGET}}"]).probes
     assert command(**shown, formats={"application/json": {"cmd6": ["mtr", "-j", "{{TARGET}}"]}}).probes
+
+
+@pytest.mark.parametrize("name", ["show route", "Show BGP", "show bgp neighbors", "show route mine"])
+def test_look_up_of_rfc_8522_reads_a_table_whatever_its_program(name: str) -> None:
+    keys = {"cmd": ["mine", "{{TARGET}}"], "argument": "addr"}
+    assert not named(name, **keys).probes
+    assert named(name, **{**keys, "argument": "host"}).probes
+    assert named(name, **keys, parser="ping").probes
+    assert named(name, **keys, prefix6=["sudo", "-E", "/usr/bin/mtr", "-6", "{{TARGET}}"]).probes
+    assert named(name, **{**keys, "cmd": ["vtysh", "-c", "do ping {{TARGET}}"]}).probes
+    assert named(name, **{**keys, "cmd": ["tool", "traceroute", "{{TARGET}}"]}).probes
+
+
+@pytest.mark.parametrize("name", ["show path", "show", "show routes", "route", "my show route"])
+def test_name_that_is_not_of_rfc_8522_says_nothing(name: str) -> None:
+    assert named(name, cmd=["mine", "{{TARGET}}"], argument="addr").probes
 
 
 def test_parser_decides_before_the_argv() -> None:

@@ -262,7 +262,7 @@ def test_template_of_both_families_is_looked_at_for_the_one_that_is_on() -> None
     with pytest.raises(ConfigurationError) as caught:
         routers_of(commands, 6, source4="192.0.2.1")
     (error,) = caught.value.errors
-    assert error.startswith("routers[0].commands.x.cmd: {{SOURCE}} needs the key source6")
+    assert error.startswith("routers[0].commands.x.cmd: {{SOURCE}} has no value; add routers[0].source6,")
 
 
 def test_keys_beside_templates_that_are_off_are_known_keys_still() -> None:
