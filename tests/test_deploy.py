@@ -1,4 +1,4 @@
-"""What operators copy: test files, nginx, gunicorn, systemd, sudo, and embedding; tried with the real programs."""
+"""The files of nginx and gunicorn that operators copy, and the README's examples, with the real programs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,18 @@ from tests.support import (
 )
 
 DEPLOY = HERE / "examples" / "deploy"
-EMBED = (HERE / "examples" / "embed.py").read_text()
 SBIN = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 MIB = 1048576
 RUNNERS = {
     "our own server": ["tinytracer.py", "--listen"],
-    "gunicorn": ["-m", "gunicorn", "--config", "examples/gunicorn.conf.py", "tinytracer:application", "--bind"],
+    "gunicorn": [
+        "-m",
+        "gunicorn",
+        "--config",
+        "examples/gunicorn.conf.py",
+        "tinytracer:application",
+        "--bind",
+    ],
 }
 # As in Debian's nginx.conf, and with nothing outside of a folder.
 NGINX = """
@@ -133,10 +139,10 @@ def testfile(tmp_path: Path) -> bytes:
     return data
 
 
-def header(server: Server, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+def ask(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, headers=headers)
         response = connection.getresponse()
         return response.status, dict(response.headers), response.read()
     finally:
@@ -211,7 +217,7 @@ def test_visitor_cannot_forge_an_address_through_nginx(
 ) -> None:
     proxy = nginx("nginx.conf", glass("our own server", showip=True))
     forged = {"X-Forwarded-For": "198.51.100.66", "Forwarded": "for=198.51.100.66"}
-    page = header(proxy, "/", **forged)[2]
+    page = ask(proxy, "/", **forged)[2]
     assert b"127.0.0.1" in page
     assert b"198.51.100.66" not in page
 
@@ -246,11 +252,18 @@ def test_nginx_serves_test_files_itself(
     assert (status, body) == (200, testfile)
     assert headers["Content-Type"] == "application/octet-stream"
     assert "Content-Encoding" not in headers
-    status, headers, body = header(proxy, path, Range="bytes=100-199")
+    status, headers, body = ask(proxy, path, Range="bytes=100-199")
     assert (status, body) == (206, testfile[100:200])
     assert headers["Content-Range"] == f"bytes 100-199/{len(testfile)}"
-    assert header(proxy, path, Range="bytes=-0")[0] == 416
-    for refused in (".25MB.test.1", "../nginx.conf", "..%2fnginx.conf", "../testfiles-secret", "none.test", ""):
+    assert ask(proxy, path, Range="bytes=-0")[0] == 416
+    for refused in (
+        ".25MB.test.1",
+        "../nginx.conf",
+        "..%2fnginx.conf",
+        "../testfiles-secret",
+        "none.test",
+        "",
+    ):
         assert proxy.get(f"/testfiles/{refused}")[0] in {400, 403, 404}, refused
     if not os.geteuid():
         os.lchown(folder / "outside", 12345, 12345)
@@ -308,3 +321,34 @@ def test_https_is_prepared(
     assert response.status == 200
     assert b'"href": "https://lg.example.net/.well-known/' in response.read()
     connection.close()
+
+
+def test_gunicorn_ends_soon_while_visitors_never_read(
+    glass: Callable[..., Server], nginx: Callable[..., Server]
+) -> None:
+    behind = glass("gunicorn", commands={"much": {"cmd": ["yes"]}}, limits={**GENEROUS, "output_kib": 16384})
+    with never_read(nginx("nginx.conf", behind), f"{V1}/much", "text/plain"):
+        children = behind.wait_for_children(more_than=1)
+        started = time.monotonic()
+        behind.process.terminate()
+        behind.process.communicate(timeout=20)
+        assert time.monotonic() - started < 5
+        assert gone_within(0.5, *children)
+
+
+def test_examples_of_the_readme_are_not_refused(tmp_path: Path) -> None:
+    text = (HERE / "README.md").read_text()
+    paths = re.findall(r"curl .*?http://127\.0\.0\.1:8080(/[^\s']+)", text)
+    paths += re.findall(r"^\| `(/\.well-known/[^`]+/192\.0\.2\.1)`", text, re.MULTILINE)
+    assert len(paths) >= 4
+    port = free_port()
+    argv = ["tinytracer.py", "--config", "config.json.template", "--listen", f"127.0.0.1:{port}"]
+    server = Server([sys.executable, *argv], port)
+    try:
+        server.wait_until_ready()
+        for path in paths:
+            method = "HEAD" if "www.example" in path else "GET"  # no packet leaves this machine
+            status, _, body = ask(server, path, method)
+            assert status == 200, body
+    finally:
+        server.stop()
