@@ -15,7 +15,8 @@ DOTTED = rf"(?=[0-9A-Fa-f]{{0,4}}[.:]){ADDRESS}"  # "(255)" is a TTL
 # "8.7 ms", inetutils: "8.7ms", IOS: "4 msec"; "<1 ms" and "-0.1 ms" are times, but no numbers.
 TIME = (
     rf"(?P<rtt>{NUMBER}) {{0,2}}(?:ms|msec){END}"
-    rf"|(?P<odd>[<>~+-]{{0,2}}[0-9]{{1,20}}(?:[.,][0-9]{{1,20}}){{0,2}}) {{0,2}}(?:ms|msec|us|usec|µs|s|sec){END}"
+    r"|(?P<odd>[<>~+-]{0,2}[0-9]{1,20}(?:[.,][0-9]{1,20}){0,2}) {0,2}"
+    rf"(?:ms|msec|us|usec|µs|s|sec){END}"
 )
 TOKEN = re.compile(
     rf"(?P<star>\*{{1,16}}){END}|{TIME}"
