@@ -13,7 +13,7 @@ Facts = dict[str, Any]
 
 ADDRESS = r"[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,15})?"
 NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
-# "64501", or "1.10" in RFC 5396's asdot
+# "64501", or "1.10" in RFC 5396's asdot, "0.64501" in its asdot+
 AS_NUMBER = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,5}))?")
 BRACKET = re.compile(r"^[{\[]", re.MULTILINE)  # with which JSON begins at the beginning of a line
 
@@ -103,6 +103,16 @@ def either(paths: list[Facts], neighbors: list[Facts], complete: bool) -> Facts:
         name: [each for each in values[: None if complete else -1] if each] for name, values in found.items()
     }
     return {name: values for name, values in found.items() if values}
+
+
+def as_number(text: str) -> int | None:
+    """Return the AS number that a text is, in plain, asdot or asdot+ notation; 0 is none."""
+    match = AS_NUMBER.fullmatch(text)
+    if not match:
+        return None
+    high, low = match[1], match[2]
+    number = int(high) if low is None else (int(high) << 16) + int(low)
+    return number if 0 < number < 1 << 32 and int(low or 0) < 1 << 16 else None
 
 
 def as_numbers(text: str) -> list[int]:

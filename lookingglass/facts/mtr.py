@@ -11,7 +11,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from lookingglass.facts.common import ADDRESS, Facts, finite, is_address, json_documents, named_host
+from lookingglass.facts.common import (
+    ADDRESS,
+    Facts,
+    as_number,
+    finite,
+    is_address,
+    json_documents,
+    named_host,
+)
 
 # "HOST: lg      Loss%   Snt …"
 HEADER = re.compile(
@@ -123,8 +131,9 @@ def _json_hop(hub: Mapping[str, Any]) -> Facts | None:
     if not re.fullmatch(r"[0-9]{1,3}", count):
         return None
     names = _names(host.strip(), is_cut=False) if isinstance(host, str) else {}
-    if match := re.match(r"(?:AS)?([0-9]{1,10})(?!\S)", str(hub.get("ASN", ""))):
-        names["asn"] = int(match[1])
+    match = re.match(r"(?:AS)?([0-9]{1,10})(?!\S)", str(hub.get("ASN", "")))
+    if match and (asn := as_number(match[1])):
+        names["asn"] = asn
     return _hop(int(count), names, hub)
 
 
@@ -159,7 +168,7 @@ def _behind_origin(match: re.Match[str], is_cut: bool) -> Facts:
     """Read a host behind "AS64500  ", which is 7 characters wide: a longer number touches the host."""
     if not match["gap"]:
         return {}
-    origin: Facts = {"asn": int(match["asn"])} if match["asn"] else {}
+    origin: Facts = {"asn": asn} if (asn := as_number(match["asn"] or "")) else {}
     host = match["host"]
     first = host.split(" ")[0]
     if match["asn"] and len(match["gap"]) == 1 and first[:1].isdecimal() and not is_address(first):

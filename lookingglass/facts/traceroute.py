@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lookingglass.facts.common import ADDRESS, NUMBER, Facts, as_numbers, is_address, named_host
+from lookingglass.facts.common import ADDRESS, NUMBER, Facts, as_number, is_address, named_host
 
 # " 3  ae3.r3.example (198.51.100.10) [AS64500]  8.7 ms * 8.9 ms !X"
 HOP = re.compile(r" {0,3}([1-9][0-9]{0,2}) {1,4}(\S.*)")
@@ -89,7 +89,7 @@ class Line:
         elif match["note"]:
             self._take_note(match["note"])
         elif match["asn"]:
-            self._take_asn(as_numbers(match["asn"])[0])
+            self._take_asn(as_number(match["asn"].strip()))
         elif kind := next((kind for kind in HOST_KINDS if match[kind] and is_address(match[kind])), ""):
             self._name(named_host(match["name"] or match["alias"], match[kind]))
         elif not match["remark"]:
@@ -108,7 +108,7 @@ class Line:
         else:  # IOS tells no time then: "198.51.100.1 !A * !A"
             self._add({**self._host, "rtt": None, "note": note})
 
-    def _take_asn(self, asn: int) -> None:
+    def _take_asn(self, asn: int | None) -> None:
         if not self._is_named:
             self._asn = asn
         elif asn:
