@@ -15,7 +15,8 @@ DOTTED = rf"(?=[0-9A-Fa-f]{{0,4}}[.:]){ADDRESS}"  # "(255)" is a TTL
 # "8.7 ms", inetutils: "8.7ms", IOS: "4 msec"; "<1 ms" and "-0.1 ms" are times, but no numbers.
 TIME = (
     rf"(?P<rtt>{NUMBER}) {{0,2}}(?:ms|msec){END}"
-    rf"|(?P<odd>[<>~+-]{{0,2}}[0-9]{{1,20}}(?:[.,][0-9]{{1,20}}){{0,2}}) {{0,2}}(?:ms|msec|us|usec|µs|s|sec){END}"
+    r"|(?P<odd>[<>~+-]{0,2}[0-9]{1,20}(?:[.,][0-9]{1,20}){0,2}) {0,2}"
+    rf"(?:ms|msec|us|usec|µs|s|sec){END}"
 )
 TOKEN = re.compile(
     rf"(?P<star>\*{{1,16}}){END}|{TIME}"
@@ -88,7 +89,7 @@ class Line:
         elif match["note"]:
             self._take_note(match["note"])
         elif match["asn"]:
-            self._take_asn(as_number(match["asn"]))
+            self._take_asn(as_number(match["asn"].strip()))
         elif kind := next((kind for kind in HOST_KINDS if match[kind] and is_address(match[kind])), ""):
             self._name(named_host(match["name"] or match["alias"], match[kind]))
         elif not match["remark"]:
