@@ -40,6 +40,6 @@ def facts(parser: str, text: str, complete: bool = True) -> Facts:
         word = text.rfind(" ") if parser == "traceroute" else -1  # whose probes come one by one
         text = text[: max(word, text.rfind("\n")) + 1]
     try:
-        return PARSERS[parser].read(text, complete)
+        return PARSERS[parser].read(text.replace("\r\n", "\n"), complete)  # as a terminal of a router prints
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return {}
