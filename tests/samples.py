@@ -11,6 +11,7 @@ from lookingglass.facts import facts
 SAMPLES = Path(__file__).parent.parent / "examples" / "samples"
 CASES = Path(__file__).parent / "cases"  # from public reports; addresses, names and numbers replaced
 TOOLS = {"ping": "ping", "traceroute": "traceroute", "mtr": "mtr", "birdc": "bird", "frr": "frr"}
+R1, R2, R3, R4, TARGET = "198.51.100.2", "198.51.100.6", "198.51.100.10", "198.51.100.14", "203.0.113.10"
 EVERY = sorted(path.name for path in SAMPLES.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Parsers of ping, traceroute and mtr on what real tools have printed: facts as a person reads them."""
+"""Parsers of ping and traceroute on what real tools have printed: facts as a person reads them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lookingglass.facts import facts
-from tests.samples import CASES, read, sample, says
+from tests.samples import CASES, R1, R2, R3, R4, TARGET, read, sample, says
 
 
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.json")), ids=lambda path: path.stem)
@@ -87,7 +87,6 @@ def table(name: str) -> list[list[Any]]:
     return [[probe and probe["address"] for probe in hop["probes"]] for hop in read(name)["hops"]]
 
 
-R1, R2, R3, R4, TARGET = "198.51.100.2", "198.51.100.6", "198.51.100.10", "198.51.100.14", "203.0.113.10"
 CHAIN6 = ["2001:db8:1::2", "2001:db8:2::2", "2001:db8:3::2", "2001:db8:4::2", "2001:db8:203::10"]
 
 
@@ -157,70 +156,6 @@ def test_strange_names_do_not_break_a_traceroute() -> None:
     assert hop["probes"][0]["name"] == "<script>alert(1)</script>.example"
 
 
-# --- mtr
-
-
-def mtr(name: str) -> list[tuple[Any, ...]]:
-    return [(hop.get("address"), hop.get("name"), hop["loss"], hop["sent"]) for hop in read(name)["hops"]]
-
-
-NAMES = [
-    "ge0-0.r1.lg.example",
-    "xe-0-1-0.r2.transit.example",
-    "ae3.r3.transit.example",
-    "be10.r4.dc.example",
-    "target.example",
-]
-SILENT = (None, None, 100, 5)
-
-
-def chain(what: str, sent: int, loss: float, hops: int = 5) -> list[tuple[Any, ...]]:
-    """Return the lab's hops with addresses, names or both; ``loss`` is of the third one."""
-    addresses = [R1, R2, R3, R4, TARGET] if "a" in what else [None] * 5
-    names = NAMES if "n" in what else [None] * 5
-    losses = [0, 0, loss, 0, 0]
-    return list(zip(addresses, names, losses, [sent] * 5, strict=True))[:hops]
-
-
-@pytest.mark.parametrize(
-    ("name", "hops"),
-    [
-        ("mtr4-report-wide.out", chain("n", 10, 50)),
-        ("mtr4-report-wide-b.out", chain("an", 10, 60)),
-        ("mtr4-report-wide-n.out", chain("a", 10, 20)),
-        ("mtr4-report-wide-z.out", chain("n", 10, 10)),
-        ("mtr4-original-tinytracer.out", chain("an", 10, 70)),
-        ("mtr4-report-mpls.out", chain("n", 3, 66.7)),
-        ("mtr4-blackhole-report.out", [*chain("an", 5, 0, hops=2), SILENT]),
-        ("mtr4-json.out", chain("n", 10, 50)),
-        ("mtr4-json-zb.out", chain("an", 10, 50)),
-        ("mtr4-blackhole-json.out", [*chain("n", 5, 0, hops=2), SILENT]),
-        ("mtr4-raw-n.out", chain("a", 5, 20)),
-        ("mtr4-raw.out", chain("an", 5, 60)),
-        ("mtr4-blackhole-raw.out", [*chain("an", 5, 0, hops=2), SILENT]),
-        ("mtr4-local-unreach.out", None),
-    ],
-)
-def test_mtr_hops_are_as_printed(name: str, hops: list[tuple[Any, ...]] | None) -> None:
-    if hops is None:
-        assert read(name) == {}
-    else:
-        assert mtr(name) == hops
-
-
-def test_mtr_numbers_follow_their_columns() -> None:
-    (first, *_, last) = read("mtr4-original-tinytracer.out")["hops"]
-    values = [last[name] for name in ("asn", "last", "best", "avg", "worst")]
-    assert values == [64510, 19.0, 18.0, 18.6, 20.4]
-    assert (first["stdev"], first["asn"]) == (0.1, 64500)
-    raw = read("mtr4-raw-n.out")["hops"][0]
-    assert raw == {
-        "hop": 1, "address": R1, "name": None, "loss": 0, "sent": 5,
-        "last": 1.189, "avg": 1.059, "best": 0.919, "worst": 1.189, "stdev": 0.1,
-    }  # fmt: skip
-    assert "avg" not in read("mtr4-blackhole-json.out")["hops"][2]
-
-
 def test_bsd_ping_and_traceroute_are_read() -> None:
     found = facts(
         "ping",
@@ -233,31 +168,218 @@ def test_bsd_ping_and_traceroute_are_read() -> None:
     assert [probe and probe["address"] for probe in hop["probes"]] == ["192.0.2.1", "192.0.2.2", None]
 
 
-def test_mtr_that_cuts_addresses_and_names_that_look_like_ases_are_not_believed() -> None:
-    report = (
-        "HOST: lg                          Loss%   Snt\n"
-        "  1.|-- fd00:1111:2222:3333:4444:  0.0%     3\n"
-        "  2.|-- AS666 (198.51.100.1)       0.0%     3\n"
-        "  3. AS???    r3.example           0.0%     3\n"
-        "  4.|-- cafe.de                    0.0%     3\n"
+# --- what else tools print: ping
+
+REPLY = {"seq": 1, "rtt": 0.5, "ttl": 60, "address": "203.0.113.10"}
+
+
+@pytest.mark.parametrize(
+    ("line", "reply"),
+    [
+        # key=value that we do not know, in any place; other words for the sequence number
+        ("64 bytes from 203.0.113.10: icmp_seq=1 ident=4711 ttl=60 time=0.5 ms", REPLY),
+        ("64 bytes from 203.0.113.10: ident=4711 icmp_seq=1 flow=ab12 ttl=60 time=0.5 ms", REPLY),
+        ("64 bytes from 203.0.113.10: icmp_req=1 ttl=60 time=0.5 ms", REPLY),
+        ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 tso=1 tsr=2 time=0.5 ms", REPLY),
+        ("64 bytes from 203.0.113.10: icmp_seq=1. time=0.5 ms", {**REPLY, "ttl": None}),
+        ("[1700000000.000001] 64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5 ms", REPLY),
+        ("21:04:03.123456 64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5 ms", REPLY),
+        ("64 bytes from 203.0.113.10 via ge-0/0/1.0: icmp_seq=1 ttl=60 time=0.5 ms", REPLY),
+        ("\a64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5 ms\r", REPLY),
+        # units, and times that are none
+        ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5ms", REPLY),
+        ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=1 msec", {**REPLY, "rtt": 1}),
+        ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time<1 ms", {**REPLY, "rtt": None}),
+        ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=-48.2 ms", {**REPLY, "rtt": None}),
+        ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=1,5 ms", {**REPLY, "rtt": None}),
+        ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=500 us", {**REPLY, "rtt": None}),
+        # names that look like addresses, and replies without an address
+        ("64 bytes from cafe.example (203.0.113.10): icmp_seq=1 ttl=60 time=0.5 ms", REPLY),
+        ("64 bytes from dead.beef (203.0.113.10): icmp_seq=1 ttl=60 time=0.5 ms", REPLY),
+        ("64 bytes from 10.9.8.7 (203.0.113.10): icmp_seq=1 ttl=60 time=0.5 ms", REPLY),
+        ("64 bytes from  (203.0.113.10): icmp_seq=1 ttl=60 time=0.5 ms", REPLY),
+        ("64 bytes from face.b00c: icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": None}),
+        ("16 bytes from cafe.de, icmp_seq=1 hlim=60 time=0.5 ms", {**REPLY, "address": None}),
+        ("64 bytes from : icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": None}),
+        ("64 bytes from fe80::1%eth0: icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": "fe80::1%eth0"}),
+        # remarks
+        ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5 ms (DUP!)", {**REPLY, "note": "DUP!"}),
+        (
+            "9 bytes from 203.0.113.10: icmp_seq=1 ttl=60 (truncated)",
+            {**REPLY, "rtt": None, "note": "truncated"},
+        ),
+        (
+            "64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5 ms (BAD CHECKSUM) (DIFFERENT ADDRESS!)",
+            {**REPLY, "note": "BAD CHECKSUM, DIFFERENT ADDRESS!"},
+        ),
+    ],
+)
+def test_reply_is_read_whatever_else_its_line_says(line: str, reply: dict[str, Any]) -> None:
+    before, after = (
+        f"{line.replace('=1', '=0', 1)}\n",
+        "64 bytes from 203.0.113.9: icmp_seq=2 ttl=60 time=9.0 ms\n",
     )
-    assert facts("mtr", report)["hops"] == [
-        {"hop": 1, "loss": 0.0, "sent": 3},
-        {"hop": 2, "address": "198.51.100.1", "name": "AS666", "loss": 0.0, "sent": 3},
-        {"hop": 3, "name": "r3.example", "loss": 0.0, "sent": 3},
-        {"hop": 4, "name": "cafe.de", "loss": 0.0, "sent": 3},
+    replies = facts("ping", f"{before}{line}\n{after}")["replies"]
+    assert len(replies) == 3
+    assert replies[1] == reply
+    assert replies[2]["address"] == "203.0.113.9"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "From 198.51.100.1 icmp_seq=1 Destination Host Unreachable",
+        "From r1.example (198.51.100.1) icmp_seq=1 Time to live exceeded",
+        "From 198.51.100.1: icmp_seq=1 Redirect Host(New nexthop: 198.51.100.9)",
+        "36 bytes from r1.example (198.51.100.1): Time to live exceeded",
+        "92 bytes from 198.51.100.1: Communication prohibited by filter",
+        "no answer yet for icmp_seq=1",
+        "Request timeout for icmp_seq 1",
+        "ping: sendmsg: Network is unreachable",
+        "wrong data byte #16 should be 0x10 but was 0x0",
+    ],
+)
+def test_error_is_no_reply(line: str) -> None:
+    assert facts("ping", f"{line}\n1 packets transmitted, 0 received, 100% packet loss\n")["replies"] == []
+    assert facts("ping", f"{line}\n") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("3 packets transmitted, 3 packets received, 1 duplicates, 0% packet loss", (3, 3, 100)),
+        (
+            "4 packets transmitted, 3 received, +1 duplicates, +1 corrupted, +2 errors, 25% packet loss",
+            (4, 3, 75),
+        ),
+        (
+            "1 packets transmitted, 1 packets received, 0.0% packet loss, 1 packets out of wait time",
+            (1, 1, 100),
+        ),
+        ("1 packet transmitted, 1 packet received, 0.0% packet loss", (1, 1, 100)),
+        ("1 packets transmitted, 3 packets received, -- somebody's printing up packets!", (1, 3, None)),
+        ("0 packets transmitted, 0 received", (0, 0, None)),
+        ("5 Pakete übertragen, 5 empfangen, 0% Paketverlust", (None, None, None)),
+        ("Success rate is 0 percent (0/5)", (5, 0, 0)),
+    ],
+)
+def test_counts_are_read_where_they_make_sense(text: str, expected: tuple[Any, ...]) -> None:
+    found = facts("ping", f"{text}\n")
+    assert tuple(found.get(name) for name in ("sent", "received", "rate")) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("rtt min/avg/max/mdev = 1.0/2.0/3.0/0.5 ms, pipe 2", (1, 2, 3, 0.5)),
+        ("rtt min/avg/max/mdev = 1.0/2.0/3.0/0.5 ms, ipg/ewma 0.023/0.007 ms", (1, 2, 3, 0.5)),
+        ("round-trip (ms)  min/avg/max/stddev = 1.0/2.0/3.0/0.5", (1, 2, 3, 0.5)),
+        ("round-trip min/avg/max/std-dev = 1.0/2.0/3.0/nan ms", (1, 2, 3, None)),
+        ("round-trip min/avg/max = 1/2/3 ms", (1, 2, 3, None)),
+        ("rtt min/avg/max/mdev = -0.5/2.0/3.0/0.5 ms", (None,) * 4),
+        ("rtt min/avg/max/mdev = 1.0/2.0/3.0/0.5 us", (None,) * 4),
+        ("round-trip min/avg/max = 1.0/2.0/3.0/0.5/0.6 ms", (None,) * 4),
+        ("4/5 packets, 20% loss, min/avg/ewma/max = 0.1/0.1/0.1/0.1 ms", (None,) * 4),
+    ],
+)
+def test_times_are_read_in_milliseconds_or_not_at_all(line: str, expected: tuple[Any, ...]) -> None:
+    found = facts("ping", f"{line}\n")
+    assert tuple(found.get(name) for name in ("min", "avg", "max", "mdev")) == expected
+
+
+# --- what else tools print: traceroute
+
+A, B, C = "198.51.100.1", "198.51.100.2", "198.51.100.3"
+
+
+def probes(text: str) -> list[Any]:
+    """Return the probes of the only hop, each as (host, rtt, asn, note)."""
+    hops = facts("traceroute", text).get("hops", [{"probes": []}])
+    assert len(hops) == 1
+    return [
+        probe and (probe.get("address", probe.get("name")), probe["rtt"], probe.get("asn"), probe.get("note"))
+        for probe in hops[0]["probes"]
     ]
 
 
-def test_mtr_under_way_does_not_count_a_probe_that_may_still_be_answered() -> None:
-    text = "x 0 1\nh 0 192.0.2.1\np 0 1000 1\nx 1 2\nx 0 3\n"
-    (hop,) = facts("mtr", text, complete=False)["hops"]
-    assert (hop["sent"], hop["loss"]) == (1, 0)
-    assert facts("mtr", text)["hops"][0]["loss"] == 50
+@pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        (f"  1 {A} 1 msec *  0 msec", [1, "*", 0]),
+        (f" 1  {A}  <1 ms  <10 ms  2 ms", ["?", "?", 2]),
+        (f" 1  {A}  -0.123 ms  1.0 ms *", ["?", 1, "*"]),
+        (f" 1  {A}  1,5 ms  850 us  0.5 s", ["?", "?", "?"]),
+        (f" 1  {A}  1.5ms  * 2ms ", [1.5, "*", 2]),
+        (f" 1  {A}    0.878 ms  0.755 ms 12345678901 ms\r", [0.878, 0.755, "?"]),
+        (f" 1  *** {A} 1 ms", ["*", "*", "*", 1]),
+        (" 1  0.0.0.0  * * *", ["*", "*", "*"]),
+    ],
+)
+def test_star_is_a_star_and_an_odd_time_is_a_probe(text: str, times: list[Any]) -> None:
+    assert [
+        "*" if probe is None else "?" if probe[1] is None else probe[1] for probe in probes(text)
+    ] == times
 
 
-def test_column_that_is_not_a_number_is_left_out() -> None:
-    report = "HOST: lg  Loss%  Snt  Last  StDev\n  1.|-- 192.0.2.1  0.0%  5  1.2  -nan\n"
-    assert facts("mtr", report) == {
-        "hops": [{"hop": 1, "address": "192.0.2.1", "loss": 0.0, "sent": 5, "last": 1.2}]
-    }
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # Junos, IOS and asdot; BSD's -a in front; several origins
+        (f" 1  r1.example ({A}) [AS  64500]  1 ms", [(A, 1, 64500, None)]),
+        (f"  1 {A} [AS 64500] 1 msec [AS 64501] {B} 2 msec", [(A, 1, 64500, None), (B, 2, 64501, None)]),
+        (f"  1 {A} [AS 1.10] 1 msec", [(A, 1, 65546, None)]),
+        (f" 1  [AS64500] r1.example ({A})  1 ms * 2 ms", [(A, 1, 64500, None), None, (A, 2, 64500, None)]),
+        (f" 1  [AS64500] {A}  1 ms\n    [AS0] {B}  2 ms", [(A, 1, 64500, None), (B, 2, None, None)]),
+        (f" 1  {A} [AS64500/AS64501]  1 ms {B} [*]  2 ms {C} [!!]  3 ms",
+         [(A, 1, 64500, None), (B, 2, None, None), (C, 3, None, None)]),
+        (f" 1  [AS666].example ({A})  1 ms", [(A, 1, None, None)]),
+        # an empty PTR, and one that looks like something else
+        (f" 1   ({A})  1 ms * 2 ms", [(A, 1, None, None), None, (A, 2, None, None)]),
+        (f" 1  *  ({A})  1 ms  ({B})  2 ms", [None, (A, 1, None, None), (B, 2, None, None)]),
+        (f" 1  1.0 ({A})  1 ms cafe ({B})  2 ms", [(A, 1, None, None), (B, 2, None, None)]),
+        # what stands between a host and its times
+        (f" 1  {A} ({A}) <MPLS:L=16,E=0,S=0,T=1/L=17,E=0,S=1,T=1>  1 ms '-8'  2 ms F=1480",
+         [(A, 1, None, None), (A, 2, None, None)]),
+        (f"  1 {A} [MPLS: Labels 16/17 Exp 0] 1 msec", [(A, 1, None, None)]),
+        (f"13  r1 ({A}) [MPLS: Label 16 Exp 0] More labels  1 ms More labels  2 ms",
+         [(A, 1, None, None), (A, 2, None, None)]),
+        (f" 1  r1 ({A})  1 ms MPLS Label=16 CoS=5 TTL=1 S=0  2 ms", [(A, 1, None, None), (A, 2, None, None)]),
+        (f"  1 {A} (red/1001, red/1001) 1 msec", [(A, 1, None, None)]),
+        (f" 1  r1 ({A}) 36 bytes to {B}  1 ms", [(A, 1, None, None)]),
+        (f" 1  {A} ({A})  1 ms (255)  2 ms (64)", [(A, 1, None, None), (A, 2, None, None)]),
+        (f" 5  t.example ({A}) [open]  1 ms <syn,ack>", [(A, 1, None, None)]),
+        # a further line for each address, and lines that are none
+        (f"  1 {A} 1 msec\n    {B} 2 msec\n    {A} 3 msec",
+         [(A, 1, None, None), (B, 2, None, None), (A, 3, None, None)]),
+        (f" 1  {A} ({A})  1 ms\n     MPLS Label=16 CoS=0 TTL=1 S=1\n    r2 ({B})  2 ms",
+         [(A, 1, None, None), (B, 2, None, None)]),
+        (f" 1  {A} ({A})  1 ms\n       entry  1:  MPLS Label =  16, Exp = 7, TTL = 1", [(A, 1, None, None)]),
+        (f" 1  {A} ({A})  1 ms\ntraceroute: sendto: No route to host\n    {B}  2 ms", [(A, 1, None, None)]),
+        # notes; IOS tells no time with them
+        (f" 1  {A}  1 ms !H * {B}  2 ms !F-1492", [(A, 1, None, "!H"), None, (B, 2, None, "!F-1492")]),
+        (f"  1 {A} !A  *  !A", [(A, None, None, "!A"), None, (A, None, None, "!A")]),
+        (f"  1 {A} !H  !H  *", [(A, None, None, "!H"), (A, None, None, "!H"), None]),
+        (f" 1  {A}  <1 ms !N", [(A, None, None, "!N")]),
+        # KAME's traceroute6 prints a name alone
+        (" 1  r1.example  1 ms  2 ms", [("r1.example", 1, None, None), ("r1.example", 2, None, None)]),
+        (" 1  gateway  1 ms *\n    cafe.de  2 ms",
+         [("gateway", 1, None, None), None, ("cafe.de", 2, None, None)]),
+        # the time of a host that was not understood is nobody else's
+        (f" 1  {A}  1 ms what_is_it  2 ms *", [(A, 1, None, None)]),
+        (f" 1  {A}  1 ms @@\n    {B}  2 ms", [(A, 1, None, None)]),
+        # other tools
+        ("  1    <1 ms    <1 ms    <1 ms  192.168.0.1", []),
+        ("  3    12 ms     *       11 ms  r3.example [198.51.100.10]", []),
+        (f" 1 {A}       0%    3   0.5ms     0.4     0.3     0.5", []),
+        (f"64 bytes from {A}: icmp_seq=1 ttl=60 time=0.5 ms", []),
+        ("30 hops max * * *", []),
+    ],
+)  # fmt: skip
+def test_probe_has_what_was_printed_for_it(text: str, expected: list[Any]) -> None:
+    assert probes(f"{text}\n") == expected
+
+
+def test_further_line_of_a_hop_that_was_not_understood_goes_to_no_other_hop() -> None:
+    text = f" 1  {A}  1 ms\n 2  what is it?\n    {B}  2 ms\n 3  {C}  3 ms\n"
+    hops = facts("traceroute", text)["hops"]
+    assert [(hop["hop"], len(hop["probes"])) for hop in hops] == [(1, 1), (3, 1)]

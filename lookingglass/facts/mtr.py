@@ -52,6 +52,7 @@ NARROW = {"Drop", "Jttr", "Javg", "Jmax", "Jint"}  # 5 characters wide, all othe
 TIMES = {"last", "avg", "best", "worst", "stdev"}
 
 COMPLAINT = re.compile(r"^(?:mtr: |dns_ack|@).*\n?", re.MULTILINE)
+NO_NUMBER = re.compile(r'(?<=": )-?(?:nan|inf)\b')  # before 0.93 JSON was written by printf
 # "x hop sequence" sent, "p hop µs sequence" answered, "h hop address", "d hop name"; some have more
 RAW = re.compile(r"([xphd]) ([0-9]{1,3}) (\S{1,255})(?: ([0-9]{1,9}))?\s?", re.ASCII)
 
@@ -119,7 +120,7 @@ def _report_hop(line: str, header: Header) -> Facts | None:
 
 
 def _json(text: str) -> list[Facts]:
-    for document in json_documents(COMPLAINT.sub("", text)):
+    for document in json_documents(NO_NUMBER.sub("null", COMPLAINT.sub("", text))):
         report = document.get("report") if isinstance(document, dict) else None
         if isinstance(report, dict) and isinstance(report.get("hubs"), list):
             return [hop for hub in report["hubs"] if isinstance(hub, dict) and (hop := _json_hop(hub))]

@@ -20,7 +20,8 @@ TIME = (
 )
 TOKEN = re.compile(
     rf"(?P<star>\*{{1,16}}){END}|{TIME}"
-    rf"|(?P<name>[^\s*!\[]\S{{0,254}}) \((?P<known>{DOTTED})\)|\((?P<lone>{DOTTED})\){END}"
+    rf"|(?P<name>(?!\*|!|\[[^\]]{{0,200}}\]\s)\S{{1,255}}) \((?P<known>{DOTTED})\)"
+    rf"|\((?P<lone>{DOTTED})\){END}"
     rf"|(?P<note>![A-Z0-9<>-]{{0,12}}){END}"
     # "[AS64500]", "[AS64500/AS64501]", Junos: "[AS  64500]"
     rf"|\[(?:AS)?(?P<asn> {{0,4}}[0-9]{{1,10}}(?:\.[0-9]{{1,5}})?)(?:[\s,/][^\]]{{0,80}})?\]{END}"
