@@ -13,6 +13,10 @@ import pytest
 
 from tests.support import HERE
 
+SHARED = {"__init__", "schemas", "common"}  # by the parsers
+TOOLS = sorted(
+    f"facts.{path.stem}" for path in HERE.glob("lookingglass/facts/*.py") if path.stem not in SHARED
+)
 # A module imports those behind it only; every module of ours has a place here.
 ORDER = [
     "tinytracer",
@@ -22,8 +26,7 @@ ORDER = [
             *("serving", "connections", "page", "openapi", "ready", "answers", "downloads", "negotiation"),
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
             *("journal", "visitors", "guard", "runs", "children", "output", "loop", "targets"),
-            *("facts", "facts.bird", "facts.frr", "facts.frr_json", "facts.mtr", "facts.ping"),
-            *("facts.traceroute", "facts.schemas", "facts.common", "problems"),
+            *("facts", *TOOLS, "facts.schemas", "facts.common", "problems"),
         )
     ),
     "rfc8522",
