@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import http.client
 import json
 import os
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from wsgiref.validate import validator
 
+import jsonschema
+import pytest
 from webob import Request
 
 from examples.lab.lab import Lab
@@ -300,3 +303,29 @@ class Glass:
     def stop(self) -> None:
         self.process.terminate()
         self.process.communicate(timeout=10)
+
+
+# --- configurations, right and wrong
+
+SCHEMA_TEXT: dict[str, Any] = json.loads((HERE / "config.schema.json").read_text())
+SCHEMA = jsonschema.Draft202012Validator(SCHEMA_TEXT)
+PING = {"cmd4": ["ping", "-4", "{{TARGET}}"], "cmd6": ["ping", "-6", "{{TARGET}}"]}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """Return a good configuration, but with ``value`` at a path such as ``commands/ping/cmd4``."""
+    document: dict[str, Any] = {"commands": {"ping": copy.deepcopy(PING)}}
+    inner = document
+    *keys, last = path.split("/")
+    for key in keys:
+        inner = inner.setdefault(key, {})
+    inner[last] = value
+    return document
+
+
+def errors_of(document: object, folder: Path = HERE) -> tuple[str, ...]:
+    """Return what is wrong with a configuration, which has to be something."""
+    with pytest.raises(conf.ConfigurationError) as caught:
+        conf.read(document, folder)
+    assert caught.value.errors
+    return caught.value.errors

@@ -81,9 +81,19 @@ def _whole(text: str) -> int | None:
 DECODER = json.JSONDecoder(parse_float=finite, parse_int=_whole, parse_constant=lambda name: None)
 
 
-def named_host(name: str | None, address: str | None) -> Facts:
+def named_host(name: str | None, address: str) -> Facts:
     """Return address and name; a name that only repeats the address is none."""
-    return {"address": address, "name": name} if name != address else {"address": address}
+    return (
+        {"address": address, "name": name} if name and not _are_same(name, address) else {"address": address}
+    )
+
+
+def _are_same(one: str, other: str) -> bool:
+    """Tell whether two texts are one address, however it is written, with or without its zone."""
+    try:
+        return ipaddress.ip_address(one.partition("%")[0]) == ipaddress.ip_address(other.partition("%")[0])
+    except ValueError:
+        return one == other
 
 
 def is_address(text: str) -> bool:

@@ -1,25 +1,45 @@
-"""Text, JSON and raw lines of mtr in, facts out."""
+"""Text, JSON and raw lines of mtr in, facts out.
+
+Of several addresses that answered at a hop, ``address`` and ``name`` are of the first one that is known, and
+``addresses`` has all of them. A name stands beside the address that it was looked up for, or nowhere.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from lookingglass.facts.common import (
     ADDRESS,
     Facts,
+    as_number,
     finite,
     is_address,
+    json_documents,
     named_host,
-    read_json,
 )
 
-# "  3.|-- ae3.r3.example (198.51.100.10)" or "  3. AS64500  ae3.r3.example", before the columns
-MTR_HOST = re.compile(r" {0,3}([0-9]{1,3})\.(?:\|--| AS([0-9]{1,10}|\?{1,3}))? +(\S.*)")
-NAMED = re.compile(rf"(\S{{1,255}}) \(({ADDRESS})\)")
-MTR_COLUMNS = {
+# "HOST: lg      Loss%   Snt …"
+HEADER = re.compile(
+    r"HOST: {1,400}\S{1,255} {1,400}([A-Z][A-Za-z%]{2,5})((?: {1,9}[A-Z][A-Za-z%]{2,5}){0,20})\s?"
+)
+CELL = re.compile(r"\s*\S+")
+# "  3.|-- ae3.r3.example (198.51.100.10)", or with -z, -y and in old versions "  3. AS64500  ae3.r3.example"
+HOP = re.compile(r" {0,3}([0-9]{1,3})\.(\|--)? +(\S.*)")
+# "    |  `|-- 198.51.100.6" or "     AS64500  r6.example": one more address of the hop before it
+FURTHER = re.compile(r" {4}\| {1,3}`?\|-- {1,4}(?P<address>\S+)\s*| {5}(?P<column>\S.*)")
+MPLS = re.compile(r" {4,8}\[MPLS: .*| {4}\| {1,3}\|?\+-- .*")
+NAMED = re.compile(rf"(?:(\S.{{0,254}}) )?\(({ADDRESS})\)")
+ADDRESS_CUT = re.compile(r"(\S{1,255}) \([0-9A-Fa-f:.]{0,45}")
+ERROR = re.compile(r"\([A-Za-z].*")  # "(no route to host)", "(waiting for reply)"
+ORIGIN = re.compile(r"AS(?:\?{3}|(?P<asn>[0-9]{1,10}))(?P<gap> *)(?P<host>.*)")
+# "192.0.2.0/24", "DE", "ripencc", "2004-01-01" or "???", which -y prints before the host
+COLUMN = re.compile(r"\S{1,50} +(?!\([0-9A-Fa-f:.]*\)?$)(\S.*)")
+LONGEST = 80  # bytes; mtr cuts names with their addresses here, everywhere but in raw lines
+MOST = 128  # addresses that mtr keeps of a hop
+COLUMNS = {
     "Loss%": "loss",
     "Snt": "sent",
     "Last": "last",
@@ -28,107 +48,272 @@ MTR_COLUMNS = {
     "Wrst": "worst",
     "StDev": "stdev",
 }
+NARROW = {"Drop", "Jttr", "Javg", "Jmax", "Jint"}  # 5 characters wide, all others 6
+TIMES = {"last", "avg", "best", "worst", "stdev"}
 
-MTR_TIMES = {"last", "avg", "best", "worst", "stdev"}
+COMPLAINT = re.compile(r"^(?:mtr: |dns_ack|@).*\n?", re.MULTILINE)
+NO_NUMBER = re.compile(r'(?<=": )-?(?:nan|inf)\b')  # before 0.93 JSON was written by printf
+# "x hop sequence" sent, "p hop µs sequence" answered, "h hop address", "d hop name"; some have more
+RAW = re.compile(r"([xphd]) ([0-9]{1,3}) (\S{1,255})(?: ([0-9]{1,9}))?\s?", re.ASCII)
 
 
 def read(text: str, complete: bool) -> Facts:
     """Return hops with address, name, asn, loss (percent), sent, last, avg, best, worst, stdev (ms)."""
-    if text.lstrip().startswith("{"):
-        hops = _mtr_json(text)
-    elif re.match(r"x [0-9]{1,3} [0-9]", text):
-        hops = _mtr_raw(text, complete)
-    else:
-        hops = _mtr_report(text)
+    hops = _report(text) or _json(text) or _raw(text, complete)
     return {"hops": hops} if hops else {}
 
 
-def _mtr_report(text: str) -> list[Facts]:
-    columns: list[str] = []
-    hops = []
+# --- reports and JSON
+
+
+class Header(NamedTuple):
+    """Tell where a report's columns are."""
+
+    columns: list[str]
+    begin: int  # of the first column without --report-wide; with it the column stands further right
+    end: int
+
+    @classmethod
+    def read(cls, line: str) -> Header | None:
+        match = HEADER.fullmatch(line)
+        if not match:
+            return None
+        columns = [match[1], *match[2].split()]
+        return cls(columns, match.end(1) - (5 if match[1] in NARROW else 6), match.end(1))
+
+
+def _report(text: str) -> list[Facts]:
+    header: Header | None = None
+    hops: list[Facts] = []
+    is_open = False  # further addresses belong to the last hop
     for line in text.split("\n"):
-        if line.startswith("HOST: "):
-            columns = line.split()[2:]
-        cells = line.rsplit(None, len(columns)) if columns else []
-        match = MTR_HOST.fullmatch(cells[0]) if len(cells) == len(columns) + 1 else None
-        if match:
-            numbers = dict(zip(columns, cells[1:], strict=True))
-            hops.append(_mtr_hop(int(match[1]), match[3], match[2], numbers))
+        if found := Header.read(line):
+            header = found
+        elif header and (hop := _report_hop(line, header)):
+            hops.append(hop)
+            is_open = True
+        elif is_open and (match := FURTHER.fullmatch(line)):
+            further = (
+                {"address": match["address"]} if match["address"] else _behind_column(match["column"], False)
+            )
+            _add_address(hops[-1], further)
+        else:
+            is_open = is_open and bool(MPLS.fullmatch(line))
     return hops
 
 
-def _mtr_json(text: str) -> list[Facts]:
-    hubs = read_json(text)["report"]["hubs"]
-    return [_mtr_hop(int(hub["count"]), hub["host"], str(hub.get("ASN", "")), hub) for hub in hubs]
+def _report_hop(line: str, header: Header) -> Facts | None:
+    """Read the line of a hop; its numbers stand at its end, below the titles of the header."""
+    host, *cells = line.rsplit(None, len(header.columns)) or [""]
+    match = HOP.fullmatch(host) if len(cells) == len(header.columns) else None
+    if not match:
+        return None
+    # Without --report-wide the numbers stand exactly below their titles, and cover what is longer.
+    first = CELL.match(line, len(host))
+    is_cut = bool(first and first.end() == header.end and len(host) >= header.begin)
+    numbers = dict(zip(header.columns, cells, strict=True))
+    # So does each number with the end of the one before it, if that fills its column.
+    doubtful = {column for column in header.columns[:-1] if re.fullmatch(r"[0-9]{5,}", numbers[column])}
+    numbers = {column: cell for column, cell in numbers.items() if column not in doubtful}
+    names = _names(match[3], is_cut) if match[2] else _behind_column(match[3], is_cut)
+    return _hop(int(match[1]), names, numbers)
 
 
-def _mtr_hop(number: int, host: str, asn: str | None, numbers: Mapping[str, Any]) -> Facts:
-    hop: Facts = {"hop": number, **_mtr_names(host.strip())}
-    if match := re.fullmatch(r"(?:AS)?([0-9]{1,10})", asn or ""):
-        hop["asn"] = int(match[1])
-    for column, name in MTR_COLUMNS.items():
-        value = finite(str(numbers[column]).rstrip("%")) if numbers.get(column) is not None else None
+def _json(text: str) -> list[Facts]:
+    for document in json_documents(NO_NUMBER.sub("null", COMPLAINT.sub("", text))):
+        report = document.get("report") if isinstance(document, dict) else None
+        if isinstance(report, dict) and isinstance(report.get("hubs"), list):
+            return [hop for hub in report["hubs"] if isinstance(hub, dict) and (hop := _json_hop(hub))]
+    return []
+
+
+def _json_hop(hub: Mapping[str, Any]) -> Facts | None:
+    count, host = str(hub.get("count", "")), hub.get("host")
+    if not re.fullmatch(r"[0-9]{1,3}", count):
+        return None
+    names = _names(host.strip(), is_cut=False) if isinstance(host, str) else {}
+    match = re.match(r"(?:AS)?([0-9]{1,10})(?!\S)", str(hub.get("ASN", "")))
+    if match and (asn := as_number(match[1])):
+        names["asn"] = asn
+    return _hop(int(count), names, hub)
+
+
+def _hop(number: int, names: Facts, numbers: Mapping[str, Any]) -> Facts:
+    hop: Facts = {"hop": number, **names}
+    for column, name in COLUMNS.items():
+        value = _number(numbers.get(column))
         if value is not None:
             hop[name] = int(value) if name == "sent" else value
     if hop.get("loss") == 100:  # the zeros that follow are no times
-        return {name: value for name, value in hop.items() if name not in MTR_TIMES}
+        return {name: value for name, value in hop.items() if name not in TIMES}
     return hop
 
 
-def _mtr_names(host: str) -> Facts:
-    if host == "???":
+def _number(value: object) -> float | None:
+    try:
+        return finite(str(value).rstrip("%"))
+    except ValueError:
+        return None
+
+
+def _behind_column(text: str, is_cut: bool) -> Facts:
+    """Read a host that may stand behind the column of -z or -y."""
+    if match := ORIGIN.fullmatch(text):
+        return _behind_origin(match, is_cut)
+    if match := COLUMN.fullmatch(text):
+        return _names(match[1], is_cut)
+    return {} if "/" in text else _names(text, is_cut)  # a prefix that fills its column touches the host
+
+
+def _behind_origin(match: re.Match[str], is_cut: bool) -> Facts:
+    """Read a host behind "AS64500  ", which is 7 characters wide: a longer number touches the host."""
+    if not match["gap"]:
+        return {}
+    origin: Facts = {"asn": asn} if (asn := as_number(match["asn"] or "")) else {}
+    host = match["host"]
+    first = host.split(" ")[0]
+    if match["asn"] and len(match["gap"]) == 1 and first[:1].isdecimal() and not is_address(first):
+        # "AS64500 64501r1.example": of two origins the second one touches the host.
+        named = NAMED.fullmatch(host)
+        return {**origin, "address": named[2]} if named and is_address(named[2]) else origin
+    return {**_names(host, is_cut), **origin}
+
+
+def _names(host: str, is_cut: bool) -> Facts:
+    """Return what a host's column says; nothing where it may lack its end."""
+    if host == "???" or ERROR.fullmatch(host):
         return {"address": None, "name": None}
-    if match := NAMED.fullmatch(host):
+    if (match := NAMED.fullmatch(host)) and is_address(match[2]):
         return named_host(match[1], match[2])
+    is_cut = is_cut or len(host.encode()) >= LONGEST
+    if is_cut and (match := ADDRESS_CUT.fullmatch(host)):
+        return {"name": match[1]}
+    if is_cut or re.search(r"\s", host):
+        return {}
     if is_address(host):
         return {"address": host}
-    is_cut = ":" in host or re.fullmatch(r"[0-9.]+", host)  # an address without --report-wide
-    return {} if is_cut else {"name": host}
+    return {} if ":" in host or re.fullmatch(r"[0-9.(]+", host) else {"name": host}
 
 
-def _mtr_raw(text: str, complete: bool) -> list[Facts]:
-    """Count the probes of --raw: "x hop seq" sent, "p hop µs seq" answered, "h" address, "d" name."""
-    sent: dict[int, int] = {}
-    times: dict[int, list[float]] = {}
-    hosts: dict[int, Facts] = {}
-    under_way: set[int] = set()  # hops whose last probe is not answered yet
-    for line in text.split("\n"):
-        kind, *values = line.split(" ")
-        if kind not in "xphd" or len(values) < 2 or not values[0].isdecimal() or len(values[0]) > 3:
-            continue
-        hop = int(values[0])
+def _add_address(hop: Facts, further: Facts) -> None:
+    own = {"address": hop.get("address"), "name": hop.get("name")}
+    other = {"address": further.get("address"), "name": further.get("name")}
+    known = hop.get("addresses", [own])
+    is_understood = is_address(other["address"]) if other["address"] else bool(other["name"])
+    if is_understood and len(known) < MOST and other not in known:
+        hop["addresses"] = [*known, other]
+
+
+# --- raw lines
+
+
+class Probes:
+    """What --raw told of one hop."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.is_under_way = False  # the last probe is not answered yet
+        self.times: list[float] = []  # ms
+        self.names: dict[str, str | None] = {}  # of each address, in the order in which they answered
+        self._sequence: str | None = None  # of the last probe
+        self._last = ""  # address of the last "h" line
+        self._is_fresh = False  # that line was the last one of the hop
+        self._is_doubled = False  # mtr 0.95 tells a new address twice, and any change of address once
+
+    def take(self, kind: str, value: str, sequence: str | None) -> None:
+        """Take a line of this hop."""
         if kind == "x":
-            sent[hop] = sent.get(hop, 0) + 1
-            under_way.add(hop)
-        elif kind == "p" and values[1].isdecimal():
-            times.setdefault(hop, []).append(int(values[1][:12]) / 1000)
-            under_way.discard(hop)
-        elif kind in "hd":
-            hosts.setdefault(hop, {})["address" if kind == "h" else "name"] = values[1]
-    for hop in () if complete else under_way:
-        sent[hop] -= 1
-    path = [hop for hop in _path(sent, hosts) if sent[hop]]
-    hops = [_raw_hop(hop, sent[hop], times.get(hop, []), hosts.get(hop, {})) for hop in path]
-    if complete:
-        return hops
-    return [{name: value for name, value in hop.items() if value is not None} for hop in hops]
+            self.sent += 1
+            self.is_under_way, self._sequence = True, value
+        elif kind == "p" and re.fullmatch(r"[0-9]{1,12}", value):
+            self.times.append(int(value) / 1000)
+            if sequence in (self._sequence, None):  # not of a probe before, which came late
+                self.is_under_way = False
+        elif kind == "h" and is_address(value):
+            self._is_doubled = self._is_doubled or value == self._last
+            self.names.setdefault(value, None)
+            self._last = value
+        elif kind == "d" and (owner := self._owner()) and not self.names[owner]:
+            self.names[owner] = named_host(value, owner).get("name")
+        self._is_fresh = kind == "h" or (kind == "d" and self._is_fresh)
+
+    def addresses(self) -> list[str]:
+        """Return those that answered, in the order in which they did."""
+        return list(self.names)
+
+    def _owner(self) -> str | None:
+        """Return the address for which a name was looked up, as far as it is known.
+
+        mtr 0.95 looks up who answered last, older ones who answered first.
+        """
+        first = next(iter(self.names), None)
+        if len(self.names) < 2 or self._is_doubled:
+            return self._last or first
+        if self._is_fresh:
+            return self._last if first and self.names[first] else None
+        return first
 
 
-def _path(sent: Mapping[int, int], hosts: Mapping[int, Facts]) -> list[int]:
-    """Return the hops up to the target, which answers for all beyond it, or to the first silent one."""
-    last = max(hosts, default=-1)
-    target = hosts[last].get("address") if hosts else None
-    end = min((hop for hop, host in hosts.items() if host.get("address") == target), default=last)
-    if sent.get(last + 1, 0) >= sent.get(last, 1):
+def _raw(text: str, complete: bool) -> list[Facts]:
+    hops: dict[int, Probes] = {}
+    for line in text.split("\n"):
+        if match := RAW.fullmatch(line):
+            hops.setdefault(int(match[2]), Probes()).take(match[1], match[3], match[4])
+    for probes in hops.values():
+        if not complete and probes.is_under_way:
+            probes.sent -= 1
+    return [_raw_hop(number, hops[number], complete) for number in _path(hops, complete)]
+
+
+def _path(hops: Mapping[int, Probes], complete: bool) -> Iterator[int]:
+    """Yield the hops up to the target, which answers for all beyond it, or to the first silent one."""
+    last = max((number for number, probes in hops.items() if probes.names), default=None)
+    end = min(hops, default=0) if last is None else _target(hops, last)
+    if end == last and last + 1 in hops and hops[last + 1].sent >= hops[last].sent > 0:
         end = last + 1  # probed as often, and nobody answers there
-    return [hop for hop in sorted(sent) if hop <= end]
+    for number in sorted(hops):
+        is_told = bool(hops[number].sent or hops[number].times)
+        if number > end or not (
+            is_told or complete
+        ):  # an answer to come may end the path before the next hop
+            return
+        if is_told:
+            yield number
 
 
-def _raw_hop(hop: int, sent: int, times: list[float], host: Facts) -> Facts:
-    found: Facts = {"hop": hop + 1, "address": None, "name": None, **host}
-    received = min(len(times), sent)
-    found.update(loss=round(100 * (sent - received) / sent, 2), sent=sent)
-    if times:
+def _target(hops: Mapping[int, Probes], last: int) -> int:
+    """Return where the unbroken run of the last hop's address begins."""
+    begin, silent = last, 0
+    target = hops[last].addresses()
+    for number in range(last - 1, -1, -1):
+        probes = hops.get(number)
+        if probes and not probes.names:  # beyond the target, which is probed more often, or on the way to it
+            silent = max(silent, probes.sent)
+        elif (
+            probes
+            and probes.addresses() == target
+            and len(target) == 1
+            and (not silent or probes.sent > silent)
+        ):
+            begin = number
+        else:
+            break
+    return begin
+
+
+def _raw_hop(number: int, probes: Probes, complete: bool) -> Facts:
+    known = [
+        {"address": address, "name": name} if complete or name else {"address": address}
+        for address, name in probes.names.items()
+    ]
+    nothing: Facts = {"address": None, "name": None} if complete else {}
+    found: Facts = {"hop": number + 1, **(known[0] if known else nothing)}
+    if len(known) > 1:
+        found["addresses"] = known
+    if probes.sent:  # mtr 0.85 does not tell
+        received = min(len(probes.times), probes.sent)
+        found.update(loss=round(100 * (probes.sent - received) / probes.sent, 2), sent=probes.sent)
+    if times := probes.times:
         mean = sum(times) / len(times)
         spread = math.sqrt(sum((each - mean) ** 2 for each in times) / max(1, len(times) - 1))
         values = {"last": times[-1], "avg": mean, "best": min(times), "worst": max(times), "stdev": spread}

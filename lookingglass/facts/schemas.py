@@ -26,9 +26,14 @@ def list_of(row: Table) -> Table:
 
 
 # Times of packets are in ms, rate and loss in percent.
-REPLY = object_of({"seq ttl": WHOLE, "rtt": NUMBER, "address": WORD})
+REPLY = object_of({"seq ttl": WHOLE, "rtt": NUMBER, "address note": WORD})
 PROBE = {**object_of({"address name note": WORD, "rtt": NUMBER}), "type": ["object", "null"]}  # null: a star
-HOP = {"hop asn sent": WHOLE, "address name": WORD, "loss last avg best worst stdev": NUMBER}
+HOP = {
+    "hop asn sent": WHOLE,
+    "address name": WORD,
+    "loss last avg best worst stdev": NUMBER,
+    "addresses": list_of(object_of({"address name": WORD})),  # where more than one answered
+}
 PATH: dict[str, Table] = {
     "prefix origin next_hop protocol": WORD,
     "as_path": {"type": ["array", "null"]},
