@@ -22,8 +22,8 @@ V1 = "/.well-known/looking-glass/v1"
 TRUE = f"{V1}/true"
 TARGET = "192.0.2.100"
 TICKS_A_SECOND = 100  # of /proc/PID/stat
-# Cores for the servers alone. Threads of Python on several cores fight for its lock, now more, now less: on one
-# core figures are steadier, and higher.
+# Cores that the servers keep to. Python's threads on several cores fight for its lock, now more, now less: on
+# one core figures are steadier, and higher.
 CORES = {int(core) for core in os.environ.get("BENCH_CORES", "").split(",") if core}
 START = 20.0  # seconds in which a server has to give its first answer
 # Each line tells when it was printed, by a clock that all processes of the machine share.
