@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookingglass.facts import facts
@@ -223,6 +223,7 @@ def test_lines_of_a_terminal_are_read_as_any_others(name: str) -> None:
     assert facts(parser, text.replace("\n", "\r\n")) == facts(parser, text)
 
 
+@settings(deadline=None)  # machines may be busy
 @given(st.sampled_from(sorted(PRINTED)), st.floats(0, 1))
 def test_facts_of_a_text_cut_anywhere_never_contradict_those_of_the_whole(name: str, where: float) -> None:
     parser, text, _ = PRINTED[name]
@@ -241,6 +242,7 @@ ODD = (
 )
 
 
+@settings(deadline=None)  # machines may be busy
 @given(st.sampled_from(SOUND), st.floats(0, 1), st.sampled_from(ODD))
 def test_odd_line_costs_at_most_one_path_or_peer_its_facts(name: str, where: float, odd: str) -> None:
     parser, text, _ = PRINTED[name]
@@ -256,6 +258,7 @@ def test_odd_line_costs_at_most_one_path_or_peer_its_facts(name: str, where: flo
             assert any(is_part(rest, other) for other in whole[kind]), (row, "\n".join(lines[at - 3 : at]))
 
 
+@settings(deadline=None)  # machines may be busy
 @given(
     st.sampled_from(sorted(PRINTED)), st.sampled_from(("% odd\n", "[WARN] odd\n", "{ odd\n", "[ 12:30 ]\n\n"))
 )
@@ -292,6 +295,7 @@ def test_documents_follow_each_other() -> None:
     assert list(json_documents('{"a": 1}\n{}\n% odd\n[2]\n{"b":')) == [{"a": 1}, {}, [2]]
 
 
+@settings(deadline=None)  # machines may be busy
 @given(st.text(alphabet='{}[]",:1 \\\na'), st.text(alphabet='}]",:1 \\a'))
 def test_text_before_and_after_never_hides_a_document_in_lines_of_its_own(before: str, after: str) -> None:
     document = {"the": [{"one": 1}]}
