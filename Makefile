@@ -3,8 +3,10 @@ PYTHON ?= python3
 PY := .venv/bin/python
 TOOLS := ping:iputils-ping traceroute:traceroute mtr:mtr-tiny ip:iproute2
 LAB_TOOLS := dnsmasq:dnsmasq-base
-TEST_TOOLS := chromium:chromium unshare:util-linux curl:curl sshd:openssh-server nginx:nginx-light \
-	bird:bird2 vtysh:frr gobgp:gobgpd bgpctl:openbgpd
+BENCH_TOOLS := wrk:wrk
+TEST_TOOLS := $(BENCH_TOOLS) chromium:chromium unshare:util-linux curl:curl sshd:openssh-server nginx:nginx-light \
+	bird:bird2 vtysh:frr gobgp:gobgpd bgpctl:openbgpd \
+	openssl:openssl systemd-analyze:systemd visudo:sudo shellcheck:shellcheck
 OTHER_PYTHONS := 3.12 3.13
 MODULES := $(shell sed -n 's/^py_modules = //p' setup.cfg | tr -d ,)
 BUILD ?= build
@@ -25,7 +27,7 @@ define install_missing
 	fi
 endef
 
-.PHONY: run check test lint unit others bench pyz wheel lab tools lab-tools test-tools clean
+.PHONY: run check test lint unit others bench pyz wheel lab tools lab-tools bench-tools test-tools clean
 
 # make run LISTEN=127.0.0.1:8081
 run: .venv/run.stamp tools config.json
@@ -39,6 +41,9 @@ tools:
 
 lab-tools: tools
 	$(call install_missing,$(LAB_TOOLS))
+
+bench-tools:
+	$(call install_missing,$(BENCH_TOOLS))
 
 test-tools: lab-tools
 	$(call install_missing,$(TEST_TOOLS))
@@ -88,8 +93,9 @@ others: .venv/dev.stamp test-tools
 		PYTHONDEVMODE=1 ".venv-$$version/bin/python" -m pytest -q -m "not lab and not browser and not slow" || exit 1; \
 	done
 
-bench: .venv/dev.stamp
-	$(PY) -m tests.bench
+# make bench BENCH=page,run,live,idle,leave JSON=FILE
+bench: .venv/dev.stamp bench-tools
+	$(PY) -m tests.bench $(BENCH) $(JSON:%=--json %)
 
 # One file with its dependencies; legacy-cgi is named, for a marker is judged by the Python that builds.
 pyz: .venv/bin/python

@@ -13,10 +13,18 @@ TEXT = "text/plain"
 JSON = "application/json"
 EVENTS = "text/event-stream"
 
-
 PARTS = ("NETWORK", "LENGTH", "MASK")  # of a prefix, which some routers want in two words
 PLACEHOLDERS = ("TARGET", "SOURCE", "VRF", *PARTS)
 PLACEHOLDER = re.compile(rf"\{{\{{({'|'.join(PLACEHOLDERS)})\}}\}}")
+
+# Exit statuses of what leads to a router, which are not the command's: of ssh (255), and of a shell there.
+# ssh also says 255 where a network operating system has answered and told no status (RFC 4254 section 6.10).
+NO_STATUS = 255
+REMOTE_FAILURES = {
+    NO_STATUS: "The router could not be reached.",
+    127: "The router has no program for this command.",
+    126: "The router has no program for this command.",
+}
 
 
 class Template(NamedTuple):
@@ -49,11 +57,7 @@ class Command(NamedTuple):
     templates: Mapping[str, Mapping[str, Template]]
     parser: str | None = None
     runtime: float | None = None  # seconds, this command's own ceiling
-
-    @property
-    def probes(self) -> bool:
-        """Tell whether it sends packets to its target, rather than looking it up in a table."""
-        return self.argument == "host" or self.parser in {"ping", "traceroute", "mtr"}
+    probes: bool = True  # it sends packets to its target, rather than looking it up in a table
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -88,8 +92,8 @@ class Command(NamedTuple):
         return next((offered[key] for key in keys if key in offered), None)
 
 
-class Job(NamedTuple):
-    """Say what to execute on this machine; equal Jobs share one Run."""
+class Invocation(NamedTuple):
+    """Say what to execute on this machine; visitors with equal invocations share one Run."""
 
     argv: tuple[str, ...]
     stderr: int | None = subprocess.STDOUT  # as Popen has it
@@ -111,7 +115,7 @@ class Router(NamedTuple):
     def argv(self, template: Template, family: int, target: str, vrf: str) -> tuple[str, ...]:
         """Return what to execute on this machine to run a template on this router.
 
-        What leads there keeps its own complaints for the operator (see ``job``), so a shell there is told
+        What leads there complains to the operator only (see ``invocation``), so a shell there has to be told
         what to do with the command's standard error.
         """
         values = {"TARGET": target, "SOURCE": self.sources.get(family, ""), "VRF": vrf}
@@ -122,10 +126,18 @@ class Router(NamedTuple):
             return (*self.via, " ".join(argv))
         return (*self.via, f"{shlex.join(argv)} 2>{'&1' if template.stderr else '/dev/null'}")
 
-    def job(self, template: Template, family: int, target: str, vrf: str) -> Job:
-        """Return a Job; what leads to a router complains in this program's log, not to visitors."""
+    def invocation(self, template: Template, family: int, target: str, vrf: str) -> Invocation:
+        """Return what to execute; what leads to a router complains in the log only."""
         stderr = None if self.via else subprocess.STDOUT if template.stderr else subprocess.DEVNULL
-        return Job(self.argv(template, family, target, vrf), stderr, template.skip)
+        return Invocation(self.argv(template, family, target, vrf), stderr, template.skip)
+
+    def succeeded(self, status: int | None, text: str) -> bool:
+        """Tell whether a command ran and succeeded, by its exit status (None: not known) and its output."""
+        return status == 0 or (self.remote == "cli" and status == NO_STATUS and bool(text.strip()))
+
+    def failure(self, status: int | None) -> str:
+        """Return why a command did not reach this router, by the exit status; "": it ran there."""
+        return REMOTE_FAILURES.get(status, "") if self.via and status is not None else ""
 
 
 def _parts(target: str) -> dict[str, str]:

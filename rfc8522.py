@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
 
 from commands import JSON, TEXT, Command, Router, Template
-from lookingglass.facts import facts
 
 PREFIX = "/.well-known/looking-glass"
+RETRY = 5  # seconds after which a slot may be free again; a guess, runs are short
 FAMILIES = {1: 4, 2: 6}  # IANA address family number -> IP version
-# Exit statuses of what leads to a router, which are not the command's: of ssh (255), and of a shell there.
-# ssh also says 255 where a network operating system has answered and told no status (RFC 4254 section 6.10).
-NO_STATUS = 255
-REMOTE_FAILURES = {
-    NO_STATUS: "The router could not be reached.",
-    127: "The router has no program for this command.",
-    126: "The router has no program for this command.",
-}
+# Why a Run, or a viewer's part in it, has ended: by itself, after its time, with too much output, because
+# its last viewer has left, or because this looking glass is stopping.
+Reason = Literal["exit", "time", "full", "left", "closing"]
 
 Envelope = dict[str, Any]
 
@@ -61,13 +55,13 @@ class ProtocolError(Problem):
 class End(NamedTuple):
     """Tell how a Run ended, or how a viewer's time with it did."""
 
-    reason: str  # exit, time, full or left
+    reason: Reason
     status: int | None  # the exit status; None: not known
     runtime: float  # seconds
     performed_at: float  # seconds since the epoch
 
 
-class Query(NamedTuple):
+class Parameters(NamedTuple):
     """Hold the query parameters of RFC 8522 section 2.2; None: not given."""
 
     protocol: int | None = None  # IP version, 4 or 6
@@ -78,7 +72,7 @@ class Query(NamedTuple):
     format: tuple[str, ...] = ()  # media types, the best first
 
     @classmethod
-    def read(cls, pairs: Iterable[tuple[str, str]]) -> Query:
+    def read(cls, pairs: Iterable[tuple[str, str]]) -> Parameters:
         """Read parameters in any case; unknown ones and ``random`` are ignored.
 
         Raises ProtocolError for a parameter that is malformed or repeated.
@@ -94,21 +88,21 @@ class Query(NamedTuple):
         return cls(**given)
 
 
-def choose(routers: Sequence[Router], query: Query) -> Router:
-    """Return the router that a query names by name, by index or not at all (then the first).
+def choose(routers: Sequence[Router], parameters: Parameters) -> Router:
+    """Return the router that parameters name by name, by index or not at all (then the first).
 
     Raises ProtocolError when there is no such router, or when name and index mean different ones.
     """
     chosen = routers[0]
-    if query.routerindex is not None:
-        if query.routerindex >= len(routers):
+    if parameters.routerindex is not None:
+        if parameters.routerindex >= len(routers):
             raise ProtocolError(f"There is no such router; routerindex is 0 to {len(routers) - 1}.")
-        chosen = routers[query.routerindex]
-    if query.router is not None:
-        named = router_of(routers, query.router)
+        chosen = routers[parameters.routerindex]
+    if parameters.router is not None:
+        named = router_of(routers, parameters.router)
         if named is None:
             raise ProtocolError("There is no router of that name; see the list of routers.")
-        if query.routerindex is not None and named is not chosen:
+        if parameters.routerindex is not None and named is not chosen:
             raise ProtocolError("The parameters router and routerindex mean different routers.")
         chosen = named
     return chosen
@@ -120,26 +114,42 @@ def router_of(routers: Sequence[Router], name: str) -> Router | None:
     return next(same, None)
 
 
-def find(router: Router, path: str, known: Iterable[str] = ()) -> tuple[Command, str]:
-    """Split a path below ``…/v1/`` into the command with the longest name and the target's text.
+class Vocabulary(NamedTuple):
+    """Hold the names of all routers' commands, which are never read as targets."""
 
-    ``known`` are names of other routers' commands, which are no targets here; raises ProtocolError.
-    """
-    names = {*router.commands, *known}
-    longest = max(name.count(" ") for name in names) + 1
-    segments = path.split("/", longest)
-    for length in range(min(longest, len(segments)), 0, -1):
-        name = " ".join(segments[:length]).lower()
-        if name in router.commands:
-            return router.commands[name], "/".join(segments[length:])
-        if name in names:
-            break
-    raise ProtocolError("There is no such command on this router.", 404)
+    names: frozenset[str]
+    longest: int  # words
+
+    @classmethod
+    def of(cls, routers: Iterable[Router]) -> Vocabulary:
+        """Collect the names of some routers' commands."""
+        names = frozenset(name for router in routers for name in router.commands)
+        return cls(names, max(name.count(" ") + 1 for name in names))
+
+    def split(self, path: str, router: Router) -> tuple[Command, str]:
+        """Split a path below ``…/v1/`` into the command with the longest name and the target's text.
+
+        A slash at the end counts for nothing. Raises ProtocolError when the router has no such command.
+        """
+        segments = path.removesuffix("/").split("/", self.longest)
+        for length in range(min(self.longest, len(segments)), 0, -1):
+            name = " ".join(segments[:length]).lower()
+            if name in router.commands:
+                return router.commands[name], "/".join(segments[length:])
+            if name in self.names:
+                break
+        raise ProtocolError("There is no such command on this router.", 404)
 
 
-def success(data: Mapping[str, Any], started: float | None = None) -> Envelope:
-    """Wrap data; ``started`` (monotonic clock) adds the members that section 2.3.1 requires."""
-    times = {} if started is None else {"performed_at": _utc(time.time()), "runtime": _elapsed(started)}
+def path_of(name: str, target: str = "") -> str:
+    """Return the path below ``…/v1/`` of a command and a target's text: what ``Vocabulary.split`` reads."""
+    words = name.replace(" ", "/")
+    return f"{words}/{target}" if target else words
+
+
+def success(data: Mapping[str, Any], started: float) -> Envelope:
+    """Wrap data that was begun at ``started`` (monotonic clock), with the members of section 2.3.1."""
+    times = {"performed_at": _utc(time.time()), "runtime": round(time.monotonic() - started, 6)}
     return {"status": "success", "data": {**data, **times}}
 
 
@@ -167,24 +177,28 @@ def router_details(router: Router) -> dict[str, Any]:
     return {"id": router.number, "name": router.name, "format": ",".join(formats), **router.details}
 
 
-def command_list(routers: Sequence[Router], base: str) -> dict[str, Any]:
-    """Return the data of section 3.3.3 for the union of some routers' commands."""
-    commands: dict[str, Command] = {}
+def command_list(routers: Sequence[Router], base: str, first: Router) -> dict[str, Any]:
+    """Return the data of section 3.3.3 for the union of some routers' commands.
+
+    Clients append a target to ``href``. Where they name no router they reach ``first``, so what that one
+    lacks carries the name of a router that has it: behind the target, or in ``href`` when there is none.
+    """
+    commands: dict[str, tuple[Router, Command]] = {}
     for router in routers:
         for command in router.commands.values():
-            commands.setdefault(command.name, command)
-    return {"commands": [_listed(command, base) for command in commands.values()]}
+            commands.setdefault(command.name, (router, command))
+    return {"commands": [_listed(*each, base, first) for each in commands.values()]}
 
 
-def choose_format(command: Command, query: Query, family: int, kind: str) -> tuple[str, Template]:
-    """Return the first format of the query that the command offers, and its template (section 2.2).
+def choose_format(command: Command, parameters: Parameters, family: int, kind: str) -> tuple[str, Template]:
+    """Return the first format of the parameters that the command offers, and its template (section 2.2).
 
     ``kind`` is the target's, "" for none. Without any it is text/plain, which a parser can turn into JSON.
     """
     plain = command.template_of(TEXT, family, kind=kind)
     if plain is None:
         raise ProtocolError(f"{command.name} is not offered for IPv{family}.")
-    for media in query.format:
+    for media in parameters.format:
         if template := command.template_of(media, family, kind=kind):
             return media, template
         if media == JSON and command.parser:
@@ -192,68 +206,58 @@ def choose_format(command: Command, query: Query, family: int, kind: str) -> tup
     return TEXT, plain
 
 
-class Question(NamedTuple):
-    """Say what was asked, for the envelope of its outcome."""
+class Subject(NamedTuple):
+    """Say what a run was about, for the envelope of its outcome."""
 
     router: Router
     command: Command
     target: str | None  # canonical
     address: str | None  # what a name was resolved to
     vrf: str  # "" for none
-    media: str
+    media: str  # of the output, as ``choose_format`` says
     output_kib: int  # the limit
 
-    def facts(self, text: str, complete: bool = False) -> dict[str, Any]:
-        """Return what the command's parser knows from the output so far, or from all of it."""
-        parser = self.command.parser
-        return facts(parser, text, complete) if parser else {}
 
-    def answer(self, text: str, end: End) -> tuple[int, Envelope]:
-        """Return the HTTP status and the envelope of a Run's outcome (section 2.3)."""
-        data = self._data(text, end)
-        if end.reason == "time":
-            return 504, error(
-                504, f"The time is up after {end.runtime:.1f} s; the output is not complete.", data
-            )
-        if end.reason == "full":
-            return 500, error(500, f"The output is longer than {self.output_kib} KiB and was cut.", data)
-        if end.reason != "exit":
-            return 503, error(503, "The command was stopped.", data)
-        has_answered = self.router.remote == "cli" and end.status == NO_STATUS and text.strip()
-        if end.status == 0 or has_answered:
-            return 200, {"status": "success", "data": data}
-        if self.router.via and end.status in REMOTE_FAILURES:
-            return 502, error(502, REMOTE_FAILURES[end.status])
-        return 200, {"status": "fail", "data": data}
+def outcome(
+    subject: Subject, text: str, end: End, facts: Mapping[str, Any], document: object
+) -> tuple[int, Envelope]:
+    """Return the HTTP status and the envelope of a run (section 2.3).
 
-    def _data(self, text: str, end: End) -> dict[str, Any]:
-        found = self.facts(text, complete=end.reason == "exit")
-        media, output = self._output(text, found)
-        data = {
-            "performed_at": _utc(end.performed_at),
-            "runtime": round(end.runtime, 3),
-            "router": self.router.name,
-            "output": output,
-            "format": media,
-            "command": self.command.name,
-        }
-        optional = {
-            "target": self.target,
-            "address": self.address,
-            "vrf": self.vrf or None,
-            "truncated": True if end.reason == "full" else None,
-        }
-        data.update({name: value for name, value in optional.items() if value is not None})
-        return {**data, **found}
+    ``document`` is the JSON in the text, None when there is none or when it is not wanted.
+    """
+    data = _run_data(subject, text, end, facts, document)
+    if end.reason == "time":
+        return 504, error(504, f"The time is up after {end.runtime:.1f} s; the output is not complete.", data)
+    if end.reason == "full":
+        return 500, error(500, f"The output is longer than {subject.output_kib} KiB and was cut.", data)
+    if end.reason != "exit":
+        return 503, error(503, "The command was stopped.", data)
+    if subject.router.succeeded(end.status, text):
+        return 200, {"status": "success", "data": data}
+    if failure := subject.router.failure(end.status):
+        return 502, error(502, failure)
+    return 200, {"status": "fail", "data": data}
 
-    def _output(self, text: str, found: Mapping[str, Any]) -> tuple[str, Any]:
-        """Return the format and the output: the JSON that the command has printed, or its parser's facts."""
-        if self.media != JSON:
-            return self.media, lines(text)
-        try:
-            return JSON, json.loads(text, parse_constant=_no_number, parse_float=_finite)
-        except (ValueError, RecursionError):
-            return (JSON, found) if found else (TEXT, lines(text))
+
+def _run_data(
+    subject: Subject, text: str, end: End, facts: Mapping[str, Any], document: object
+) -> dict[str, Any]:
+    media, output = subject.media, document
+    if media != JSON or (document is None and not facts):
+        media, output = (TEXT if media == JSON else media), lines(text)
+    data = {
+        "performed_at": _utc(end.performed_at),
+        "runtime": round(end.runtime, 3),
+        "router": subject.router.name,
+        "output": facts if output is None else output,
+        "format": media,
+        "command": subject.command.name,
+        "target": subject.target,
+        "address": subject.address,
+        "vrf": subject.vrf or None,
+        "truncated": True if end.reason == "full" else None,
+    }
+    return {**{name: value for name, value in data.items() if value is not None}, **facts}
 
 
 def lines(text: str) -> list[str]:
@@ -262,22 +266,12 @@ def lines(text: str) -> list[str]:
     return parts if parts[-1] else parts[:-1]
 
 
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _finite(text: str) -> float:
-    """Read a number; one that is too large would be written as Infinity, which is not JSON."""
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is too large")
-    return number
-
-
-def _listed(command: Command, base: str) -> dict[str, str]:
+def _listed(router: Router, command: Command, base: str, first: Router) -> dict[str, str]:
+    has_target = command.argument != "none"
+    elsewhere = "" if command.name in first.commands else f"?router={quote(router.name, safe='')}"
     return {
-        "href": f"{base}{PREFIX}/v1/{command.name.replace(' ', '/')}",
-        "arguments": "" if command.argument == "none" else f"{{{command.argument}}}",
+        "href": f"{base}{PREFIX}/v1/{path_of(command.name)}{'' if has_target else elsewhere}",
+        "arguments": f"{{{command.argument}}}{elsewhere}" if has_target else "",
         "description": command.description,
         "command": command.name,
     }
@@ -285,10 +279,6 @@ def _listed(command: Command, base: str) -> dict[str, str]:
 
 def _utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def _elapsed(started: float) -> float:
-    return round(time.monotonic() - started, 6)
 
 
 def _read_protocol(value: str) -> int:

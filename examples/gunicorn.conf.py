@@ -1,9 +1,15 @@
-"""Settings for gunicorn: `gunicorn --config examples/gunicorn.conf.py tinytracer:application`."""
+"""Settings for gunicorn: `gunicorn --config examples/gunicorn.conf.py tinytracer:application`.
+
+Put nginx before it, with examples/deploy/nginx.conf or nginx-testfiles.conf, whose comments say why: gunicorn
+waits for slow visitors with a thread, and nginx without one. Let nginx send test files itself.
+"""
 
 from __future__ import annotations
 
+import queue
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Any
 
@@ -19,14 +25,26 @@ bind = "127.0.0.1:8080"
 worker_class = "gthread"  # an answer in progress holds a thread
 threads = 72  # the configuration's viewers, and 8
 workers = 1  # limits are counted in one process
+keepalive = 75  # seconds; nginx closes idle connections before, so that no request meets a closed one
+control_socket_disable = True  # gunicorn 25 and later would write it into a home that a service need not have
+graceful_timeout = 3  # seconds; a visitor who reads nothing does not hold up the end
 
 
 def post_worker_init(worker: Any) -> None:
-    """End what runs when a worker is told to stop: gunicorn would wait for it, then leave it behind."""
+    """End what runs when a worker is told to stop: gunicorn would wait for it, then leave it behind.
+
+    The signal handler only wakes a thread: close() takes locks, which the interrupted code may hold.
+    """
+    told: queue.SimpleQueue[int] = queue.SimpleQueue()  # its put() may interrupt anything
     inherited: Any = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        tinytracer.application.close()
+        told.put(number)
         inherited(number, frame)
 
+    def close() -> None:
+        told.get()
+        tinytracer.application.close()
+
+    threading.Thread(target=close, daemon=True).start()
     signal.signal(signal.SIGTERM, stop)

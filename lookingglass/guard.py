@@ -1,21 +1,18 @@
-"""Who may run how much: slots, rates, and the refusal that names the limit."""
+"""Who may run how much: places, slots and rates, taken together or not at all."""
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 import math
-import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from lookingglass import targets
 from lookingglass.problems import ROUNDING, Refusal
 
-TABLE_SIZE = 65536  # keys a rate table remembers; when all of them are in use, new ones are denied
-WITH_PORT = re.compile(r"(?:([0-9.]{7,15})|\[([0-9A-Fa-f:.]{2,45})\])(?::[0-9]{1,5})?")
+TABLE_SIZE = 65536  # keys that a rate table remembers; when all of them are in use, new ones are denied
 SLOT_RETRY = 5  # seconds after which a slot may be free again; a guess, runs are short
 
 
@@ -40,143 +37,153 @@ class Limits(NamedTuple):
     target_rate: Rate = Rate(20, 60.0)  # runs towards one target network, for all clients together
 
 
-class Buckets:
-    """Count tokens for each key: ``burst`` at first, refilled by ``rate``.
+class Share(NamedTuple):
+    """One of ``limit`` things that may be held at once, counted by ``key``."""
 
-    Full buckets are forgotten, so that the table holds only keys of the last few moments. The order of
-    the table is the order of the last use; what was not used for a whole refill is at its beginning.
+    key: tuple[str, str]  # what is counted, and whose
+    limit: int
+    status: int  # of the Refusal
+    message: str
+
+
+class Token(NamedTuple):
+    """One token of a bucket: ``burst`` at first, refilled by ``rate``."""
+
+    key: tuple[str, str]
+    rate: Rate
+    burst: int
+    whose: str  # for the message
+
+
+Claim = Share | Token
+
+
+class Lease:
+    """Hold shares until ``end``, which may be called more than once and in any thread."""
+
+    def __init__(self, give_back: Callable[[bool], None]) -> None:
+        self._give_back = give_back
+        self._is_over = threading.Lock()
+
+    def end(self, refund: bool = False) -> bool:
+        """Give the shares back, and tell whether this was the first call.
+
+        ``refund``: the tokens as well, which were taken for nothing.
+        """
+        is_first = self._is_over.acquire(blocking=False)
+        if is_first:
+            self._give_back(refund)
+        return is_first
+
+
+class Tables:
+    """Count shares and tokens in memory; ``take`` is the one decision, made under one lock.
+
+    Full buckets are forgotten, so that the table holds only keys of the last few moments. Its order is that
+    of the last use; what was not used for a whole refill is at its beginning.
     """
 
-    def __init__(self, rate: Rate, burst: int, size: int = TABLE_SIZE) -> None:
-        self._per_second = rate.runs / rate.period
-        self.burst = burst
+    def __init__(self, clock: Callable[[], float] = time.monotonic, size: int = TABLE_SIZE) -> None:
+        self._clock = clock
         self._size = size
-        self._table: dict[str, tuple[float, float]] = {}  # key -> tokens, and when they were counted
+        self._lock = threading.Lock()
+        self._held: dict[tuple[str, str], int] = {}
+        self._tokens: dict[tuple[str, str], tuple[float, float, Token]] = {}  # how many, and when
 
-    def wait(self, key: str, now: float) -> float:
-        """Return the seconds until a token for ``key`` is there: 0.0 now, infinity when the table is full."""
-        self._forget(now)
-        if key not in self._table and len(self._table) >= self._size:
+    def take(self, claims: Sequence[Claim]) -> tuple[float, Claim | None]:
+        """Take all claims or none: 0.0 and None, or the seconds to wait and the claim that is in the way.
+
+        The seconds are infinity when there is no room in the table, and SLOT_RETRY for a share.
+        """
+        with self._lock:
+            now = self._clock()
+            self._forget(now)
+            for claim in claims:
+                seconds = self._wait(claim, now)
+                if seconds > 0:
+                    return seconds, claim
+            for claim in claims:
+                if isinstance(claim, Share):
+                    self._held[claim.key] = self._held.get(claim.key, 0) + 1
+                else:
+                    tokens = self._count(claim, now) - 1.0
+                    self._tokens.pop(claim.key, None)
+                    self._tokens[claim.key] = (tokens, now, claim)
+        return 0.0, None
+
+    def give(self, claims: Sequence[Claim], refund: bool) -> None:
+        """Give shares back, and tokens where ``refund`` says so."""
+        with self._lock:
+            for claim in claims:
+                if isinstance(claim, Share):
+                    self._held[claim.key] -= 1
+                    if not self._held[claim.key]:
+                        del self._held[claim.key]
+                elif refund and claim.key in self._tokens:
+                    tokens, then, _ = self._tokens[claim.key]
+                    self._tokens[claim.key] = (tokens + 1.0, then, claim)
+
+    def _wait(self, claim: Claim, now: float) -> float:
+        if isinstance(claim, Share):
+            return SLOT_RETRY if self._held.get(claim.key, 0) >= claim.limit else 0.0
+        if claim.key not in self._tokens and len(self._tokens) >= self._size:
             return math.inf
-        lacking = 1.0 - self._tokens(key, now)
-        return lacking / self._per_second if lacking > ROUNDING else 0.0
+        lacking = 1.0 - self._count(claim, now)
+        return lacking * claim.rate.period / claim.rate.runs if lacking > ROUNDING else 0.0
 
-    def take(self, key: str, now: float) -> None:
-        """Take the token that ``wait`` has found."""
-        tokens = self._tokens(key, now) - 1.0
-        self._table.pop(key, None)
-        self._table[key] = (tokens, now)
-
-    def give(self, key: str) -> None:
-        """Give back a token that was taken for nothing."""
-        if key in self._table:
-            tokens, then = self._table[key]
-            self._table[key] = (tokens + 1.0, then)
-
-    def _tokens(self, key: str, now: float) -> float:
-        tokens, then = self._table.get(key, (float(self.burst), now))
-        return min(float(self.burst), tokens + max(0.0, now - then) * self._per_second)
+    def _count(self, claim: Token, now: float) -> float:
+        tokens, then, _ = self._tokens.get(claim.key, (float(claim.burst), now, claim))
+        refilled = max(0.0, now - then) * claim.rate.runs / claim.rate.period
+        return min(float(claim.burst), tokens + refilled)
 
     def _forget(self, now: float) -> None:
-        refill = self.burst / self._per_second
-        for key in list(itertools.islice(self._table, 2)):
-            if now - self._table[key][1] >= refill:
-                del self._table[key]
+        for key in list(itertools.islice(self._tokens, 2)):
+            _, then, claim = self._tokens[key]
+            if now - then >= claim.burst * claim.rate.period / claim.rate.runs:
+                del self._tokens[key]
 
 
 class Guard:
-    """Admit or refuse, by the limits of one configuration; every number is kept under one lock."""
+    """Admit or refuse, by the limits of one configuration."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limits: Limits, tables: Tables | None = None) -> None:
         self._limits = limits
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._slots = 0
-        self._viewers: dict[str, int] = {}
-        self._clients = Buckets(limits.rate, limits.burst)
-        self._targets = Buckets(limits.target_rate, limits.target_rate.runs)
+        self._tables = tables or Tables()
 
-    def viewer(self, client: str) -> Callable[..., None]:
-        """Admit one answer for ``client``; return what gives its place back, with ``refund`` its token too.
+    def place(self, client: str) -> Lease:
+        """Admit one answer for a client, named by ``visitors.client_key``, who pays a token for it.
 
         Raises Refusal: 503 when all places are taken, 429 when the client has its share or is too fast.
         """
-        key = client_key(client)
         limits = self._limits
-        with self._lock:
-            if sum(self._viewers.values()) >= limits.viewers:
-                raise Refusal(503, SLOT_RETRY, f"All {limits.viewers} viewers' places are taken.")
-            if self._viewers.get(key, 0) >= limits.per_client:
-                raise Refusal(429, SLOT_RETRY, f"You have {limits.per_client} answers in progress already.")
-            self._spend(self._clients, key, limits.rate, "from your address")
-            self._viewers[key] = self._viewers.get(key, 0) + 1
-        return _once(lambda refund=False: self._leave(key, refund))
+        own = f"You have {limits.per_client} answers in progress already."
+        return self._take(
+            Share(("viewers", ""), limits.viewers, 503, f"All {limits.viewers} viewers' places are taken."),
+            Share(("viewers", client), limits.per_client, 429, own),
+            Token(("client", client), limits.rate, limits.burst, "from your address"),
+        )
 
-    def slot(self, network: targets.Network | None) -> Callable[[], None]:
-        """Admit one process that sends packets to ``network``, and return what gives its slot back.
+    def slot(self, network: targets.Network | None) -> Lease:
+        """Admit one process; ``network`` is where it sends packets to.
 
         Raises Refusal: 503 when all slots are taken, 429 when the network was asked for too often.
         """
-        with self._lock:
-            if self._slots >= self._limits.concurrent:
-                raise Refusal(503, SLOT_RETRY, f"All {self._limits.concurrent} slots are taken.")
-            if network is not None:
-                self._spend(self._targets, str(network), self._limits.target_rate, "to this target's network")
-            self._slots += 1
-        return _once(self._free)
+        limits = self._limits
+        all_slots = f"All {limits.concurrent} slots are taken."
+        claims: list[Claim] = [Share(("slots", ""), limits.concurrent, 503, all_slots)]
+        if network is not None:
+            rate = limits.target_rate
+            claims.append(Token(("target", str(network)), rate, rate.runs, "to this target's network"))
+        return self._take(*claims)
 
-    def _spend(self, buckets: Buckets, key: str, rate: Rate, whose: str) -> None:
-        now = self._clock()
-        wait = buckets.wait(key, now)
-        if wait == math.inf:
-            raise Refusal(503, SLOT_RETRY, f"There is no room for counting what comes {whose}.")
-        if wait > 0:
-            limit = f"{rate.runs} runs in {rate.period:g} s, {buckets.burst} at once"
-            raise Refusal(429, wait, f"The limit is {limit}, {whose}.")
-        buckets.take(key, now)
-
-    def _leave(self, key: str, refund: bool) -> None:
-        with self._lock:
-            if refund:
-                self._clients.give(key)
-            self._viewers[key] -= 1
-            if not self._viewers[key]:
-                del self._viewers[key]
-
-    def _free(self) -> None:
-        with self._lock:
-            self._slots -= 1
-
-
-def client_key(client: str) -> str:
-    """Return what a client is counted by: its IPv4 address, its IPv6 /64, or one key for all unknown."""
-    address = read_client(client)
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
-    return str(address or "unknown")
-
-
-def read_client(text: str) -> targets.Address | None:
-    """Read the address of a client or a proxy, an IPv4-mapped one as IPv4; None: it is none.
-
-    Some proxies add a port: 192.0.2.1:80 and [2001:db8::1]:80.
-    """
-    match = WITH_PORT.fullmatch(text)
-    try:
-        address = ipaddress.ip_address((match[1] or match[2]) if match else text)
-    except ValueError:
-        return None
-    if getattr(address, "scope_id", None):
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _once(give_back: Callable[..., None]) -> Callable[..., None]:
-    """Return a function that calls ``give_back`` at its first call only."""
-    first = threading.Lock()
-
-    def release(**options: bool) -> None:
-        if first.acquire(blocking=False):
-            give_back(**options)
-
-    return release
+    def _take(self, *claims: Claim) -> Lease:
+        seconds, refused = self._tables.take(claims)
+        if isinstance(refused, Share):
+            raise Refusal(refused.status, seconds, refused.message)
+        if refused and seconds == math.inf:
+            raise Refusal(503, SLOT_RETRY, f"There is no room for counting what comes {refused.whose}.")
+        if refused:
+            rate = refused.rate
+            limit = f"{rate.runs} runs in {rate.period:g} s, {refused.burst} at once"
+            raise Refusal(429, seconds, f"The limit is {limit}, {refused.whose}.")
+        return Lease(lambda refund: self._tables.give(claims, refund))

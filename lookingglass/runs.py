@@ -1,86 +1,108 @@
-"""A Run and its viewers."""
+"""A Run and its viewers, over any source.
+
+A Run is in one of four states, and ``Run._enter`` is the one place that changes them:
+
+    STARTING   its source is being opened, by the thread of its first viewer; more viewers may join
+    RUNNING    its output is read, by the loop's thread; more viewers may join
+    STOPPING   its source was told to stop, for a reason that stays; nobody joins any more
+    ENDED      its viewers know how it ended; nothing is read any more
+
+It leaves RUNNING when the source ends by itself, when the time of its last viewer is up, when its output is
+full, when its last viewer has left, or when the looking glass closes. A source that does not stop when it is
+told to is killed after GRACE; one that cannot be killed (it became root) is left alone soon after. Its
+viewers are told then, but its slot is given back only when it is really gone.
+"""
 
 from __future__ import annotations
 
-import codecs
-import contextlib
-import errno
-import io
-import logging
-import os
+import enum
 import select
-import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
-from commands import Job
-from lookingglass.problems import Busy, RouterFailure
-from rfc8522 import End
+from commands import Invocation
+from lookingglass.children import GRACE, Child
+from lookingglass.facts.common import Facts
+from lookingglass.loop import Loop
+from lookingglass.output import Digest, Output
+from lookingglass.problems import Busy, Problem
+from rfc8522 import End, Reason
 
-GRACE = 1.0  # seconds from SIGTERM to SIGKILL
-TICK = 0.1  # seconds in which a Run notices that it has no viewer, or that its process has ended
-CHUNK = 65536  # bytes read at once
-ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LC_ALL": "C.UTF-8",
-    "TERM": "dumb",
-}
-NO_ROOM = "This machine cannot run more commands now."
-NO_RESOURCES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+DYING = GRACE / 4  # seconds that a killed source has for ending
 
-# What a terminal or a browser might obey is shown instead: C0 as control pictures, C1, the bidirectional
-# controls and the two Unicode line separators as the replacement character.
-NEUTRAL = {
-    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
-    0x7F: 0x2421,
-    **dict.fromkeys([*range(0x80, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F)], 0xFFFD),
-    **dict.fromkeys(range(0x2066, 0x206A), 0xFFFD),
-}
 
-log = logging.getLogger("tinytracer")
+class Lease(Protocol):
+    """A slot that is held until ``end``; ending it twice does no harm."""
+
+    def end(self) -> object: ...
+
+
+class Source(Protocol):
+    """What a Run reads: a child process is one, another looking glass can be one.
+
+    ``output`` and ``exit`` are descriptors that are readable when there is output or its end, and when the
+    source has ended; without ``exit`` it ends with its output. ``read`` returns output, b"" at its end, None
+    when there is none now. ``reap`` frees what has ended and returns the exit status, None without one.
+    """
+
+    output: int
+    exit: int | None
+
+    def read(self) -> bytes | None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+    def has_ended(self) -> bool: ...
+    def close_output(self) -> None: ...
+    def reap(self) -> int | None: ...
+
+
+class State(enum.Enum):
+    """Where a Run is in its life; see the top of this module."""
+
+    STARTING = enum.auto()
+    RUNNING = enum.auto()
+    STOPPING = enum.auto()
+    ENDED = enum.auto()
+
+
+class Task(NamedTuple):
+    """Say what a Run executes and which parser reads it; equal tasks share one Run."""
+
+    invocation: Invocation
+    parser: str | None = None
 
 
 class Run:
-    """Run one argv once: a process, its reader, a buffer of decoded text, and viewers.
+    """Read one source once, into a buffer of decoded text for any number of viewers."""
 
-    It ends when its process ends, the time of its viewers is up, its output is full, or the last viewer
-    has left; the whole process group then gets SIGTERM, after GRACE SIGKILL, and the process is reaped.
-    """
-
-    def __init__(self, output_limit: int, ended: Callable[[], None]) -> None:
-        self.pieces: list[str] = []
+    def __init__(self, task: Task, output_limit: int, loop: Loop, gone: Callable[[], None]) -> None:
+        self._output = Output(output_limit, task.invocation.skip)
+        self.pieces = self._output.pieces
         self.end: End | None = None
-        self.changed = threading.Condition()
+        self.problem: Problem | None = None  # why its source could not be opened
+        self.lock = threading.Lock()
+        self._under_way = threading.Lock()  # held until the end
+        self._under_way.acquire()
         self.started = time.monotonic()
+        self.shared = 0  # viewers that it has had at once, at most
+        self._task = task
+        self._digest = Digest(task.parser) if task.parser else None
+        self._loop = loop
+        self._gone = gone
+        self._state = State.STARTING
+        self._reason: Reason = "exit"
         self._viewers: set[Viewer] = set()
-        self._cancelled = False
-        self._room = output_limit  # bytes
-        self._ended = ended
-        utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._decode = io.IncrementalNewlineDecoder(utf8, translate=True).decode
+        self._source: Source | None = None
+        self._slot: Lease | None = None
 
-    def start(self, job: Job) -> None:
-        """Start the process and its reader; the first viewer has joined already.
-
-        Raises Problem: 502 when there is no such program, 503 when the machine has no room for it.
-        """
-        self._skip = job.skip
-        self._pipe, self._process = _spawn(job)
-        try:
-            threading.Thread(target=self._follow, name="run", daemon=True).start()
-        except RuntimeError as error:
-            self._signal(signal.SIGKILL)
-            os.close(self._pipe)
-            if self._exits_within(GRACE):
-                self._process.wait()
-            raise Busy(NO_ROOM) from error
+    # --- its viewers
 
     def join(self, seconds: float, ceiling: float) -> Viewer | None:
-        """Admit one more viewer; None: the Run has ended, or is being stopped."""
-        with self.changed:
-            if self.end is not None or self._cancelled or not self._viewers:
+        """Admit one more viewer, as ``admit`` does; None: the Run takes none any more."""
+        with self.lock:
+            if self._state not in {State.STARTING, State.RUNNING}:
                 return None
             return self.admit(seconds, ceiling)
 
@@ -88,260 +110,285 @@ class Run:
         """Admit a viewer for ``seconds``, but at most until the Run is ``ceiling`` seconds old."""
         viewer = Viewer(self, min(time.monotonic() + seconds, self.started + ceiling))
         self._viewers.add(viewer)
+        self.shared = max(self.shared, len(self._viewers))
+        if self._state is State.RUNNING:
+            self._loop.call_at(viewer.deadline, viewer.expire)
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
         """Forget a viewer; when it was the last one, the Run ends."""
-        with self.changed:
+        self._loop.cancel(viewer.expire)
+        with self.lock:
             self._viewers.discard(viewer)
+            is_last = not self._viewers and self._state is State.RUNNING
+        if is_last:
+            self.stop("left")
 
-    def cancel(self) -> None:
-        """End the Run whoever is watching."""
-        with self.changed:
-            self._cancelled = True
+    def expire(self, viewer: Viewer) -> None:
+        """End the time of one viewer, and the Run with it when nobody has more."""
+        with self.lock:
+            if self._state is not State.RUNNING:
+                return
+            has_more = any(each.deadline > viewer.deadline for each in self._viewers)
+            if has_more:
+                viewer.end = self.end_now("time")
+        if has_more:
+            viewer.notify()
+        else:
+            self.stop("time")
+
+    def facts(self, is_last: bool = False) -> Facts:
+        """Return what the parser knows from the output so far; ``is_last``: from all of it, at once."""
+        if self._digest is None:
+            return {}
+        is_complete = self.end is not None and self.end.reason == "exit"
+        return self._digest.update(self.pieces, is_last, is_complete)
 
     def wait(self, seconds: float) -> None:
         """Wait until the Run has ended, at most ``seconds``."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.end, max(0.0, seconds))
+        if self._under_way.acquire(timeout=max(0.0, seconds)):
+            self._under_way.release()
 
-    def last_deadline(self) -> float:
-        """Return when the last of the viewers has to leave, by the monotonic clock."""
-        return max((viewer.deadline for viewer in self._viewers), default=0.0)
+    # --- its life
 
-    def _follow(self) -> None:
-        reason = "left"
+    def start(self, open_source: Callable[[Invocation], Source], take_slot: Callable[[], Lease]) -> None:
+        """Take a slot and open the source; a Problem is raised, and told to all viewers."""
         try:
-            reason = self._read()
-        finally:
-            self._finish(reason)
+            self._slot = take_slot()
+            self._source = source = open_source(self._task.invocation)
+        except BaseException as error:
+            self.problem = error if isinstance(error, Problem) else Busy("This machine cannot do more now.")
+            self._finish("exit", None)
+            self._release()
+            raise
+        with self.lock:
+            self._enter(State.RUNNING)
+        self._loop.watch(source.output, select.EPOLLIN, self._on_output)
+        if source.exit is not None:
+            self._loop.watch(source.exit, select.EPOLLIN, self._on_exit)
+        with self.lock:
+            viewers = list(self._viewers)
+        for viewer in viewers:
+            self._loop.call_at(viewer.deadline, viewer.expire)
+        if not viewers:
+            self.stop("left")
 
-    def _read(self) -> str:
-        """Append what the process prints until it ends or is to be stopped, and return the reason."""
-        poll = select.poll()
-        poll.register(self._pipe, select.POLLIN)
-        pause = 0.000001  # seconds; grows while a process lives on that has closed its output
-        is_open = True
-        while True:
-            reason, left = self._verdict()
-            if reason:
-                return reason
-            if is_open and poll.poll(1000 * left):
-                is_open = self._append(os.read(self._pipe, CHUNK))
-            elif self._has_exited():
-                return "exit"
-            elif not is_open:
-                time.sleep(pause)
-                pause = min(2 * pause, TICK)
+    def stop(self, reason: Reason) -> None:
+        """Tell a running source to stop; it has GRACE for it."""
+        with self.lock:
+            if self._state is not State.RUNNING or self._source is None:
+                return
+            self._enter(State.STOPPING)
+            self._reason = reason
+            self._source.terminate()
+        self._loop.call_at(time.monotonic() + GRACE, self._kill)
 
-    def _verdict(self) -> tuple[str, float]:
-        """Return why to stop ("": go on; else nobody joins any more), and for how many seconds not to ask."""
-        with self.changed:
-            left = self.last_deadline() - time.monotonic()
-            if not self._viewers or self._cancelled:
-                reason = "left"
-            elif left <= 0:
-                reason = "time"
-            else:
-                reason = "full" if self._room < 0 else ""
-            self._cancelled = bool(reason)
-        return reason, max(0.0, min(TICK, left))
+    def _enter(self, state: State) -> None:
+        self._state = state
 
-    def _append(self, data: bytes) -> bool:
-        """Add bytes to the text, as far as there is room; empty ``data`` is the end and returns False."""
-        text = self._decode(data[: max(0, self._room)], final=not data).translate(NEUTRAL)
-        self._room -= len(data)
-        while self._skip and text:
-            _, newline, text = text.partition("\n")
-            self._skip -= len(newline)
-        if text:
-            with self.changed:
-                self.pieces.append(text)
-                self.changed.notify_all()
-        return bool(data)
+    def _kill(self) -> None:
+        with self.lock:
+            if self._state is State.STOPPING and self._source is not None:
+                self._source.kill()
+        self._loop.call_at(time.monotonic() + DYING, self._give_up)
 
-    def _finish(self, reason: str) -> None:
-        """Leave no process of the group, reap ours, tell the viewers."""
-        if reason != "exit":
-            self._signal(signal.SIGTERM)
-            self._exits_within(GRACE)
-        self._signal(signal.SIGKILL)
-        exited = self._exits_within(GRACE / 4)
-        try:
-            self._drain()
-        finally:
-            if reason == "exit" and self._room < 0:
-                reason = "full"
-            status = self._process.wait() if exited else None
-            self._ended()
-            with self.changed:
-                self.end = End(reason, status, time.monotonic() - self.started, time.time())
-                self.changed.notify_all()
-        self._process.wait()  # what became root may live on; nobody waits for this thread
+    def _give_up(self) -> None:
+        """Tell the viewers of an end that may not come."""
+        if self._state is State.STOPPING and self._source is not None:
+            self._close_output(self._source)
+            self._finish(self._reason, None)
 
-    def _drain(self) -> None:
-        """Take what is in the pipe and close it, whoever else holds its other end."""
-        os.set_blocking(self._pipe, False)
-        try:
-            with contextlib.suppress(BlockingIOError):
-                while self._room >= 0 and (data := os.read(self._pipe, CHUNK)):
-                    self._append(data)
-            self._append(b"")
-        finally:
-            os.close(self._pipe)
+    def _on_output(self, events: int) -> None:
+        source = self._source
+        data = source.read() if source else None
+        if source is None or data is None:
+            return
+        self._append(data)
+        if not data or self._output.is_full:
+            self._loop.forget(source.output)
+        if self._output.is_full:
+            self.stop("full")
+        elif not data and source.exit is None:
+            self._on_exit(events)
 
-    def _has_exited(self) -> bool:
-        """Look without reaping: as long as the leader is not reaped, its group's number is not reused."""
-        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        try:
-            return os.waitid(os.P_PID, self._process.pid, flags) is not None
-        except ChildProcessError:
-            return True  # the host process reaps for itself
+    def _on_exit(self, events: int) -> None:
+        """End the Run of a source that has ended: leave nothing of it, and read what it has said last."""
+        source = self._source
+        if source is None or not source.has_ended():
+            return
+        if source.exit is not None:
+            self._loop.forget(source.exit)
+        source.kill()
+        if self._state is not State.ENDED:
+            self._drain(source)
+            self._close_output(source)
+        with self.lock:  # nobody signals what is gone
+            self._source = None
+            status = source.reap()
+        self._release()
+        if self._state is not State.ENDED:
+            reason = self._reason if self._state is State.STOPPING else "exit"
+            self._finish("full" if reason == "exit" and self._output.is_full else reason, status)
 
-    def _exits_within(self, seconds: float) -> bool:
-        end = time.monotonic() + seconds
-        pause = 0.0005
-        while not self._has_exited():
-            if time.monotonic() >= end:
-                return False
-            time.sleep(pause)
-            pause = min(2 * pause, 0.02)
-        return True
+    def _drain(self, source: Source) -> None:
+        while not self._output.is_full and (data := source.read()):
+            self._append(data)
 
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or became another user
-            os.killpg(self._process.pid, number)
+    def _close_output(self, source: Source) -> None:
+        """Close the pipe, whoever else holds its other end."""
+        self._loop.forget(source.output)
+        source.close_output()
+        self._append(b"")
+
+    def _append(self, data: bytes) -> None:
+        with self.lock:
+            is_news = self._output.add(data)
+        if is_news:
+            self._tell()
+            if self._digest and self._digest.due > time.monotonic():
+                self._loop.call_at(self._digest.due, self._tell)
+
+    def _finish(self, reason: Reason, status: int | None) -> None:
+        for callback in (self._kill, self._give_up, self._tell):
+            self._loop.cancel(callback)
+        with self.lock:
+            self._enter(State.ENDED)
+            self.end = End(reason, status, time.monotonic() - self.started, time.time())
+        self._under_way.release()
+        self._tell()
+
+    def _release(self) -> None:
+        self._gone()
+        if self._slot is not None:
+            self._slot.end()
+
+    def _tell(self) -> None:
+        """Notify the viewers, those that wait for the end only then."""
+        with self.lock:
+            viewers = [viewer for viewer in self._viewers if viewer.is_live or self.end]
+        for viewer in viewers:
+            viewer.notify()
+
+    def end_now(self, reason: Reason) -> End:
+        """Return an end that concerns one viewer only."""
+        return End(reason, None, time.monotonic() - self.started, time.time())
 
 
 class Viewer:
-    """Follow a Run for one client, from its beginning to its end or to the viewer's own deadline."""
+    """Follow a Run for one visitor, from its beginning to its end or to the viewer's own deadline.
+
+    ``notify`` is called, in any thread, when there is something new: text or facts, if ``is_live``, or the
+    end. By default it ends ``wait``.
+    """
 
     def __init__(self, run: Run, deadline: float) -> None:
         self.run = run
         self.deadline = deadline  # by the monotonic clock
+        self.end: End | None = None  # its own, when it is not the Run's
+        self.is_live = True
+        self._bell = threading.Event()
+        self.notify: Callable[[], None] = self._bell.set
         self._seen = 0
         self._over: End | None = None  # judged once, together with the last text
 
-    def read(self, seconds: float) -> str | None:
-        """Return new text, "" when there was none for ``seconds``, None at the end."""
+    def expire(self) -> None:
+        """End this viewer's time."""
+        self.run.expire(self)
+
+    def read(self) -> str | None:
+        """Return new text, "" when there is none now, None at the end.
+
+        Raises the Problem that has kept the Run from starting.
+        """
         run = self.run
-        with run.changed:
+        with run.lock:
             if self._over:
                 return None
-            if len(run.pieces) == self._seen and self._end() is None:
-                left = self.deadline - time.monotonic()  # when over, it is the Run's end that is waited for
-                run.changed.wait(min(seconds, left) if left > 0 else seconds)
+            if run.problem:
+                raise run.problem
             new = run.pieces[self._seen :]
             self._seen += len(new)
-            self._over = self._end()
+            self._over = self.end or run.end
             return None if self._over and not new else "".join(new)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the viewer is notified, at most ``seconds``."""
+        self._bell.wait(seconds)
+        self._bell.clear()
 
     def result(self) -> tuple[str, End]:
         """Return all the text so far, and how it ended; call it after ``read`` gave None."""
-        return "".join(self.run.pieces[: self._seen]), self._over or self._end_now("left")
+        end = self._over or self.run.end_now("left")
+        return "".join(self.run.pieces[: self._seen]), end
 
     def close(self) -> None:
         """Leave the Run."""
         self.run.leave(self)
 
-    def _end(self) -> End | None:
-        if self.run.end is not None or time.monotonic() < self.deadline:
-            return self.run.end
-        if self.run.last_deadline() <= self.deadline:
-            return None  # the Run itself is about to end, and leaves no process behind
-        return self._end_now("time")
-
-    def _end_now(self, reason: str) -> End:
-        return End(reason, None, time.monotonic() - self.run.started, time.time())
-
 
 class Runs:
-    """Keep the Runs under way, so that who asks the same question shares one."""
+    """Keep the Runs under way, so that visitors who ask the same question share one."""
 
-    def __init__(self, output_limit: int) -> None:
+    def __init__(self, output_limit: int, open_source: Callable[[Invocation], Source] = Child) -> None:
+        self.loop = Loop()
+        self._open_source = open_source
         self._output_limit = output_limit  # bytes
         self._lock = threading.Lock()
-        self._runs: dict[Job, Run] = {}  # that can be joined, as far as is known
+        self._runs: dict[Task, Run] = {}  # the newest of each task
         self._alive: set[Run] = set()  # also those that are being stopped
-        self._closed = False
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
 
-    def view(
-        self,
-        job: Job,
-        slot: Callable[[], Callable[[], None]],
-        seconds: float,
-        ceiling: float,
-    ) -> Viewer:
-        """Return a viewer of the Run of ``job`` for ``seconds``; start it when it does not run yet.
+    def view(self, task: Task, take_slot: Callable[[], Lease], seconds: float, ceiling: float) -> Viewer:
+        """Return a viewer of the Run of ``task`` for ``seconds``; start it when it does not run yet.
 
-        ``slot`` admits a new process and returns what gives its slot back; its Refusal passes through.
-        Raises Problem: 502 when there is no such program, 503 when the machine has no room for it.
+        ``take_slot`` admits a new source; its Refusal passes through, and so does what the source raises.
         """
+        self._start_loop()
         with self._lock:
-            if self._closed:
+            if self._is_closed:
                 raise Busy("This looking glass is stopping.")
-            run = self._runs.get(job)
+            run = self._runs.get(task)
             viewer = run.join(seconds, ceiling) if run else None
-            if viewer is None:
-                viewer = self._start(job, slot(), seconds, ceiling)
-            return viewer
+            if viewer is not None:
+                return viewer
+            started = run = Run(task, self._output_limit, self.loop, lambda: self._forget(task, started))
+            viewer = run.admit(seconds, ceiling)
+            self._runs[task] = run
+            self._alive.add(run)
+        run.start(self._open_source, take_slot)
+        if self._is_closed:
+            run.stop("closing")
+        return viewer
 
     def close(self) -> None:
         """Start no more Runs, end those under way, and wait until they are gone (at most 2 GRACE)."""
         with self._lock:
-            self._closed = True
+            self._is_closed = True
             under_way = list(self._alive)
         for run in under_way:
-            run.cancel()
+            run.stop("closing")
         end = time.monotonic() + 2 * GRACE
         for run in under_way:
             run.wait(end - time.monotonic())
+        self.loop.end()
 
-    def _start(self, job: Job, release: Callable[[], None], seconds: float, ceiling: float) -> Viewer:
-        run = Run(self._output_limit, lambda: self._forget(job, run, release))
-        viewer = run.admit(seconds, ceiling)
-        try:
-            run.start(job)
-        except BaseException:
-            release()
-            raise
-        self._runs[job] = run
-        self._alive.add(run)
-        return viewer
+    def _start_loop(self) -> None:
+        """Start the thread that reads all sources, at the first question and so behind any fork."""
+        if self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is None:
+                try:
+                    self.loop.open()
+                    thread = threading.Thread(target=self.loop.run, name="runs", daemon=True)
+                    thread.start()
+                except (OSError, RuntimeError) as error:
+                    raise Busy("This machine cannot run commands now.") from error
+                self._thread = thread
 
-    def _forget(self, job: Job, run: Run, release: Callable[[], None]) -> None:
+    def _forget(self, task: Task, run: Run) -> None:
         with self._lock:
             self._alive.discard(run)
-            if self._runs.get(job) is run:
-                del self._runs[job]
-        release()
-
-
-def _spawn(job: Job) -> tuple[int, subprocess.Popen[bytes]]:
-    """Start a Job in a session of its own; return the reading end of its output, and the process.
-
-    It has an empty standard input and a minimal environment.
-    """
-    try:
-        reader, writer = os.pipe()
-        try:
-            process = subprocess.Popen(
-                job.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=writer,
-                stderr=job.stderr,
-                cwd="/",
-                env=ENVIRONMENT,
-                start_new_session=True,
-            )
-        except BaseException:
-            os.close(reader)
-            raise
-        finally:
-            os.close(writer)
-    except OSError as error:
-        log.error("cannot run %r: %s", job.argv[0], error)
-        if error.errno in NO_RESOURCES:
-            raise Busy(NO_ROOM) from error
-        raise RouterFailure("The router has no program for this command.") from error
-    return reader, process
+            if self._runs.get(task) is run:
+                del self._runs[task]

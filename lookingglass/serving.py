@@ -1,63 +1,52 @@
-"""Run the application as a program: sockets, signals, and a waitress that withstands hostile clients."""
+"""Run the application as a program: sockets, signals, threads."""
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import errno
-import functools
-import json
 import logging
 import os
 import re
 import resource
-import select
 import signal
 import socket
 import stat
+import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
-from waitress import channel, parser, server, utilities
+from waitress import task
+from waitress.adjustments import Adjustments
 
-import rfc8522
-from commands import JSON
-from lookingglass.guard import client_key
+from lookingglass.connections import HALF, READ, WAITRESS, Channel, mend_waitress
+from lookingglass.loop import Loop
+from lookingglass.visitors import client_key
 
-SPARE_CONNECTIONS = 512  # beyond the threads, for visitors between two requests
+SPARE_CONNECTIONS = 512  # beyond the viewers, for visitors between two requests
 SPARE_FILES = 64  # descriptors that are neither connections nor pipes of commands
-REQUEST = 20.0  # seconds for sending a request
-STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle or holds a thread
-DOWNLOAD = 600.0  # the same for what is only sent, which holds none; proxies may pause
-QUEUED = 16  # requests on one connection, the one that is answered included
-SHARE = 64  # connections of one client; proxies and this machine may have all
-SEND_BUFFER = 65536  # bytes; with as many as the kernel likes, a slow client is not heard of for minutes
-WAITRESS: dict[str, Any] = {
-    "asyncore_use_poll": True,  # select() ends at 1024 descriptors
-    "channel_request_lookahead": 1,  # else a client that leaves in silence is never noticed
-    "cleanup_interval": 5,  # seconds between looks at all connections
-    "clear_untrusted_proxy_headers": False,  # client_address() judges them
-    "ident": None,
-    "log_socket_errors": False,  # clients make them
-    "max_request_body_size": 4096,  # bytes
-    "max_request_header_size": 16384,  # bytes
-}
+THREADS = 40  # for look-ups of names, of which 32 may wait at once, and for all that does not wait
 
-# RFC 9110 section 5.5, in possessive steps: the one of waitress takes seconds for 16 KiB of blanks.
-HEADER_FIELD = re.compile(
-    rb"(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+"
-    rb"(?P<value>(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++[\x21-\x7e\x80-\xff]++)*+)?+)[ \t]*+\Z"
-)
-# RFC 9112 section 3, for the same reason: that of waitress takes a minute for 16 KiB of digits.
-FIRST_LINE = re.compile(
-    rb"(?P<method>[!#$%&'*+\-.^_`|~0-9A-Za-z]++) (?P<uri>[^ ]++)(?: HTTP/(?P<version>[0-9]\.[0-9]))?"
-)
+LOOKS = 1.0  # seconds between two looks at all connections
+SHARE = 64  # connections of one client; proxies and this machine may have all
+PAUSE = 0.5  # seconds without accepting when this machine has no room for a connection
+PUMPS = 4  # threads that may write live answers at once
+BACKLOG = 1024  # connections that wait to be accepted
 
 log = logging.getLogger("tinytracer")
 
 
 class ListenError(Exception):
     """An address cannot be listened on."""
+
+
+class Settings(NamedTuple):
+    """Say how much there may be of what."""
+
+    connections: int
+    is_proxy: Callable[[str], bool]  # whose address may have all connections
+    threads: int
 
 
 class Application(Protocol):
@@ -68,117 +57,157 @@ class Application(Protocol):
     def close(self) -> object: ...
 
 
-class Parser(parser.HTTPRequestParser):
-    """Refuse what cannot be read as HTTP, whatever it is that waitress stumbles over."""
+class Server:
+    """Serve an application at some listening sockets, with one set of threads."""
 
-    path = ""  # for the log, also of what has none
+    effective_port = 0  # for waitress's environment; nobody reads it where the header Host is there
 
-    def parse_header(self, header_plus: bytes) -> None:
-        """Read the request line and the header; raises ParsingError, which is answered with 400."""
+    def __init__(self, application: Any, sockets: list[socket.socket], settings: Settings) -> None:
+        mend_waitress()
+        self.application = application
+        self.adj = Adjustments(**WAITRESS)
+        self.server_name = self.adj.server_name
+        self.channels: dict[int, Channel] = {}
+        self.active_channels = self.channels  # waitress's own name
+        self.loop = Loop()
+        self._settings = settings
+        self._sockets = sockets
+        self._is_accepting = True
+        self._looks = False  # at all connections, every LOOKS
+        self._clients: collections.Counter[str] = collections.Counter()
+        self._lock = threading.Lock()
+        self._waiting: collections.deque[Channel] = collections.deque()  # for being pumped
+        self._pumps = 0
+        self._workers = task.ThreadedTaskDispatcher()
+        self._workers.set_thread_count(settings.threads)
+        self.add_task = self._workers.add_task
+
+    def run(self) -> None:
+        """Serve until ``stop``."""
+        self.loop.open()
+        for each in self._sockets:
+            each.setblocking(False)
+            each.listen(BACKLOG)
+            self.loop.watch(each.fileno(), READ, lambda events, each=each: self._accept(each))  # type: ignore[misc]
+        self.loop.run()
+
+    def stop(self) -> None:
+        """Make ``run`` return; safe in a signal handler."""
+        self.loop.end()
+
+    def close(self) -> None:
+        """Close every socket."""
+        for each in self._sockets:
+            each.close()
+        self._workers.shutdown(timeout=0)
+        for connection in list(self.channels.values()):
+            connection.handle_close()
+
+    def count(self, client: str | None, change: int) -> None:
+        """Count the connections of a client, and accept again when there is room."""
+        if client is not None:
+            self._clients[client] += change
+            if not self._clients[client]:
+                del self._clients[client]
+        if not self._is_accepting and change < 0 and len(self.channels) <= self._settings.connections:
+            self._accept_again()
+
+    def pump_soon(self, connection: Channel) -> None:
+        """Have a thread pump a connection's live answer."""
+        with self._lock:
+            self._waiting.append(connection)
+            is_enough = self._pumps >= PUMPS
+            self._pumps += not is_enough
+        if not is_enough:
+            self.add_task(self)
+
+    def service(self) -> None:
+        """Pump live answers as long as any has news: a task of the threads that answer."""
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._pumps -= 1
+                    return
+                connection = self._waiting.popleft()
+            connection.pump()
+
+    def cancel(self) -> None:
+        """Forget a task that was not begun, as waitress has it."""
+
+    def pull_trigger(self) -> None:
+        """Do nothing: each channel says for itself what it waits for."""
+
+    def _accept(self, listening: socket.socket) -> None:
         try:
-            super().parse_header(header_plus)
-        except ValueError as error:
-            raise parser.ParsingError("not HTTP") from error
+            sock, addr = listening.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+                self._pause()
+                self.loop.call_at(time.monotonic() + PAUSE, self._accept_again)
+            return
+        sock.setblocking(False)
+        is_unix = listening.family == socket.AF_UNIX
+        if not is_unix:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Channel(self, sock, ("localhost", None) if is_unix else addr)
+        if not is_unix and not self._settings.is_proxy(addr[0]):
+            connection.client = client_key(addr[0])
+        self.count(connection.client, 1)
+        self.loop.watch(connection.descriptor, READ | HALF, connection.on_events)
+        if connection.client is not None and self._clients[connection.client] > SHARE:
+            connection.handle_close()
+        if len(self.channels) >= self._settings.connections:
+            log.warning("All %d connections are taken.", self._settings.connections)
+            self._pause()
+        if not self._looks:
+            self._look()
 
+    def _pause(self) -> None:
+        self._is_accepting = False
+        for each in self._sockets:
+            self.loop.change(each.fileno(), 0)
 
-class Channel(channel.HTTPChannel):
-    """Hold one connection as long as something goes on there, and see at once that the client has gone."""
+    def _accept_again(self) -> None:
+        if not self._is_accepting:
+            self._is_accepting = True
+            for each in self._sockets:
+                self.loop.change(each.fileno(), READ)
 
-    parser_class = Parser
-    is_proxy: Callable[[str], bool]
-    # By the monotonic clock, for the other one may jump:
-    _active = 0.0  # when something was received or sent last
-    _begun = 0.0  # when the request began that is not complete yet
-
-    def __init__(self, server: Any, sock: socket.socket, addr: Any, *arguments: Any, **options: Any) -> None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        super().__init__(server, sock, addr, *arguments, **options)
-        peer = addr[0] if isinstance(addr, tuple) else ""
-        self.client = None if not peer or self.is_proxy(peer) else client_key(peer)
-        others = server.active_channels.values() if self.client else ()
-        if sum(getattr(each, "client", None) == self.client for each in others) > SHARE:
-            self.handle_close()
-
-    @property
-    def last_activity(self) -> float:
-        """Return when something was received or sent last; waitress sets it."""
-        return self._active
-
-    @last_activity.setter
-    def last_activity(self, seconds: float) -> None:
-        self._active = time.monotonic()
-
-    def received(self, data: bytes) -> bool:
-        """Take what was received; close the connection of who sends more than can be answered."""
-        request = self.request
-        taken: bool = super().received(data)
-        if self.request is not request:
-            self._begun = time.monotonic()
-        if len(self.requests) > QUEUED:
-            self.handle_close()
-        return taken
-
-    def check_client_disconnected(self) -> bool:  # type: ignore[override] # the stubs say None
-        """Tell whether the client has gone, also when it has left a request behind that nobody reads yet."""
-        try:
-            poll = select.poll()
-            poll.register(self.socket, select.POLLRDHUP)  # type: ignore[arg-type] # None: see below
-            return not self.connected or bool(poll.poll(0))
-        except (OSError, TypeError, ValueError):  # closed
-            return True
-
-    def is_stale(self) -> bool:
-        """Tell whether a request comes too slowly, or nothing goes on although something could."""
+    def _look(self) -> None:
+        """Look at all connections, and again as long as there are any."""
         now = time.monotonic()
-        quiet = now - self._active
-        if self.requests:
-            self._begun = now  # what comes behind them has to wait
-            return quiet > STALLED and self.total_outbufs_len > 0
-        if self.total_outbufs_len:
-            return quiet > DOWNLOAD
-        coming = self.request
-        is_begun = coming is not None and (coming.headers_finished or coming.header_plus.strip())
-        return quiet > STALLED or bool(is_begun and now - self._begun > REQUEST)
+        for each in list(self.channels.values()):
+            each.look(now)
+        self._looks = bool(self.channels)
+        if self._looks:
+            self.loop.call_at(now + LOOKS, self._look)
 
 
-def serve(
-    application: Application,
-    listen: list[str],
-    threads: int,
-    headers: Mapping[str, str],
-    is_proxy: Callable[[str], bool],
-) -> None:
-    """Serve at HOST:PORT and unix:PATH until SIGTERM, SIGINT, SIGHUP or SIGQUIT.
+def serve(application: Application, listen: list[str], viewers: int, is_proxy: Callable[[str], bool]) -> None:
+    """Serve at HOST:PORT and unix:PATH until SIGTERM, SIGINT, SIGHUP or SIGQUIT; then nothing runs any more.
 
-    ``headers`` go with answers to what never reaches the application; ``is_proxy`` tells which addresses may
-    have all connections. Raises ListenError.
+    ``viewers`` is how many answers may be in progress; ``is_proxy`` tells which addresses may have all
+    connections. Raises ListenError.
     """
-    _mend_waitress(headers)
-    Channel.is_proxy = staticmethod(is_proxy)
-    _stop_by_signals(application)
-    connections: dict[int, Any] = {}  # one table for the sockets of all servers
-    servers = []
-    for sockets in _bind(listen):
-        each = server.create_server(
-            application,
-            map=connections,
-            sockets=sockets,
-            threads=threads,
-            connection_limit=_connections(threads),
-            **WAITRESS,
-        )
-        shutdown = functools.partial(each.task_dispatcher.shutdown, timeout=1)
-        each.task_dispatcher.shutdown = shutdown  # type: ignore[method-assign] # its own timeout is 5 s
-        servers.append(each)
-        for opened in sockets:
-            log.info("Listening on %s", _url(opened))
+    opened = _bind(listen)
+    settings = Settings(_connections(viewers), is_proxy, THREADS)
+    server = Server(application, opened, settings)
+    _stop_by_signals(server.stop)
+    for each in opened:
+        log.info("Listening on %s", _url(each))
     _trim()
-    servers[0].run()
+    try:
+        server.run()
+    finally:
+        application.close()
+        server.close()
 
 
-def _connections(threads: int) -> int:
+def _connections(viewers: int) -> int:
     """Return how many connections may be open, after getting as many descriptors as that needs."""
-    wanted = threads + SPARE_CONNECTIONS
+    wanted = viewers + SPARE_CONNECTIONS
     files = 2 * wanted + SPARE_FILES  # a download has a file as well
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY != soft < files:
@@ -187,50 +216,13 @@ def _connections(threads: int) -> int:
     return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, (soft - SPARE_FILES) // 2))
 
 
-def _mend_waitress(headers: Mapping[str, str]) -> None:
-    """Make waitress read a header in linear time, drop who stalls, and answer in JSON what is no HTTP."""
-    parser.HEADER_FIELD_RE = HEADER_FIELD  # type: ignore[attr-defined]
-    parser.first_line_re = FIRST_LINE  # type: ignore[assignment]
-    server.BaseWSGIServer.channel_class = Channel
-    server.BaseWSGIServer.maintenance = _drop_stale  # type: ignore[method-assign]
-    utilities.Error.to_response = functools.partialmethod(_malformed, headers)  # type: ignore[assignment]
-    logging.getLogger("waitress").setLevel(logging.WARNING)  # below that, it tells of each client that left
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-
-
-def _drop_stale(self: Any, now: float) -> None:
-    """Close connections of a waitress server."""
-    for each in list(self.active_channels.values()):
-        if each.is_stale():
-            each.handle_close()
-
-
-def _malformed(
-    error: Any, headers: Mapping[str, str], ident: str | None = None
-) -> tuple[str, list[tuple[str, str]], bytes]:
-    """Return status, headers and body for what waitress cannot hand to an application."""
-    header, body = (WAITRESS[f"max_request_{part}_size"] for part in ("header", "body"))
-    expected = f"expected HTTP/1.1, with a header of at most {header} bytes and a body of at most {body}"
-    envelope = rfc8522.error(error.code, f"{error.reason}: {expected}.")
-    all_headers = {"Content-Type": JSON, **headers}
-    return f"{error.code} {error.reason}", list(all_headers.items()), json.dumps(envelope).encode() + b"\n"
-
-
-def _stop_by_signals(application: Application) -> None:
-    """End the program, and first what runs, when it is told to, or its terminal is closed."""
+def _stop_by_signals(stop: Callable[[], None]) -> None:
+    """Call ``stop``, which only sets a flag, when the program is told to end, or its terminal is closed."""
     optional = (signal.SIGHUP, signal.SIGQUIT)  # nohup and the like have them ignored
     heeded = [each for each in optional if signal.getsignal(each) is not signal.SIG_IGN]
-    signals = [signal.SIGTERM, signal.SIGINT, *heeded]
-
-    def stop(number: int, frame: object) -> None:
-        for each in signals:
-            signal.signal(each, signal.SIG_IGN)  # impatience would leave children behind
-        application.close()
-        raise SystemExit
-
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # when a starter has it ignored, exit statuses are lost
-    for each in signals:
-        signal.signal(each, stop)
+    for each in (signal.SIGTERM, signal.SIGINT, *heeded):
+        signal.signal(each, lambda number, frame: stop())
 
 
 def _trim() -> None:
@@ -243,11 +235,8 @@ def _trim() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _bind(listen: list[str]) -> list[list[socket.socket]]:
-    """Open the sockets to listen on; those of TCP and of unix apart, for waitress takes one kind.
-
-    Raises ListenError, after which none is open.
-    """
+def _bind(listen: list[str]) -> list[socket.socket]:
+    """Open the sockets to listen on; raises ListenError, after which none is open."""
     opened: list[socket.socket] = []
     try:
         for address in listen:
@@ -259,11 +248,7 @@ def _bind(listen: list[str]) -> list[list[socket.socket]]:
         for each in opened:
             each.close()
         raise ListenError(f"--listen {address}: {getattr(error, 'strerror', None) or error}") from error
-    is_unix = [each.family == socket.AF_UNIX for each in opened]
-    groups = [
-        [each for each, unix in zip(opened, is_unix, strict=True) if unix is kind] for kind in (False, True)
-    ]
-    return [group for group in groups if group]
+    return opened
 
 
 def _bind_tcp(address: str, opened: list[socket.socket]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import socket
@@ -14,6 +15,7 @@ from lookingglass.problems import TargetError
 ARGUMENTS = ("host", "addr", "address", "asn", "community")
 LONGEST = 300  # characters; nothing longer is looked at
 PLACES = 32  # name look-ups outstanding at once
+HOSTS = "/etc/hosts"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -25,8 +27,9 @@ IPV4 = re.compile(rf"{OCTET}(?:\.{OCTET}){{3}}")
 IPV6 = re.compile(r"[0-9A-Fa-f:]{2,39}(?:[0-9.]{7,15})?")
 # RFC 4632 section 3.1: the length of a prefix in decimal.
 LENGTH = re.compile(r"0|[1-9][0-9]{0,2}")
-# RFC 1123 section 2.1: letters, digits and inner hyphens, 63 at most in a label.
-LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# RFC 1123 section 2.1: letters, digits and inner hyphens, 63 at most in a label; and underscores, which DNS
+# allows (RFC 2181 section 11) and routers' names have.
+LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*\.?")
 # What inet_aton() would read as an address in another form: a last label that is a number.
 NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
@@ -61,6 +64,7 @@ EXPECTED = {
 TEMPORARY = {socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY}
 # The 96 bits before an embedded IPv4 address: ::/96, ::ffff:0:0/96 and 64:ff9b::/96.
 LAST_32_BITS = {0, 0xFFFF, 0x64FF9B << 64}
+MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291 section 2.5.5.2
 
 # The IANA special-purpose address registries (RFC 6890), multicast, and what is not allocated; the most
 # specific row wins. "-" is denied, "+" is globally reachable, "4" is judged by the IPv4 address inside.
@@ -90,7 +94,7 @@ SPECIAL = """
 - 240.0.0.0/4         RFC 1112  reserved
 - 255.255.255.255/32  RFC 919   limited broadcast
 - ::/0                RFC 4291  only 2000::/3 is allocated as global unicast
-4 ::/96               RFC 4291  deprecated IPv4-compatible
+- ::/96               RFC 4291  deprecated IPv4-compatible
 - ::/128              RFC 4291  unspecified
 - ::1/128             RFC 4291  loopback
 4 ::ffff:0:0/96       RFC 4291  IPv4-mapped
@@ -162,9 +166,10 @@ class Resolver:
     def resolve(self, name: str, timeout: float) -> tuple[Address, ...]:
         """Return all addresses of a name that was parsed, in the order of the machine's resolver.
 
-        Raises TargetError when there is none, ResolutionTimeout after ``timeout`` seconds,
-        ResolutionFailure when no answer could be had, and ResolverBusy at once when earlier look-ups,
-        abandoned ones too, hold all places.
+        The hosts file comes first, then the name as an absolute one: search domains do not apply. An
+        IPv4-mapped address is returned as the IPv4 address. Raises TargetError when there is none,
+        ResolutionTimeout after ``timeout`` seconds, ResolutionFailure when no answer could be had, and
+        ResolverBusy at once when earlier look-ups, abandoned ones too, hold all places.
         """
         if not self._places.acquire(blocking=False):
             raise ResolverBusy("Too many names are being looked up now.")
@@ -184,10 +189,9 @@ class Resolver:
 
     def _look_up(self, name: str, outcome: list[tuple[Address, ...] | TargetError]) -> None:
         try:
-            # Bytes, for a string would load the tables of internationalised names, which never come here.
-            answers = socket.getaddrinfo(name.encode("ascii"), None, type=socket.SOCK_STREAM)
-            texts = [str(where[0]).partition("%")[0] for *_, where in answers]
-            outcome.append(tuple(dict.fromkeys(map(ipaddress.ip_address, texts))))
+            texts = _in_hosts_file(name) or _in_dns(name)
+            addresses = (ipaddress.ip_address(text.partition("%")[0]) for text in texts)
+            outcome.append(tuple(dict.fromkeys(map(unmapped, addresses))))
         except OSError as error:
             if isinstance(error, socket.gaierror) and error.errno not in TEMPORARY:
                 outcome.append(TargetError("The name does not resolve to an address."))
@@ -200,7 +204,8 @@ class Resolver:
 class DenyTable:
     """Judge addresses by where packets to them would go.
 
-    Addresses with an IPv4 address inside (mapped, NAT64, 6to4, Teredo) are judged by that one as well.
+    Addresses with an IPv4 address inside (compatible, mapped, NAT64, 6to4, Teredo) are judged by that one
+    as well.
     """
 
     def __init__(self, denied: Iterable[Network], reachable: Iterable[Network] = ()) -> None:
@@ -251,6 +256,11 @@ def parse(text: str, argument: str) -> Target:
     raise TargetError(expected[0].upper() + expected[1:])
 
 
+def unmapped(address: Address) -> Address:
+    """Return the IPv4 address that an IPv4-mapped one means, any other address as it is."""
+    return getattr(address, "ipv4_mapped", None) or address
+
+
 def embedded(address: Address) -> tuple[Address, ...]:
     """Return the IPv4 addresses that packets to an IPv6 address would reach, or that it is made from.
 
@@ -276,26 +286,53 @@ def network_of(address: Address) -> Network:
     return ipaddress.ip_network((reached, 24 if reached.version == 4 else 48), strict=False)
 
 
-def _address(text: str) -> Target | None:
+def _in_hosts_file(name: str) -> list[str]:
+    """Return the addresses that the hosts file has for a name, none where it cannot be read.
+
+    The C library does not find them there by an absolute name.
+    """
+    found = []
+    with contextlib.suppress(OSError), open(HOSTS, encoding="latin-1") as lines:
+        for line in lines:
+            if name in line.lower():  # which spares the work on nearly all lines
+                address, *names = line.lower().partition("#")[0].split() or [""]
+                if name in (each.removesuffix(".") for each in names) and _read_address(address):
+                    found.append(address)
+    return found
+
+
+def _in_dns(name: str) -> list[str]:
+    # Bytes, for a string would load the tables of internationalised names, which never come here.
+    answers = socket.getaddrinfo(f"{name}.".encode("ascii"), None, type=socket.SOCK_STREAM)
+    return [str(where[0]) for *_, where in answers]
+
+
+def _read_address(text: str) -> Address | None:
     if not (IPV4.fullmatch(text) or IPV6.fullmatch(text)):
         return None
     try:
-        address = ipaddress.ip_address(text)
+        return ipaddress.ip_address(text)
     except ValueError:
         return None
-    return Target("address", str(address), address.version)
+
+
+def _address(text: str) -> Target | None:
+    address = _read_address(text)
+    if address is None:
+        return None
+    meant = unmapped(address)
+    return Target("address", str(meant), meant.version)
 
 
 def _prefix(text: str) -> Target | None:
     """Read a prefix; bits of the host, which people paste, are dropped."""
     base, slash, length = text.partition("/")
-    address = _address(base)
-    if not slash or address is None or not LENGTH.fullmatch(length):
+    address = _read_address(base)
+    if not slash or address is None or not LENGTH.fullmatch(length) or int(length) > address.max_prefixlen:
         return None
-    try:
-        network = ipaddress.ip_network(f"{address.text}/{length}", strict=False)
-    except ValueError:
-        return None
+    network: Network = ipaddress.ip_network((address, int(length)), strict=False)
+    if network.version == 6 and network.subnet_of(MAPPED):
+        network = ipaddress.ip_network((unmapped(network[0]), network.prefixlen - MAPPED.prefixlen))
     return Target("prefix", str(network), network.version)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import http.client
 import json
 import os
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from wsgiref.validate import validator
 
+import jsonschema
+import pytest
 from webob import Request
 
 from examples.lab.lab import Lab
@@ -24,6 +27,7 @@ from tinytracer import TinyTracer
 
 V1 = "/.well-known/looking-glass/v1"
 HERE = Path(__file__).parent.parent
+SAMPLES = HERE / "examples" / "samples"
 MEDIA = ("application/json", "text/plain", "text/event-stream")
 GENEROUS = {"rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000}
 TICKER = "import time\nfor _ in range(30): print(f'{time.time():.6f}', flush=True); time.sleep(0.1)"
@@ -62,6 +66,22 @@ PRINTING: dict[str, Any] = {
 }
 Ask = Callable[..., "Reply"]
 Serve = Callable[..., "Server"]
+
+
+def sample(name: str) -> str:
+    """Return what a real tool has printed."""
+    return (SAMPLES / name).read_text()
+
+
+def is_part(part: Any, whole: Any) -> bool:
+    """Tell whether a part says nothing that the whole does not say; lists grow at their end."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(
+            key in whole and is_part(value, whole[key]) for key, value in part.items()
+        )
+    if isinstance(part, list):
+        return isinstance(whole, list) and len(part) <= len(whole) and all(map(is_part, part, whole))
+    return bool(part == whole)
 
 
 class Reply(NamedTuple):
@@ -283,3 +303,29 @@ class Glass:
     def stop(self) -> None:
         self.process.terminate()
         self.process.communicate(timeout=10)
+
+
+# --- configurations, right and wrong
+
+SCHEMA_TEXT: dict[str, Any] = json.loads((HERE / "config.schema.json").read_text())
+SCHEMA = jsonschema.Draft202012Validator(SCHEMA_TEXT)
+PING = {"cmd4": ["ping", "-4", "{{TARGET}}"], "cmd6": ["ping", "-6", "{{TARGET}}"]}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """Return a good configuration, but with ``value`` at a path such as ``commands/ping/cmd4``."""
+    document: dict[str, Any] = {"commands": {"ping": copy.deepcopy(PING)}}
+    inner = document
+    *keys, last = path.split("/")
+    for key in keys:
+        inner = inner.setdefault(key, {})
+    inner[last] = value
+    return document
+
+
+def errors_of(document: object, folder: Path = HERE) -> tuple[str, ...]:
+    """Return what is wrong with a configuration, which has to be something."""
+    with pytest.raises(conf.ConfigurationError) as caught:
+        conf.read(document, folder)
+    assert caught.value.errors
+    return caught.value.errors

@@ -1,46 +1,20 @@
-"""The configuration: every error at once, each with its path; the schema says the same."""
+"""The configuration: every mistake at once, each with its path; the schema says the same."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import json
 import os
-from ipaddress import ip_address
-from pathlib import Path
+from ipaddress import ip_address, ip_network
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookingglass import configuration, runs
+from lookingglass import configuration
 from lookingglass.configuration import ConfigurationError
 from lookingglass.guard import Limits, Rate
-
-HERE = Path(__file__).parent.parent
-SCHEMA = jsonschema.Draft202012Validator(json.loads((HERE / "config.schema.json").read_text()))
-PING = {"cmd4": ["ping", "-4", "{{TARGET}}"], "cmd6": ["ping", "-6", "{{TARGET}}"]}
-GOOD: dict[str, Any] = {"commands": {"ping": PING}}
-
-
-def changed(path: str, value: Any) -> dict[str, Any]:
-    """Return GOOD with ``value`` at a path of keys, which may hold dots when written as \\."""
-    document = copy.deepcopy(GOOD)
-    inner = document
-    *keys, last = path.split("/")
-    for key in keys:
-        inner = inner.setdefault(key, {})
-    inner[last] = value
-    return document
-
-
-def errors_of(document: object, folder: Path = HERE) -> tuple[str, ...]:
-    with pytest.raises(ConfigurationError) as caught:
-        configuration.read(document, folder)
-    return caught.value.errors
-
+from tests.support import HERE, PING, SCHEMA, changed, errors_of
 
 ROUTER = {"name": "r1", "commands": {"ping": PING}}
 GOOD_VALUES = [
@@ -53,7 +27,15 @@ GOOD_VALUES = [
     ("trustproxy", True),
     ("trustproxy", ["10.0.0.0/8", "2001:db8::/32", "192.0.2.1"]),
     ("trustproxy", []),
+    ("trustproxy", ["unix:"]),
+    ("trustproxy", ["unix:", "10.0.0.0/8"]),
     ("debug", True),
+    ("info", {"contact": "noc@example.net", "ipv4": "https://ipv4.lg.example.net/"}),
+    ("info/ipv6", "http://[2001:db8::1]/lg"),
+    *(("log", value) for value in ("logfmt", "json")),
+    *(("log_clients", value) for value in ("full", "network", "none")),
+    *(("commands/ping/probes", value) for value in (True, False)),
+    ("commands/x", {"cmd": ["x", "--format={json}", "{print $1}}", "{ {json} }"]}),
     ("capabilities", {"ipv4": True, "ipv6": False}),
     ("capabilities", {"ipv6": False}),
     (
@@ -113,7 +95,24 @@ BAD_VALUES = [
     ("trustproxy", "10.0.0.0/8"),
     ("trustproxy", ["ten"]),
     ("trustproxy", ["fe80::%eth0/128"]),
+    ("trustproxy", ["unix"]),
+    ("trustproxy", ["unix:/run/nginx.sock"]),
+    ("trustproxy", "unix:"),
     ("debug", None),
+    ("info/contact", ["noc@example.net"]),
+    ("info/ipv4", "ipv4.lg.example.net"),
+    ("info/ipv6", "ftp://lg.example.net/"),
+    ("info/ipv6", 6),
+    ("log", "syslog"),
+    ("log", True),
+    ("log", None),
+    ("log_clients", "all"),
+    ("log_clients", False),
+    ("log_clients", ["network"]),
+    ("commands/ping/probes", "yes"),
+    ("commands/ping/probes", 1),
+    ("commands/ping/probes", None),
+    ("commands", ""),
     ("capabilities/ipv5", True),
     ("capabilities", {"ipv4": False, "ipv6": False}),
     ("commands", {}),
@@ -253,6 +252,20 @@ def test_what_a_schema_cannot_say_is_refused_by_the_validator(path: str, value: 
     assert SCHEMA.is_valid(document)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "cure"),
+    [
+        ("commands/ping/cmd44", ["x"], "did you mean cmd4?"),
+        ("limits/brust", 5, "did you mean burst?"),
+        ("logs", "json", "did you mean log?"),
+        ("trust_proxy", True, "did you mean trustproxy?"),
+    ],
+)
+def test_mistyped_key_is_refused_with_the_likely_one(path: str, value: Any, cure: str) -> None:
+    (error,) = errors_of(changed(path, value))
+    assert error.startswith(f"{path.replace('/', '.')}: there is no such key; {cure}")
+
+
 @pytest.mark.parametrize("document", [None, [], "x", 5, {}])
 def test_document_that_is_no_configuration_is_refused(document: object) -> None:
     assert errors_of(document)
@@ -269,81 +282,6 @@ def test_all_errors_are_listed_at_once() -> None:
     paths = [error.partition(": ")[0] for error in errors_of(document)]
     expected = ["nonsense", "commands.a.cmd", "commands.b.cmd", "limits.rate", "limits.burst"]
     assert paths == [*expected, "targets.deny[0]", "targets.deny[1]"]
-
-
-ORIGINAL = [
-    (
-        "mtr -4zboLDRSNBAWVGJMXI -rwc10 -i 0.2 -m 50 {{TARGET}} 2> /dev/null | tail -n+2",
-        ("mtr", "-4zboLDRSNBAWVGJMXI", "-rwc10", "-i", "0.2", "-m", "50", "{{TARGET}}"),
-        False,
-        1,
-    ),
-    (
-        "traceroute -A -q5 -w 2 -6 -m 50 '{{TARGET}}' 2> /dev/null",
-        ("traceroute", "-A", "-q5", "-w", "2", "-6", "-m", "50", "{{TARGET}}"),
-        False,
-        0,
-    ),
-    ("ping6 -c 10 {{TARGET}} 2>&1", ("ping6", "-c", "10", "{{TARGET}}"), True, 0),
-    ("birdc -r 'show route for {{TARGET}} all'", ("birdc", "-r", "show route for {{TARGET}} all"), True, 0),
-    ("x \"{{TARGET}}\" 'a;b' c\\;d 2>&1 | tail -n +3", ("x", "{{TARGET}}", "a;b", "c;d"), True, 2),
-]
-
-
-@pytest.mark.parametrize(("text", "argv", "stderr", "skip"), ORIGINAL)
-def test_command_string_of_the_original_is_translated(
-    text: str, argv: tuple[str, ...], stderr: bool, skip: int
-) -> None:
-    read = configuration.read(changed("commands/ping/cmd4", text), HERE)
-    template = read.routers[0].commands["ping"].template(4)
-    assert template == (argv, stderr, skip)
-
-
-SHELL = [
-    ("cat /etc/passwd; ping {{TARGET}}", ";"),
-    ("mtr '{{TARGET}}' 2> /dev/null | tail -n+2 | perl -pe 's/x/y/'", "|"),
-    ("birdc 'show route for {{TARGET}}' | sed -r 's/a/b/'", "|"),
-    ("rnd=$RANDOM; dig '@{{TARGET}}'", "rnd="),
-    ("FOO=1 ping {{TARGET}}", "FOO="),
-    ("ping $(id) {{TARGET}}", "$("),
-    ("ping `id` {{TARGET}}", "`"),
-    ('ping "$HOME" {{TARGET}}', "$"),
-    ('ping "`id`" {{TARGET}}', "`"),
-    ("ping {{TARGET}} && id", "&&"),
-    ("ping {{TARGET}} || id", "||"),
-    ("ping {{TARGET}} &", "&"),
-    ("ping {{TARGET}} > /tmp/x", ">"),
-    ("ping < /tmp/x {{TARGET}}", "<"),
-    ("ping {{TARGET}} *", "*"),
-    ("ping {{TARGET}} # why", "#"),
-    ("a {{; id {{TARGET}}", "{"),
-    ('ping "\\$5" {{TARGET}}', "\\\\$"),
-    ("ping {{TARGET}} 2>/dev/null | sed s/a/b/", "|"),
-    ("ping 2>/dev/null {{TARGET}}", "2>"),
-    ("ping {{TARGET}}\nid", "\\n"),
-    ("ping {a,b} {{TARGET}}", "{"),
-    ("ping ~ {{TARGET}}", "~"),
-    ("(ping {{TARGET}})", "("),
-]
-
-
-@pytest.mark.parametrize(("text", "named"), SHELL)
-def test_command_that_needs_a_shell_is_refused_by_name(text: str, named: str) -> None:
-    (error,) = errors_of(changed("commands/ping/cmd4", text))
-    assert error.startswith("commands.ping.cmd4: ")
-    assert f"'{named}' needs a shell" in error
-
-
-@pytest.mark.parametrize(
-    ("text", "argv"),
-    [
-        ("ping a=b {{TARGET}} ] x!", ("ping", "a=b", "{{TARGET}}", "]", "x!")),
-        ("'a=b' {{TARGET}}", ("a=b", "{{TARGET}}")),
-    ],
-)
-def test_what_only_looks_like_shell_is_taken(text: str, argv: tuple[str, ...]) -> None:
-    read = configuration.read(changed("commands/ping/cmd4", text), HERE)
-    assert read.routers[0].commands["ping"].template(4).argv == argv
 
 
 def test_line_break_in_a_key_forges_no_error() -> None:
@@ -364,11 +302,6 @@ def test_mistakes_of_one_command_do_not_hide_each_other() -> None:
         "commands.ping.cmd4",
         "debug",
     ]
-
-
-def test_unbalanced_quote_is_refused() -> None:
-    (error,) = errors_of(changed("commands/ping/cmd4", "ping '{{TARGET}}"))
-    assert "cannot be split" in error
 
 
 def test_values_arrive() -> None:
@@ -401,9 +334,11 @@ def test_values_arrive() -> None:
 
 
 def test_defaults_are_safe() -> None:
-    read = configuration.read(GOOD, HERE)
+    read = configuration.read({"commands": {"ping": PING}}, HERE)
     assert read.limits == Limits(30, 60, 16, 64, 2, 256, Rate(10, 60), 5, Rate(20, 60))
     assert (read.trustproxy, read.debug, read.testfiles, read.host) == (False, False, None, None)
+    assert (read.title, read.blurb, read.info, read.showip) == ("Looking Glass", "", {}, True)
+    assert (read.log, read.log_clients) == ("logfmt", "network")
     assert read.deny.denies(ip_address("10.0.0.1"))
     assert read.routers[0].name == os.uname().nodename
     command = read.routers[0].commands["ping"]
@@ -415,56 +350,17 @@ def test_empty_deny_list_denies_nothing() -> None:
     assert not read.deny.denies(ip_address("127.0.0.1"))
 
 
-def test_router_commands_come_from_a_file(tmp_path: Path) -> None:
-    (tmp_path / "set.json").write_text(json.dumps({"ping": PING}))
-    (tmp_path / "bad.json").write_text('{"ping": {"cmd4": "a; b"}, "x": }')
-    read = configuration.read({"routers": [{"name": "a", "commands": "set.json"}]}, tmp_path)
-    assert list(read.routers[0].commands) == ["ping"]
-    (error,) = errors_of({"routers": [{"name": "a", "commands": "bad.json"}]}, tmp_path)
-    assert error.startswith("routers[0].commands: line 1 column ")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'{"commands": {', "line 1 column 15"),
-        (b'{"commands": {"x": {"cmd": ["a"], "cmd": ["b"]}}, "y": 1}', "commands.x.cmd: this key"),
-        (b'{"commands": {"x": {"cmd": ["a"], "cmd": ["b"]}}, "y": 1}', "\ny: there is no such key"),
-        ('{"debug": true}'.encode("utf-16"), "UTF-8"),
-        (b"\xef\xbb\xbf{}", "BOM"),
-        (b'{"limits": {"runtime": NaN}}', "NaN"),
-        (b"\xff", "JSON"),
-        (b"[" * 100_000, "JSON"),
-        (b"", "line 1"),
-    ],
-)
-def test_broken_file_is_refused_with_its_name(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "c.json"
-    path.write_bytes(content)
-    with pytest.raises(ConfigurationError) as caught:
-        configuration.load(path)
-    assert message in str(caught.value)
-    assert "c.json" in str(caught.value) or b"commands" in content
-
-
-def test_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"none\.json: cannot be read"):
-        configuration.load(tmp_path / "none.json")
-
-
-def test_template_is_valid_and_has_what_a_looking_glass_needs() -> None:
-    path = HERE / "config.json.template"
-    read = configuration.load(path)
-    SCHEMA.validate(json.loads(path.read_text()))
-    assert list(read.routers[0].commands) == ["ping", "traceroute", "mtr", "show route"]
-    assert all(command.families() == (4, 6) for command in read.routers[0].commands.values())
-
-
-def test_default_offers_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "show route" in configuration.default().routers[0].commands
-    monkeypatch.setitem(runs.ENVIRONMENT, "PATH", "/nowhere")
-    with pytest.raises(ConfigurationError, match="none of ping, traceroute, mtr, ip"):
-        configuration.default()
+def test_new_values_arrive() -> None:
+    document = {
+        **changed("info", {"contact": "noc", "ipv4": "https://4.lg.example.net/", "$comment": "x"}),
+        "trustproxy": ["unix:", "10.0.0.0/8"],
+        "log": "json",
+        "log_clients": "none",
+    }
+    read = configuration.read(document, HERE)
+    assert read.info == {"contact": "noc", "ipv4": "https://4.lg.example.net/"}
+    assert read.trustproxy == ("unix:", ip_network("10.0.0.0/8"))
+    assert (read.log, read.log_clients) == ("json", "none")
 
 
 def test_lacking_programs_are_named_but_not_those_of_remote_routers() -> None:
@@ -473,7 +369,17 @@ def test_lacking_programs_are_named_but_not_those_of_remote_routers() -> None:
         {"name": "there", "via": ["ssh-no-such"], "commands": {"x": {"cmd": ["tool-of-the-router"]}}},
     ]
     lacking = configuration.read({"routers": routers}, HERE).lacking()
-    assert [line.partition(":")[0] for line in lacking] == ["commands.x.cmd (router here)", "routers[1].via"]
+    assert [line.partition(": ")[0] for line in lacking] == ["routers[0].commands.x.cmd", "routers[1].via"]
+
+
+def test_lacking_program_of_shared_commands_is_named_once() -> None:
+    document = {
+        "commands": {"x": {"cmd": ["no-such-tool"], "cmd6": ["no-such-six"]}},
+        "routers": [{"name": "a"}, {"name": "b"}],
+        "capabilities": {"ipv6": False},
+    }
+    (line,) = configuration.read(document, HERE).lacking()
+    assert line.startswith("commands.x.cmd: there is no program 'no-such-tool'")
 
 
 JSON_VALUES = st.recursive(

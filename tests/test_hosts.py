@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import GENEROUS, HERE, MEDIA, V1, Server, configuration, free_port, gone_within, read_until
+from tests.support import HERE, MEDIA, V1, Server, configuration, free_port, gone_within, read_until
 
 WSGIREF = """
 import sys
@@ -92,51 +90,6 @@ def test_client_that_leaves_ends_the_process(host: Server, accept: str) -> None:
     assert len(children) == 1
     connection.close()
     assert gone_within(1.5, *children)
-
-
-NGINX = """
-daemon off;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
-    uwsgi_temp_path {folder}; scgi_temp_path {folder};
-    server {{
-        listen 127.0.0.1:{port};
-        {location}
-    }}
-}}
-"""
-
-
-def test_nginx_as_the_readme_says_passes_live_output_names_and_departures(tmp_path: Path) -> None:
-    inner, port = free_port(), free_port()
-    limits = {**GENEROUS, "rate": "2/day", "burst": 2}
-    config = configuration(tmp_path, trustproxy=True, limits=limits)
-    listen = f"127.0.0.1:{inner}"
-    server = Server([sys.executable, "tinytracer.py", "--config", str(config), "--listen", listen], inner)
-    server.wait_until_ready()
-    recommended = re.findall(r"location / \{.*?\n +\}", (HERE / "README.md").read_text(), re.DOTALL)[0]
-    location = recommended.replace("127.0.0.1:8080", listen)
-    (tmp_path / "nginx.conf").write_text(NGINX.format(folder=tmp_path, port=port, location=location))
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-    assert nginx
-    proxy = Server([nginx, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")], port)
-    try:
-        proxy.wait_until_ready()
-        listed = proxy.json(f"{V1}/cmd")["data"]["commands"]
-        assert listed[0]["href"].startswith(f"http://127.0.0.1:{port}/")
-        connection = proxy.begin(f"{V1}/pid", "text/plain")
-        pid = int(read_until(connection, rb"(\d+)\n(?:\r\n)?$")[1])  # live: the command is silent then
-        connection.close()
-        assert gone_within(1.5, pid)
-        assert proxy.get(f"{V1}/true")[0] == 200
-        assert proxy.get(f"{V1}/true")[0] == 429  # 127.0.0.1, as nginx has told
-    finally:
-        proxy.stop()
-        server.stop()
 
 
 def test_gunicorn_does_not_start_with_a_wrong_configuration(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ ADDRESS = r"[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,15})?"
 NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 # "64501", or "1.10" in RFC 5396's asdot, "0.64501" in its asdot+
 AS_NUMBER = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,5}))?")
+AS_PATH_BREAKS = re.compile(r"[ ,{}()\[\]]++")  # between numbers, and around sets and confederations
 BRACKET = re.compile(r"^[{\[]", re.MULTILINE)  # with which JSON begins at the beginning of a line
 
 
@@ -40,8 +41,14 @@ def json_documents(text: str) -> Iterator[object]:
             found, here = _decode_from(text, match.start())
         except RecursionError:  # no tool nests so deep, and each further attempt would cost as much
             return
-        if found is not None:
+        if found is not None and not _is_mark(found, text[here : here + 1]):
             yield found
+
+
+def _is_mark(document: object, after: str) -> bool:
+    """Tell whether a document is only how a log line begins: "[ 12.345] mtr: …"."""
+    numbers = isinstance(document, list) and all(isinstance(each, int | float) for each in document)
+    return numbers and after not in {"", "\r", "\n"}
 
 
 def _decode_from(text: str, start: int) -> tuple[object | None, int]:
@@ -105,6 +112,13 @@ def either(paths: list[Facts], neighbors: list[Facts], complete: bool) -> Facts:
     return {name: values for name, values in found.items() if values}
 
 
+def is_prefix(text: str) -> bool:
+    try:
+        return "/" in text and bool(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return False
+
+
 def as_number(text: str) -> int | None:
     """Return the AS number that a text is, in plain, asdot or asdot+ notation; 0 is none."""
     match = AS_NUMBER.fullmatch(text)
@@ -115,6 +129,13 @@ def as_number(text: str) -> int | None:
     return number if 0 < number < 1 << 32 and int(low or 0) < 1 << 16 else None
 
 
-def as_numbers(text: str) -> list[int]:
-    """Return the AS numbers in a text; sets are flattened."""
-    return [(int(high) << 16) + int(low) if low else int(high) for high, low in AS_NUMBER.findall(text)]
+def as_path(text: str) -> list[int] | None:
+    """Return the AS numbers of a path, its sets flattened, or None when there is anything else in it."""
+    numbers = [as_number(word) for word in AS_PATH_BREAKS.split(text) if word]
+    known = [number for number in numbers if number is not None]
+    return known if len(known) == len(numbers) else None
+
+
+def used_next_hop(next_hops: list[str]) -> str | None:
+    """Return the one of several next hops that packets use: not "::" if a link-local one stands beside it."""
+    return next((hop for hop in next_hops if hop != "::"), next_hops[0] if next_hops else None)

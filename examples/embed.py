@@ -1,0 +1,47 @@
+"""Embed TinyTracer below /lg/ of another WSGI application: `python3 examples/embed.py CONFIG PORT`."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Iterable
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIEnvironment
+from wsgiref.util import shift_path_info
+
+from lookingglass import configuration
+from tinytracer import TinyTracer
+
+looking_glass = TinyTracer(configuration.load(sys.argv[1]))
+
+
+def site(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer below /lg/ with the looking glass, elsewhere with a page of this site."""
+    if shift_path_info(environ) == "lg":
+        return looking_glass(environ, start_response)
+    start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
+    return [b'<!DOCTYPE html><title>Example Networks</title><a href="/lg/">Looking glass</a>\n']
+
+
+class Server(ThreadingMixIn, WSGIServer):
+    """Serve each visitor in a thread; a WSGIServer alone serves one after the other."""
+
+    daemon_threads = True
+
+
+def main() -> None:
+    """Serve in threads until a signal comes, and end what runs."""
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # its put() takes no lock that may be held
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: signals.put(number))
+    server = make_server("127.0.0.1", int(sys.argv[2]), site, Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    signals.get()  # the main thread does nothing else, for signal handlers run in it
+    looking_glass.close()  # takes locks and waits, at most 2 s; daemon threads end with the program
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,384 @@
+"""Connections of clients: a waitress that never waits for any, and holds no thread for a live answer.
+
+One thread reads and writes, by events; a few others answer. A live answer (see ``answers.Body``) is taken
+over from the application: its connection waits for news without a thread, and whichever thread is free then
+writes what there is. A client that reads too slowly gets the rest later; nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from waitress import channel, parser, task, utilities
+
+import rfc8522
+from lookingglass.answers import FRESH, OPEN, SECURITY
+
+REQUEST = 20.0  # seconds for sending a request
+STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle or has a request
+DOWNLOAD = 600.0  # the same for what is only sent; proxies may pause
+SIGN_OF_LIFE = 15.0  # seconds without a byte after which a live answer may say something
+QUEUED = 16  # requests on one connection, the one that is answered included
+SEND_BUFFER = 65536  # bytes; with as many as the kernel likes, a slow client is not heard of for minutes
+BEHIND = 65536  # bytes that wait for a client, from which on a live answer is not asked for more
+TURN = 1 << 18  # bytes that are sent to one client before others have their turn
+WAITRESS: dict[str, Any] = {
+    "clear_untrusted_proxy_headers": False,  # visitors.client_address() judges them
+    "ident": None,
+    "max_request_body_size": 4096,  # bytes
+    "max_request_header_size": 16384,  # bytes
+    "outbuf_overflow": 1 << 60,  # bytes: no temporary files
+}
+# RFC 9110 section 5.5, in possessive steps: the one of waitress takes seconds for 16 KiB of blanks.
+HEADER_FIELD = re.compile(
+    rb"(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+"
+    rb"(?P<value>(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++[\x21-\x7e\x80-\xff]++)*+)?+)[ \t]*+\Z"
+)
+# RFC 9112 section 3, for the same reason: that of waitress takes a minute for 16 KiB of digits.
+FIRST_LINE = re.compile(
+    rb"(?P<method>[!#$%&'*+\-.^_`|~0-9A-Za-z]++) (?P<uri>[^ ]++)(?: HTTP/(?P<version>[0-9]\.[0-9]))?"
+)
+
+READ, WRITE, HALF = select.EPOLLIN, select.EPOLLOUT, select.EPOLLRDHUP  # HALF: the client has closed its side
+
+log = logging.getLogger("tinytracer")
+
+
+class Live(Protocol):
+    """An answer in progress that writes when it has news; see ``answers.Body``."""
+
+    def pull(self) -> bytes | None: ...
+    def on_news(self, notify: Callable[[], None]) -> None: ...
+    def close(self) -> None: ...
+
+
+class Parser(parser.HTTPRequestParser):
+    """Refuse what cannot be read as HTTP, whatever it is that waitress stumbles over."""
+
+    path = ""  # for the log, also of what has none
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read the request line and the header; raises ParsingError, which is answered with 400."""
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:
+            raise parser.ParsingError("not HTTP") from error
+        if not self.content_length and not self.chunked:
+            self.expect_continue = False  # there is nothing to go on with (RFC 9110 section 10.1.1)
+
+
+class Task(task.WSGITask):
+    """Answer a request; a live answer is kept in ``live`` and goes on in ``pump``."""
+
+    live: Live | None = None
+
+    def get_environment(self) -> dict[str, Any]:
+        """Return a WSGI environment that offers to take a live answer over, as wsgi.file_wrapper does."""
+        environ: dict[str, Any] = super().get_environment()
+        environ["lookingglass.live"] = self._take_over
+        return environ
+
+    def service(self) -> None:
+        """Answer, or begin a live answer."""
+        try:
+            self.start()
+            self.execute()
+            if self.live is None:
+                self.finish()
+        except OSError:
+            self.close_on_finish = True
+
+    def pump(self, live: Live) -> bool:
+        """Write what a live answer has now, and tell whether it goes on."""
+        while data := live.pull():
+            self.write(data)
+            if self.channel.total_outbufs_len > BEHIND:
+                return True
+        if data is None:
+            self.finish()
+        return data is not None
+
+    def _take_over(self, live: Live) -> list[bytes]:
+        self.live = live
+        self.environ = None  # which would be kept as long as the answer
+        return []
+
+
+class ErrorTask(task.ErrorTask):
+    """Answer what is no HTTP in JSON, and repeat nothing of it."""
+
+    live = None
+
+    def execute(self) -> None:
+        """Write the error."""
+        error = self.request.error
+        header, body = (WAITRESS[f"max_request_{part}_size"] for part in ("header", "body"))
+        expected = f"expected HTTP/1.1, with a header of at most {header} bytes and a body of at most {body}"
+        envelope = rfc8522.error(error.code, f"{error.reason}: {expected}.")
+        content = json.dumps(envelope).encode() + b"\n"
+        self.status = f"{error.code} {error.reason}"
+        headers = {"Content-Type": "application/json", **SECURITY, **FRESH, **OPEN}
+        self.response_headers.extend(headers.items())
+        self.set_close_on_finish()
+        self.content_length = len(content)
+        self.write(content)
+
+
+class Channel(channel.HTTPChannel):
+    """Hold one connection.
+
+    The main thread reads and closes, and sends what is left over; a thread that answers sends right away. A
+    request that is being answered keeps others from being read. ``_lock`` guards what several threads change.
+    """
+
+    parser_class = Parser
+    task_class = Task
+    error_task_class = ErrorTask
+
+    def __init__(self, server: Any, sock: socket.socket, addr: Any) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        self._active = 0.0  # when something was received or sent last, by the monotonic clock
+        self._begun = 0.0  # when the request began that is not complete yet
+        self.requests: list[Parser] = []
+        super().__init__(server, sock, addr, server.adj, map=server.channels)
+        self.descriptor = sock.fileno()
+        self.client: str | None = None  # whose share of connections it is part of
+        self._lock = threading.Lock()
+        self._interest = READ | HALF
+        self._is_half_closed = False
+        self._is_closed = False
+        self._live: tuple[Task, Live] | None = None
+        self._is_pumped = self._has_news = False
+
+    @property
+    def last_activity(self) -> float:
+        """Return when something was received or sent last; waitress sets it."""
+        return self._active
+
+    @last_activity.setter
+    def last_activity(self, seconds: float) -> None:
+        self._active = time.monotonic()
+
+    # --- in the main thread
+
+    def on_events(self, events: int) -> None:
+        """Read, write or close."""
+        if events & (select.EPOLLERR | select.EPOLLHUP):
+            self.handle_close()
+            return
+        if events & READ:
+            self._read()
+        if events & WRITE:
+            self._flush()
+        if events & HALF and not self._is_closed:
+            self._is_half_closed = True
+            if self._live is not None:
+                self.handle_close()
+        self.update()
+
+    def received(self, data: bytes) -> bool:
+        """Take what was received; close the connection of a client that sends more than can be answered."""
+        request = self.request
+        taken: bool = super().received(data)
+        if self.request is not request:
+            self._begun = time.monotonic()
+        if len(self.requests) > QUEUED:
+            self.handle_close()
+        return taken
+
+    def handle_close(self) -> None:
+        """Close the connection; what was answered live has been left."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            live, self._live = self._live, None
+            self.server.loop.forget(self.descriptor)
+        self.server.count(self.client, -1)
+        super().handle_close()
+        if live:
+            live[1].close()
+
+    def look(self, now: float) -> None:
+        """Close the connection when a request comes too slowly or nothing goes on; let a live one speak."""
+        quiet = now - self._active
+        if self.requests:
+            self._begun = now  # what comes behind them has to wait
+            is_stale = quiet > STALLED and self.total_outbufs_len > 0
+        elif self.total_outbufs_len:
+            is_stale = quiet > DOWNLOAD
+        else:
+            coming = self.request
+            is_begun = coming is not None and (coming.headers_finished or coming.header_plus.strip())
+            is_stale = quiet > STALLED or bool(is_begun and now - self._begun > REQUEST)
+        if is_stale:
+            self.handle_close()
+        elif self._live is not None and quiet >= SIGN_OF_LIFE:
+            self.notify()
+
+    def _read(self) -> None:
+        try:
+            data = self.socket.recv(self.adj.recv_bytes)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.handle_close()
+            return
+        if data:
+            self.last_activity = 0
+            self.received(data)
+        elif self.requests or self.total_outbufs_len:
+            self._is_half_closed = True
+        else:
+            self.handle_close()
+
+    def _flush(self) -> None:
+        with self.outbuf_lock:
+            self._flush_exception(self._flush_some)
+            is_empty = not self.total_outbufs_len
+        if self.will_close or (is_empty and self.close_when_flushed):
+            self.handle_close()
+        elif is_empty and self._live is not None:
+            self.notify()
+
+    # --- in any thread
+
+    def update(self) -> None:
+        """Wait for the events that matter now."""
+        with self._lock:
+            if self._is_closed:
+                return
+            half = 0 if self._is_half_closed else HALF
+            if self.total_outbufs_len:
+                interest = WRITE | half
+            elif self.close_when_flushed or self.will_close:
+                self.server.loop.call_soon(self.handle_close)
+                return
+            else:
+                interest = half if self.requests else READ | half
+            if interest != self._interest:
+                self._interest = interest
+                self.server.loop.change(self.descriptor, interest)
+
+    def notify(self) -> None:
+        """Have a thread pump the live answer, which has news."""
+        with self._lock:
+            is_new = not self._is_pumped
+            self._is_pumped = self._has_news = True
+        if is_new:
+            self.server.pump_soon(self)
+
+    # --- in a thread that answers
+
+    def write_soon(self, data: Any) -> int:
+        """Send as much as the client takes now; the main thread sends the rest. Never wait for a client."""
+        if not data:
+            return 0
+        with self.outbuf_lock:
+            if not self.connected:
+                raise channel.ClientDisconnected
+            if isinstance(data, bytes):
+                self.outbufs[-1].append(data)
+            else:  # a file
+                self.outbufs += [data, channel.OverflowableBuffer(self.adj.outbuf_overflow)]
+            self.total_outbufs_len += len(data)
+            self._flush_exception(self._flush_some, do_close=False)
+        return len(data)
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        """Send what the client takes now, but only a TURN of it; the caller holds the lock."""
+        room = TURN
+        while room > 0 and self.total_outbufs_len:
+            outbuf = self.outbufs[0]
+            if not len(outbuf):
+                self.outbufs.pop(0).close()
+                continue
+            sent = self.send(outbuf.get(self.sendbuf_len), do_close=do_close)
+            if not sent:
+                break
+            outbuf.skip(sent, True)
+            self.total_outbufs_len -= sent
+            room -= sent
+            self.last_activity = 0
+        return room < TURN
+
+    def service(self) -> None:
+        """Answer the first request."""
+        request = self.requests[0]
+        kind = self.error_task_class if request.error else self.task_class
+        answering: Any = kind(self, request)
+        self._guarded(answering, answering.service)
+        if answering.live is None:
+            self._finish(answering)
+            return
+        with self._lock:
+            has_left = self._is_closed or self._is_half_closed
+            self._live = None if has_left else (answering, answering.live)
+        if has_left:
+            answering.live.close()
+            self.server.loop.call_soon(self.handle_close)
+        else:
+            answering.live.on_news(self.notify)
+            self.notify()
+
+    def pump(self) -> None:
+        """Write what the live answer has, until there is no more news."""
+        while True:
+            with self._lock:
+                live = self._live
+                if live is None or not self._has_news:
+                    self._is_pumped = False
+                    break
+                self._has_news = False
+            answering, source = live
+            is_over = not self._guarded(answering, lambda: answering.pump(source))  # noqa: B023 - called here
+            if is_over:
+                with self._lock:
+                    self._live, self._is_pumped = None, False
+                source.close()
+                self._finish(answering)
+                return
+        self.update()
+
+    def _guarded(self, answering: Any, work: Callable[[], Any]) -> Any:
+        """Do some work of an answer; what fails ends the connection, with an error where nothing was sent."""
+        try:
+            return work()
+        except channel.ClientDisconnected:
+            answering.close_on_finish = True
+        except Exception:
+            log.exception("a request failed")
+            if not answering.wrote_header:
+                answering.request.error = utilities.InternalServerError("")
+                with contextlib.suppress(channel.ClientDisconnected):
+                    self.error_task_class(self, answering.request).service()
+            answering.close_on_finish = True
+        return None
+
+    def _finish(self, answering: Any) -> None:
+        """Go on to the next request, or to the end of the connection."""
+        answering.request.close()
+        with self.requests_lock:
+            self.requests.pop(0)
+            if answering.close_on_finish or (self._is_half_closed and not self.requests):
+                self.close_when_flushed = True
+                self.requests = []
+            goes_on = bool(self.requests)
+        self.update()
+        if goes_on:
+            self.server.add_task(self)
+
+
+def mend_waitress() -> None:
+    """Replace two patterns that waitress has as globals: they take seconds for 16 KiB of blanks or digits."""
+    parser.HEADER_FIELD_RE = HEADER_FIELD
+    parser.first_line_re = FIRST_LINE

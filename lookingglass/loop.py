@@ -1,0 +1,125 @@
+"""One thread that waits for descriptors and for moments, on behalf of everybody who would wait for them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+log = logging.getLogger("tinytracer")
+
+
+class Loop:
+    """Call back when a descriptor is ready or a moment has come; callbacks are short and never wait.
+
+    It sleeps until then: an idle loop uses no CPU. Every method may be called in any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._epoll: select.epoll | None = None
+        self._bell = -1  # an eventfd that ends the sleep
+        self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._soon: deque[Callable[[], None]] = deque()
+        self._moments: dict[Callable[[], None], float] = {}
+        self._sleeps_until = -math.inf  # by the monotonic clock; minus infinity while it is awake
+        self._is_over = False
+
+    def open(self) -> None:
+        """Make its descriptors, at first use and so behind any fork of the host; raises OSError."""
+        with self._lock:
+            if self._epoll is None:
+                self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+                self._epoll = select.epoll()
+                self._epoll.register(self._bell, select.EPOLLIN)
+
+    def watch(self, descriptor: int, events: int, callback: Callable[[int], None]) -> None:
+        """Call ``callback`` with the events of ``select.epoll`` that ``descriptor`` is ready for."""
+        self._callbacks[descriptor] = callback
+        self._the_epoll().register(descriptor, events)
+
+    def change(self, descriptor: int, events: int) -> None:
+        """Wait for other events of a watched descriptor."""
+        self._the_epoll().modify(descriptor, events)
+
+    def forget(self, descriptor: int) -> None:
+        """Watch a descriptor no longer, which may be closed already."""
+        if self._callbacks.pop(descriptor, None) is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._the_epoll().unregister(descriptor)
+
+    def call_at(self, moment: float, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once at a moment by the monotonic clock, in place of an earlier wish for it."""
+        with self._lock:
+            self._moments[callback] = moment
+            is_early = moment < self._sleeps_until
+        if is_early:
+            self.wake()
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once in the loop's thread."""
+        self._soon.append(callback)
+        self.wake()
+
+    def cancel(self, callback: Callable[[], None]) -> None:
+        """Drop the wish to call ``callback``."""
+        with self._lock:
+            self._moments.pop(callback, None)
+
+    def wake(self) -> None:
+        """End the sleep; safe in a signal handler."""
+        if self._bell >= 0:
+            os.eventfd_write(self._bell, 1)
+
+    def end(self) -> None:
+        """Make ``run`` return soon; safe in a signal handler."""
+        self._is_over = True
+        self.wake()
+
+    def run(self) -> None:
+        """Call back until ``end``; a callback that raises is logged and harms no other."""
+        self.open()
+        epoll = self._the_epoll()
+        while not self._is_over:
+            for descriptor, events in epoll.poll(self._seconds_to_sleep()):
+                if descriptor == self._bell:
+                    os.eventfd_read(self._bell)
+                elif callback := self._callbacks.get(descriptor):
+                    _safely(callback, events)
+            self._sleeps_until = -math.inf
+            while self._soon:
+                _safely(self._soon.popleft())
+            if self._moments:
+                for moment_callback in self._due():
+                    _safely(moment_callback)
+
+    def _the_epoll(self) -> select.epoll:
+        if self._epoll is None:
+            raise ValueError("the loop is not open")
+        return self._epoll
+
+    def _seconds_to_sleep(self) -> float | None:
+        with self._lock:
+            self._sleeps_until = min(self._moments.values(), default=math.inf)
+        return None if self._sleeps_until == math.inf else max(0.0, self._sleeps_until - time.monotonic())
+
+    def _due(self) -> list[Callable[[], None]]:
+        now = time.monotonic()
+        with self._lock:
+            due = [callback for callback, moment in self._moments.items() if moment <= now]
+            for callback in due:
+                del self._moments[callback]
+        return due
+
+
+def _safely(callback: Callable[..., None], *arguments: int) -> None:
+    try:
+        callback(*arguments)
+    except Exception:
+        log.exception("a callback failed")

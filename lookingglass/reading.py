@@ -1,0 +1,298 @@
+"""Readers of JSON: a value and its place in, what it means out, or every mistake with its path."""
+
+from __future__ import annotations
+
+import collections
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lookingglass import targets
+from lookingglass.guard import Rate
+from lookingglass.visitors import UNIX
+
+COMMENT = "$comment"  # a key that every object may have
+REQUIRED = object()  # the default of a key that has none
+SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
+URL = re.compile(r"https?://[^\s/?#@\"'<>]+(?:/[^\s?#\"'<>]*)?")
+NETWORK = "expected a network such as 192.0.2.0/24"
+FOLDER = "expected a folder that exists, named from where the configuration is"
+
+StrPath = str | os.PathLike[str]
+
+
+class Place(NamedTuple):
+    """Say where a value stands, and what its reader has to know of the whole."""
+
+    path: str  # such as "routers[0].name"; "" is the whole document
+    errors: list[str]  # what is wrong so far, all over the document
+    folder: StrPath = ""  # names of files are relative to it
+    families: tuple[int, ...] = (4, 6)  # the address families that this looking glass offers
+
+    def at(self, key: str) -> Place:
+        """Return the place of an object's member."""
+        shown = key if key.isprintable() else ascii(key)
+        return self._replace(path=f"{self.path}.{shown}" if self.path else shown)
+
+    def item(self, number: int) -> Place:
+        """Return the place of a list's item."""
+        return self._replace(path=f"{self.path}[{number}]")
+
+    def error(self, message: str) -> None:
+        """Note a mistake at this place."""
+        self.errors.append(f"{self.path or 'the configuration'}: {message}")
+
+    def refuse(self, expected: str, value: Any) -> Any:
+        """Note what was expected instead of a value; return None, which a reader returns for it."""
+        self.error(f"{expected}, not {_shown(value)}")
+
+
+Read = Callable[[Any, Place], Any]  # returns None for what it refuses
+ReadNamed = Callable[[str, Any, Place], Any]  # the same, for a member whose name matters
+
+
+class Key(NamedTuple):
+    """Describe one key of an object."""
+
+    name: str
+    read: Read
+    default: Any  # the value of an absent key, as in JSON; None: none, or as the meaning says
+    meaning: str
+
+
+# --- objects and lists
+
+
+def members(keys: Sequence[Key], others: ReadNamed | None = None) -> Read:
+    """Return a reader of an object; a key that is no row of ``keys`` is read by ``others``, else refused.
+
+    The object that it returns has None for members that were refused.
+    """
+    rows = {key.name: key for key in keys}
+
+    def read_members(value: Any, place: Place) -> Any:
+        if not isinstance(value, dict):
+            return place.refuse("expected an object", value)
+        given = {}
+        for name, at, inner in items(value, place):
+            if name in rows:
+                given[name] = rows[name].read(inner, at)
+            elif others:
+                given[name] = others(name, inner, at)
+            else:
+                likely = meant(name, rows)
+                told = f"did you mean {likely}? There" if likely else "there"
+                at.error(f"there is no such key; {told} are {', '.join(rows)}")
+        for key in keys:
+            if key.default is REQUIRED and key.name not in value:
+                place.at(key.name).error(f"this key is missing. {key.meaning}")
+        return given
+
+    return read_members
+
+
+def items(value: Mapping[str, Any], place: Place) -> Iterator[tuple[str, Place, Any]]:
+    """Yield key, place and value of an object's members, comments apart; note keys given more than once."""
+    repeated = getattr(value, "repeated", ())
+    for key, inner in value.items():
+        at = place.at(key)
+        if key in repeated:
+            at.error("this key is given more than once; leave one of them")
+        if key == COMMENT:
+            text(inner, at)
+        else:
+            yield key, at, inner
+
+
+def present(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the members that were not refused."""
+    return {name: value for name, value in (given or {}).items() if value is not None}
+
+
+def complete(keys: Iterable[Key], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a value for each key: the one that was given, else its default."""
+    defaults = {
+        key.name: key.read(key.default, Place("", []))
+        for key in keys
+        if key.default is not None and key.default is not REQUIRED
+    }
+    return dict.fromkeys(key.name for key in keys) | defaults | present(given)
+
+
+def list_of(read: Read) -> Read:
+    """Return a reader of a list with at least one item."""
+
+    def read_list(value: Any, place: Place) -> Any:
+        if not isinstance(value, list) or not value:
+            return place.refuse("expected a list with at least one item", value)
+        return [read(item, place.item(number)) for number, item in enumerate(value)]
+
+    return read_list
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return the known word that somebody most likely means; "" when there is none like it."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(word[:100], tuple(known), 1)), "")
+
+
+# --- texts, numbers, truth
+
+
+def is_text(value: Any) -> bool:
+    """Tell whether a value is a string that UTF-8 can carry."""
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+
+
+def text(value: Any, place: Place) -> Any:
+    """Read any string."""
+    return value if is_text(value) else place.refuse("expected a string", value)
+
+
+def boolean(value: Any, place: Place) -> Any:
+    """Read true or false."""
+    return value if isinstance(value, bool) else place.refuse("expected true or false", value)
+
+
+def matching(pattern: re.Pattern[str], expected: str) -> Read:
+    """Return a reader of a string that a pattern matches as a whole."""
+
+    def read_text(value: Any, place: Place) -> Any:
+        fits = isinstance(value, str) and pattern.fullmatch(value)
+        return value if fits else place.refuse(f"expected {expected}", value)
+
+    return read_text
+
+
+def one_of(*choices: str) -> Read:
+    """Return a reader of one of some words."""
+    return matching(re.compile("|".join(map(re.escape, choices))), f"one of {', '.join(choices)}")
+
+
+def number(low: float, high: float, unit: str, *, whole: bool = False) -> Read:
+    """Return a reader of a number with its unit, both ends included."""
+    kinds = (int,) if whole else (int, float)
+    expected = f"expected {'a whole number' if whole else 'a number'} of {unit} from {low} to {high}"
+
+    def read_number(value: Any, place: Place) -> Any:
+        fits = isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
+        return value if fits else place.refuse(expected, value)
+
+    return read_number
+
+
+def rate(value: Any, place: Place) -> Any:
+    """Read how often something may happen, such as ``10/minute``."""
+    match = RATE.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        return place.refuse(f"expected a rate such as 10/minute ({', '.join(SECONDS)})", value)
+    return Rate(int(match[1]), SECONDS[match[2]])
+
+
+# --- addresses, URLs, folders
+
+url = matching(URL, "an http or https URL such as https://lg.example.net/")
+
+
+def base_url(value: Any, place: Place) -> Any:
+    """Read a URL below which paths are; a slash at its end is left out."""
+    found = url(value, place)
+    return found and found.rstrip("/")
+
+
+def address(family: int) -> Read:
+    """Return a reader of an address of one family; it is printed in its canonical form."""
+
+    def read_address(value: Any, place: Place) -> Any:
+        try:
+            found = ipaddress.ip_address(value if isinstance(value, str) and "%" not in value else "")
+        except ValueError:
+            found = None
+        if found is None or found.version != family:
+            return place.refuse(f"expected an IPv{family} address", value)
+        return str(found)
+
+    return read_address
+
+
+def proxies(value: Any, place: Place) -> Any:
+    """Read whose forwarding headers are believed: false, true, or a list of networks and ``unix:``."""
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, list):
+        return place.refuse(f'expected false, true, or a list of networks and "{UNIX}"', value)
+    numbered = enumerate(value)
+    return tuple(
+        UNIX if item == UNIX else _network(item, place.item(number), f'{NETWORK}, or "{UNIX}"')
+        for number, item in numbered
+    )
+
+
+def deny(value: Any, place: Place) -> Any:
+    """Read the networks to which no packets are sent; none in an empty list."""
+    if not isinstance(value, list):
+        return place.refuse('expected a list of networks such as ["192.0.2.0/24"]', value)
+    found = [_network(item, place.item(number), NETWORK) for number, item in enumerate(value)]
+    return None if None in found else targets.DenyTable(found)
+
+
+def existing_folder(value: Any, place: Place) -> Any:
+    """Read the name of a folder that exists; return its absolute path."""
+    where = os.path.join(place.folder, value) if is_text(value) and "\0" not in value else ""
+    return os.path.realpath(where) if os.path.isdir(where) else place.refuse(FOLDER, value)
+
+
+def _network(value: Any, place: Place, expected: str) -> Any:
+    if not isinstance(value, str) or "%" in value:
+        return place.refuse(expected, value)
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError as error:
+        place.error(f"{expected}: {error}")
+        return None
+
+
+# --- files
+
+
+class _Members(dict[str, Any]):
+    """A JSON object that remembers the keys it was given more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.repeated: set[str] = set()
+        if len(self) < len(pairs):
+            counted = collections.Counter(key for key, _ in pairs)
+            self.repeated = {key for key, count in counted.items() if count > 1}
+
+
+def load_json(path: StrPath, mistakes: list[str]) -> Any:
+    """Return what a JSON file holds; else note what is wrong with it, without its name, and return None."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file, object_pairs_hook=_Members, parse_constant=_refuse_constant)
+    except OSError as error:
+        mistakes.append(f"cannot be read: {error.strerror}")
+    except json.JSONDecodeError as error:
+        mistakes.append(f"line {error.lineno} column {error.colno}: {error.msg}")
+    except (ValueError, RecursionError) as error:
+        mistakes.append(f"expected JSON in UTF-8: {error}")
+    return None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number")
+
+
+def _shown(value: Any) -> str:
+    """Return what an error says of a value: never all of a long one."""
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    if isinstance(value, dict):
+        return "an object" if value else "an empty object"
+    return json.dumps(value, default=repr)[:60]

@@ -1,0 +1,85 @@
+"""Answers that do not change: made once, with an ETag, and compressed for clients that take it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Hashable, Mapping
+
+from commands import JSON
+from lookingglass.answers import OPEN, SECURITY, Environ, WSGIStart
+from lookingglass.downloads import is_fresh
+from lookingglass.negotiation import takes_gzip
+
+SIZE = 8 << 20  # bytes of all answers that are kept
+WORTH = 256  # bytes; what is smaller is not compressed
+
+
+class Ready:
+    """Hold an answer in the two forms in which it is sent; it is a WSGI application."""
+
+    def __init__(self, body: bytes, media: str, headers: Mapping[str, str]) -> None:
+        """Make it; clients have to ask each time whether it has changed."""
+        digest = hashlib.sha256(body).hexdigest()[:20]
+        common = {
+            "Content-Type": media,
+            "Cache-Control": "no-cache",
+            "Vary": "Accept-Encoding",
+            **SECURITY,
+            **headers,
+        }
+        packed = gzip.compress(body, mtime=0) if len(body) >= WORTH else b""
+        self.size = len(body) + len(packed)
+        self._etags = (f'"{digest}"', f'"{digest}-gz"')
+        self._plain = (body, _headers(common, self._etags[0], body))
+        self._packed = self._plain
+        if packed:
+            encoded = {**common, "Content-Encoding": "gzip"}
+            self._packed = (packed, _headers(encoded, self._etags[1], packed))
+
+    def __call__(self, environ: Environ, start_response: WSGIStart) -> list[bytes]:
+        """Send it, or 304 where the client has it already (RFC 9110 section 13.1.2)."""
+        accepted = environ.get("HTTP_ACCEPT_ENCODING")
+        body, headers = self._packed if accepted and takes_gzip(accepted) else self._plain
+        known = environ.get("HTTP_IF_NONE_MATCH")
+        if known and any(is_fresh(known, etag) for etag in self._etags):
+            kept = [each for each in headers if not each[0].startswith("Content-")]
+            start_response("304 Not Modified", kept)
+            return []
+        start_response("200 OK", headers[:])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
+class Shelf:
+    """Keep answers by a key that says what they depend on; the oldest go when it is full."""
+
+    def __init__(self, size: int = SIZE) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._kept: dict[Hashable, Ready] = {}
+        self._used = 0  # bytes
+
+    def get(self, key: Hashable, make: Callable[[], Ready]) -> Ready:
+        """Return the answer of ``key``, made anew when it is not there."""
+        found = self._kept.get(key)
+        if found is None:
+            found = make()
+            with self._lock:
+                if key not in self._kept:
+                    self._kept[key] = found
+                    self._used += found.size
+                while self._used > self._size:
+                    oldest = next(iter(self._kept))
+                    self._used -= self._kept.pop(oldest).size
+        return found
+
+
+def ready_json(value: object) -> Ready:
+    """Make an answer that programs on other sites may read."""
+    return Ready(json.dumps(value).encode() + b"\n", JSON, OPEN)
+
+
+def _headers(common: Mapping[str, str], etag: str, body: bytes) -> list[tuple[str, str]]:
+    return [*{**common, "ETag": etag, "Content-Length": str(len(body))}.items()]

@@ -1,0 +1,79 @@
+"""The files that a configuration is read from: its own, those it names, and the template."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lookingglass import children, configuration
+from lookingglass.configuration import ConfigurationError
+from tests.support import HERE, PING, SCHEMA, errors_of
+
+
+def test_router_commands_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "set.json").write_text(json.dumps({"ping": PING}))
+    (tmp_path / "bad.json").write_text('{"ping": {"cmd4": "a; b"}, "x": }')
+    read = configuration.read({"routers": [{"name": "a", "commands": "set.json"}]}, tmp_path)
+    assert list(read.routers[0].commands) == ["ping"]
+    (error,) = errors_of({"routers": [{"name": "a", "commands": "bad.json"}]}, tmp_path)
+    assert error.startswith("routers[0].commands: line 1 column ")
+
+
+def test_commands_at_the_top_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "set.json").write_text(json.dumps({"ping": PING}))
+    (tmp_path / "bad.json").write_text('{"ping": {"cmd4": ["ping"], "cmd5": 5}}')
+    for routers in ({}, {"routers": [{"name": "a"}]}):
+        document = {"commands": "set.json", **routers}
+        SCHEMA.validate(document)
+        assert list(configuration.read(document, tmp_path).routers[0].commands) == ["ping"]
+    errors = errors_of({"commands": "bad.json"}, tmp_path)
+    assert [error.partition(": ")[0] for error in errors] == ["commands.ping.cmd5"]
+    (tmp_path / "list.json").write_text("[]")
+    for name in ("none.json", "list.json", "a\0b", "."):
+        (error,) = errors_of({"commands": name}, tmp_path)
+        assert error.startswith("commands: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"commands": {', "line 1 column 15"),
+        (b'{"commands": {"x": {"cmd": ["a"], "cmd": ["b"]}}, "y": 1}', "commands.x.cmd: this key"),
+        (b'{"commands": {"x": {"cmd": ["a"], "cmd": ["b"]}}, "y": 1}', "\ny: there is no such key"),
+        ('{"debug": true}'.encode("utf-16"), "UTF-8"),
+        (b"\xef\xbb\xbf{}", "BOM"),
+        (b'{"limits": {"runtime": NaN}}', "NaN"),
+        (b"\xff", "JSON"),
+        (b"[" * 100_000, "JSON"),
+        (b"", "line 1"),
+    ],
+)
+def test_broken_file_is_refused_with_its_name(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "c.json"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError) as caught:
+        configuration.load(path)
+    assert message in str(caught.value)
+    assert "c.json" in str(caught.value) or b"commands" in content
+
+
+def test_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.json: cannot be read"):
+        configuration.load(tmp_path / "none.json")
+
+
+def test_template_is_valid_and_has_what_a_looking_glass_needs() -> None:
+    path = HERE / "config.json.template"
+    read = configuration.load(path)
+    SCHEMA.validate(json.loads(path.read_text()))
+    assert list(read.routers[0].commands) == ["ping", "traceroute", "mtr", "show route"]
+    assert all(command.families() == (4, 6) for command in read.routers[0].commands.values())
+
+
+def test_default_offers_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "show route" in configuration.default().routers[0].commands
+    monkeypatch.setitem(children.ENVIRONMENT, "PATH", "/nowhere")
+    with pytest.raises(ConfigurationError, match="none of ping, traceroute, mtr, ip"):
+        configuration.default()

@@ -1,0 +1,66 @@
+"""TinyTracer inside another WSGI application, as examples/embed.py shows it."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import HERE, V1, Server, configuration, free_port, gone_within
+
+EMBED = (HERE / "examples" / "embed.py").read_text()
+ONE_THREAD = EMBED.replace("class Server(ThreadingMixIn, WSGIServer)", "class Server(WSGIServer)")
+BUSY = {"one thread": ["tick"], "threads": ["tick", "sleep", "stubborn", "orphan"]}
+
+
+def embedding(folder: Path, text: str) -> Server:
+    config = configuration(folder)
+    file = folder / "embed.py"
+    file.write_text(text)
+    port = free_port()
+    argv = [sys.executable, str(file), str(config), str(port)]
+    server = Server(argv, port, {"PYTHONPATH": str(HERE)}, "/lg")
+    server.wait_until_ready()
+    return server
+
+
+@pytest.mark.parametrize("text", [EMBED, ONE_THREAD], ids=list(BUSY)[::-1])
+def test_embedded_looking_glass_answers_beside_the_site(tmp_path: Path, text: str) -> None:
+    server = embedding(tmp_path, text)
+    try:
+        assert "<form" in server.get("/")[2].decode()
+        href = server.json(f"{V1}/cmd")["data"]["commands"][0]["href"]
+        assert href == f"http://127.0.0.1:{server.port}/lg{V1}/ping"
+        assert server.json(f"{V1}/true")["status"] == "success"
+        server.prefix = ""
+        assert b'href="/lg/"' in server.get("/")[2]
+        assert b'href="/lg/"' in server.get("/elsewhere")[2]
+    finally:
+        server.stop()
+    assert server.process.returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("busy", BUSY)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_busy_embedding_host_ends_at_a_signal(tmp_path: Path, busy: str, number: signal.Signals) -> None:
+    for _ in range(20 if busy == "one thread" else 5):  # with both signals 40 hosts of one thread
+        server = embedding(tmp_path, ONE_THREAD if busy == "one thread" else EMBED)
+        connections = [server.begin(f"{V1}/{name}", "text/plain") for name in BUSY[busy]]
+        children = server.wait_for_children(more_than=len(BUSY[busy]) - 1)
+        assert len(children) >= len(BUSY[busy])
+        time.sleep(random.uniform(0, 0.3))
+        children |= server.children()
+        started = time.monotonic()
+        server.process.send_signal(number)
+        error = server.process.communicate(timeout=10)[1]
+        assert time.monotonic() - started < 2
+        assert gone_within(0.1, *children)
+        assert server.process.returncode == 0
+        assert "Traceback" not in error
+        for connection in connections:
+            connection.close()
