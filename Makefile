@@ -93,7 +93,7 @@ others: .venv/dev.stamp test-tools
 		PYTHONDEVMODE=1 ".venv-$$version/bin/python" -m pytest -q -m "not lab and not browser and not slow" || exit 1; \
 	done
 
-# make bench BENCH=page,run,live,idle,leave JSON=FILE
+# make bench BENCH=page,run,live,idle,leave JSON=FILE; BENCH_CORES=0 keeps the servers on one core
 bench: .venv/dev.stamp bench-tools
 	$(PY) -m tests.bench $(BENCH) $(JSON:%=--json %)
 

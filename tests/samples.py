@@ -7,16 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lookingglass.facts import facts
+from tests.support import SAMPLES, sample
 
-SAMPLES = Path(__file__).parent.parent / "examples" / "samples"
 CASES = Path(__file__).parent / "cases"  # from public reports; addresses, names and numbers replaced
 TOOLS = {"ping": "ping", "traceroute": "traceroute", "mtr": "mtr", "birdc": "bird", "frr": "frr"}
 R1, R2, R3, R4, TARGET = "198.51.100.2", "198.51.100.6", "198.51.100.10", "198.51.100.14", "203.0.113.10"
 EVERY = sorted(path.name for path in SAMPLES.iterdir())
-
-
-def sample(name: str) -> str:
-    return (SAMPLES / name).read_text()
 
 
 def parser_of(name: str) -> str:
@@ -26,17 +22,6 @@ def parser_of(name: str) -> str:
 
 def read(name: str) -> Any:
     return facts(parser_of(name), sample(name))
-
-
-def is_part(part: Any, whole: Any) -> bool:
-    """Tell whether a part says nothing that the whole does not say; lists grow at their end."""
-    if isinstance(part, dict):
-        return isinstance(whole, dict) and all(
-            key in whole and is_part(value, whole[key]) for key, value in part.items()
-        )
-    if isinstance(part, list):
-        return isinstance(whole, list) and len(part) <= len(whole) and all(map(is_part, part, whole))
-    return bool(part == whole)
 
 
 def says(found: Any, expected: Any) -> bool:

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookingglass.facts import PARSERS, facts
-from tests.samples import CASES, EVERY, is_part, parser_of, read, sample
+from tests.samples import CASES, EVERY, parser_of, read
+from tests.support import is_part, sample
 
 WITHOUT_FACTS = re.compile(
     r"\.err$|\.tsv$|^ip-|^birdc-(?:no-|r1-show-(?:memory|status|route-(?:count|notfound))|restricted-denied|syntax)"
@@ -64,6 +65,17 @@ def test_part_of_a_reported_case_never_contradicts_the_whole(parser: str, text: 
         assert is_part(facts(parser, text[:end], complete=False), whole), text[:end][-80:]
 
 
+@pytest.mark.parametrize(("parser", "text"), REPORTED)
+def test_lines_that_end_as_a_terminals_say_the_same(parser: str, text: str) -> None:
+    assert facts(parser, text.replace("\n", "\r\n")) == facts(parser, text)
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if PROBING.match(name)])
+def test_samples_through_a_terminal_say_the_same(name: str) -> None:
+    assert facts(parser_of(name), sample(name).replace("\n", "\r\n")) == read(name)
+
+
+@settings(deadline=None)
 @given(st.sampled_from([name for name in EVERY if PROBING.match(name) and "-raw" not in name]), st.data())
 def test_mutated_text_is_not_contradicted_by_more_of_it(name: str, data: st.DataObject) -> None:
     text = sample(name)[:3000]
@@ -107,6 +119,7 @@ def test_hundred_thousand_mutated_samples_raise_nothing() -> None:
             PARSERS[parser].read(text, complete)  # these need no net
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(PARSERS)), st.text())
 def test_any_text_gives_facts_or_none(parser: str, text: str) -> None:
     json.dumps(facts(parser, text), allow_nan=False)

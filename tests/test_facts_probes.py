@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from lookingglass.facts import facts
-from tests.samples import CASES, R1, R2, R3, R4, TARGET, read, sample, says
+from tests.samples import CASES, R1, R2, R3, R4, TARGET, read, says
+from tests.support import sample
 
 
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.json")), ids=lambda path: path.stem)
@@ -306,6 +307,7 @@ def probes(text: str) -> list[Any]:
     ("text", "times"),
     [
         (f"  1 {A} 1 msec *  0 msec", [1, "*", 0]),
+        (f"  1 {A} 1 msec ?  *", [1, "?", "*"]),
         (f" 1  {A}  <1 ms  <10 ms  2 ms", ["?", "?", 2]),
         (f" 1  {A}  -0.123 ms  1.0 ms *", ["?", 1, "*"]),
         (f" 1  {A}  1,5 ms  850 us  0.5 s", ["?", "?", "?"]),

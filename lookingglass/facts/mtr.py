@@ -158,6 +158,7 @@ def _number(value: object) -> float | None:
 
 def _behind_column(text: str, is_cut: bool) -> Facts:
     """Read a host that may stand behind the column of -z or -y."""
+    text = text.rstrip()
     if match := ORIGIN.fullmatch(text):
         return _behind_origin(match, is_cut)
     if match := COLUMN.fullmatch(text):

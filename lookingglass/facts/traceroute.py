@@ -12,11 +12,11 @@ HOP = re.compile(r" {0,3}([1-9][0-9]{0,2}) {1,4}(\S.*)")
 FURTHER = re.compile(r" {3,8}([^\s*].*)")
 END = r"(?=\s|$)"
 DOTTED = rf"(?=[0-9A-Fa-f]{{0,4}}[.:]){ADDRESS}"  # "(255)" is a TTL
-# "8.7 ms", inetutils: "8.7ms", IOS: "4 msec"; "<1 ms" and "-0.1 ms" are times, but no numbers.
+# "8.7 ms", inetutils: "8.7ms", IOS: "4 msec"; behind "<1 ms", "-0.1 ms" and IOS' "?" is no known time.
 TIME = (
     rf"(?P<rtt>{NUMBER}) {{0,2}}(?:ms|msec){END}"
     r"|(?P<odd>[<>~+-]{0,2}[0-9]{1,20}(?:[.,][0-9]{1,20}){0,2}) {0,2}"
-    rf"(?:ms|msec|us|usec|µs|s|sec){END}"
+    rf"(?:ms|msec|us|usec|µs|s|sec){END}|(?P<unknown>\?){END}"
 )
 TOKEN = re.compile(
     rf"(?P<star>\*{{1,16}}){END}|{TIME}"
@@ -82,7 +82,7 @@ class Line:
         """Understand a token, or return False."""
         if match["star"]:
             self._add(*[None] * len(match["star"]))
-        elif match["rtt"] or match["odd"]:
+        elif match["rtt"] or match["odd"] or match["unknown"]:
             if not self._host:  # Windows tells the times first
                 return False
             self._add({**self._host, "rtt": float(match["rtt"]) if match["rtt"] else None})

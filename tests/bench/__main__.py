@@ -1,6 +1,7 @@
 """Measure TinyTracer beside a bare waitress application in the same run.
 
-Nothing here fails a build, for machines differ: compare the ratios.
+Nothing here fails a build, for machines differ: compare the ratios. BENCH_CORES=0 in the environment keeps
+the servers on one core.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ AS_SOON = Goal("ratio", "≤", 1.18)
 SAME = Goal("ratio", "≥", 0.9)  # the same, but for noise
 PATHS = {"/": "/", "/cmd": f"{V1}/cmd", "/healthz": "/healthz"}
 MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+COUNT = re.compile(r"^ +([0-9]+) requests in", re.MULTILINE)
 RATE = re.compile(r"^Requests/sec: +([0-9.]+)", re.MULTILINE)
 SLOWEST = re.compile(r"^ +99% +([0-9.]+)(us|ms|s)\b", re.MULTILINE)
 TROUBLE = re.compile(r"^ +(?:Non-2xx|Socket errors).*", re.MULTILINE)
@@ -30,6 +31,7 @@ class Load(NamedTuple):
 
     rate: float  # answers a second
     slowest: float  # the 99th percentile in milliseconds
+    cpu: float  # of the server, in microseconds an answer
 
 
 def load(server: Server, seconds: float, *options: str, path: str = "/") -> Load:
@@ -39,11 +41,13 @@ def load(server: Server, seconds: float, *options: str, path: str = "/") -> Load
     url = f"http://127.0.0.1:{server.port}{path}"
     length = f"{max(1, round(seconds))}s"  # wrk knows whole seconds only
     argv = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{length}", "--latency", *options, url]
+    used = server.cpu()
     told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    rate, slowest = RATE.search(told), SLOWEST.search(told)
-    if TROUBLE.search(told) or not rate or not slowest:
+    used = server.cpu() - used
+    count, rate, slowest = (pattern.search(told) for pattern in (COUNT, RATE, SLOWEST))
+    if TROUBLE.search(told) or not count or not rate or not slowest:
         raise SystemExit(f"{url}: {told}")
-    return Load(float(rate[1]), float(slowest[1]) * MILLISECONDS[slowest[2]])
+    return Load(float(rate[1]), float(slowest[1]) * MILLISECONDS[slowest[2]], 1e6 * used / int(count[1]))
 
 
 def in_turns(servers: Sequence[Server], seconds: float, *options: str, path: str) -> Iterator[list[Load]]:
@@ -55,11 +59,12 @@ def in_turns(servers: Sequence[Server], seconds: float, *options: str, path: str
 
 
 def rows(title: str, pair: Sequence[Load]) -> Sample:
-    """Return the two figures of the bare application's load and of ours."""
-    rates, slowest = zip(*pair, strict=True)
+    """Return the figures of the bare application's load and of ours."""
+    rates, slowest, cpu = zip(*pair, strict=True)
     return {
         Row(f"{title}: a second", AS_FAST): Pair(*rates),
         Row(f"{title}: p99, ms", AS_SOON): Pair(*slowest),
+        Row(f"{title}: CPU of an answer, µs"): Pair(*cpu),
     }
 
 
@@ -77,7 +82,7 @@ def not_modified(name: str, seconds: float) -> Rounds:
     with both(eight(), path) as servers:
         etag = servers[1].get(path).etag
         if etag is None or servers[1].get(path, etag).status != 304:
-            yield from itertools.repeat(rows(title, [Load(math.nan, math.nan)] * 2))
+            yield from itertools.repeat(rows(title, [Load(math.nan, math.nan, math.nan)] * 2))
         for pair in in_turns(servers, seconds, "-H", f"If-None-Match: {etag}", path=path):
             yield rows(title, pair)
 

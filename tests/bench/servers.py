@@ -22,6 +22,9 @@ V1 = "/.well-known/looking-glass/v1"
 TRUE = f"{V1}/true"
 TARGET = "192.0.2.100"
 TICKS_A_SECOND = 100  # of /proc/PID/stat
+# Cores that the servers keep to. Python's threads on several cores fight for its lock, now more, now less: on
+# one core figures are steadier, and higher.
+CORES = {int(core) for core in os.environ.get("BENCH_CORES", "").split(",") if core}
 START = 20.0  # seconds in which a server has to give its first answer
 # Each line tells when it was printed, by a clock that all processes of the machine share.
 TICKER = """\
@@ -75,6 +78,8 @@ class Server:
         self._began = time.perf_counter()
         words = [each.replace("PORT", str(self.port)) for each in argv]
         self.process = subprocess.Popen([sys.executable, *words], cwd=HERE, stderr=subprocess.DEVNULL)
+        if CORES:
+            os.sched_setaffinity(self.process.pid, CORES)
 
     def __enter__(self) -> Server:
         self.started = self._first_answer()
