@@ -70,7 +70,7 @@ def test_lines_that_end_as_a_terminals_say_the_same(parser: str, text: str) -> N
     assert facts(parser, text.replace("\n", "\r\n")) == facts(parser, text)
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY if PROBING.match(name)])
+@pytest.mark.parametrize("name", [name for name in EVERY if parser_of(name)])
 def test_samples_through_a_terminal_say_the_same(name: str) -> None:
     assert facts(parser_of(name), sample(name).replace("\n", "\r\n")) == read(name)
 

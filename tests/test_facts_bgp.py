@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lookingglass.facts import facts
 from lookingglass.facts.common import as_number, as_path, find_json, json_documents
-from tests.samples import CASES, EVERY, is_part, parser_of, read, sample
+from tests.samples import CASES, EVERY, parser_of, read
+from tests.support import is_part, sample
 
 PRINTED = {  # parser and text of each sample, and of each case from a public report or a lab
     name: (parser_of(name), sample(name)) for name in EVERY if parser_of(name) in {"bird", "frr"}
@@ -170,12 +171,6 @@ def test_bird_lists_go_on_and_what_is_cut_or_unknown_is_left_out() -> None:
 
 
 # --- what holds for any text
-
-
-@pytest.mark.parametrize("name", PRINTED)
-def test_lines_of_a_terminal_are_read_as_any_others(name: str) -> None:
-    parser, text = PRINTED[name]
-    assert facts(parser, text.replace("\n", "\r\n")) == facts(parser, text)
 
 
 @settings(deadline=None)  # machines may be busy
