@@ -99,10 +99,9 @@ class Task(task.WSGITask):
 
     def pump(self, live: Live) -> bool:
         """Write what a live answer has now, and tell whether it goes on."""
-        while data := live.pull():
+        data: bytes | None = b""
+        while self.channel.total_outbufs_len <= BEHIND and (data := live.pull()):
             self.write(data)
-            if self.channel.total_outbufs_len > BEHIND:
-                return True
         if data is None:
             self.finish()
         return data is not None
@@ -323,12 +322,13 @@ class Channel(channel.HTTPChannel):
         with self._lock:
             has_left = self._is_closed or self._is_half_closed
             self._live = None if has_left else (answering, answering.live)
+            self._is_pumped = self._has_news = not has_left
         if has_left:
             answering.live.close()
             self.server.loop.call_soon(self.handle_close)
         else:
             answering.live.on_news(self.notify)
-            self.notify()
+            self.pump()
 
     def pump(self) -> None:
         """Write what the live answer has, until there is no more news."""

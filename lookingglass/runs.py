@@ -31,6 +31,7 @@ from lookingglass.problems import Busy, Problem
 from rfc8522 import End, Reason
 
 DYING = GRACE / 4  # seconds that a killed source has for ending
+AT_ONCE = 0.005  # seconds in which a source is read by the thread that has opened it
 
 
 class Lease(Protocol):
@@ -163,6 +164,8 @@ class Run:
             raise
         with self.lock:
             self._enter(State.RUNNING)
+        if self._has_ended_at_once(source):
+            return
         self._loop.watch(source.output, select.EPOLLIN, self._on_output)
         if source.exit is not None:
             self._loop.watch(source.exit, select.EPOLLIN, self._on_exit)
@@ -172,6 +175,22 @@ class Run:
             self._loop.call_at(viewer.deadline, viewer.expire)
         if not viewers:
             self.stop("left")
+
+    def _has_ended_at_once(self, source: Source) -> bool:
+        """Read a source in this thread while it may end at once: to wake another one costs too much."""
+        watched = {source.output: self._on_output}
+        if source.exit is not None:
+            watched[source.exit] = self._on_exit
+        poll = select.poll()
+        for descriptor in watched:
+            poll.register(descriptor, select.POLLIN)
+        end = time.monotonic() + AT_ONCE
+        while self.end is None and (left := end - time.monotonic()) > 0:
+            for descriptor, events in poll.poll(1000 * left):
+                watched[descriptor](events)
+                if descriptor == source.output and events & select.POLLHUP:
+                    poll.unregister(descriptor)
+        return self.end is not None
 
     def stop(self, reason: Reason) -> None:
         """Tell a running source to stop; it has GRACE for it."""
@@ -208,8 +227,8 @@ class Run:
             self._loop.forget(source.output)
         if self._output.is_full:
             self.stop("full")
-        elif not data and source.exit is None:
-            self._on_exit(events)
+        elif not data:
+            self._on_exit(events)  # most often it has ended as well
 
     def _on_exit(self, events: int) -> None:
         """End the Run of a source that has ended: leave nothing of it, and read what it has said last."""
