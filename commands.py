@@ -115,7 +115,7 @@ class Router(NamedTuple):
     def argv(self, template: Template, family: int, target: str, vrf: str) -> tuple[str, ...]:
         """Return what to execute on this machine to run a template on this router.
 
-        What leads there keeps its own complaints for the operator (see ``invocation``), so a shell there is told
+        What leads there complains to the operator only (see ``invocation``), so a shell there has to be told
         what to do with the command's standard error.
         """
         values = {"TARGET": target, "SOURCE": self.sources.get(family, ""), "VRF": vrf}
@@ -127,7 +127,7 @@ class Router(NamedTuple):
         return (*self.via, f"{shlex.join(argv)} 2>{'&1' if template.stderr else '/dev/null'}")
 
     def invocation(self, template: Template, family: int, target: str, vrf: str) -> Invocation:
-        """Return what to execute; what leads to a router complains in the log, not to visitors."""
+        """Return what to execute; what leads to a router complains in the log only."""
         stderr = None if self.via else subprocess.STDOUT if template.stderr else subprocess.DEVNULL
         return Invocation(self.argv(template, family, target, vrf), stderr, template.skip)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import re
@@ -17,7 +18,7 @@ from webob import Request
 import rfc8522
 from commands import JSON, TEXT
 from lookingglass import configuration as conf
-from lookingglass import downloads, page, visitors
+from lookingglass import downloads, journal, page, visitors
 from lookingglass.answers import (
     FRESH,
     HTML,
@@ -310,33 +311,41 @@ def find_configuration(path: str | None) -> conf.Configuration:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    import argparse
-
-    parser = argparse.ArgumentParser(
-        prog="tinytracer", description="A network looking glass.", allow_abbrev=False
-    )
-    parser.add_argument("action", nargs="?", choices=tuple(ACTIONS), default="serve")
-    parser.add_argument("--config", metavar="FILE", help="default: $TINYTRACER_CONFIG, else config.json")
-    parser.add_argument(
-        "--listen",
-        action="append",
-        metavar="ADDRESS",
-        help=f"HOST:PORT or unix:PATH, several times if need be; default: {LISTEN}",
-    )
-    parser.add_argument("--version", action="version", version=f"TinyTracer {__version__}")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given or (given[0].startswith("-") and given[0] not in {"-h", "--help", "--version"}):
+        given = ["serve", *given]
+    options = _parser().parse_args(given)
+    _log_to_standard_error()
+    act: Callable[[argparse.Namespace], int] = options.act
     try:
-        configuration = find_configuration(options.config)
-        return ACTIONS[options.action](configuration, options.listen or [LISTEN])
+        return act(options)
     except conf.ConfigurationError as error:
         print(error, file=sys.stderr)
+        return 2 if act is check else 1
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve until a signal ends it; then no child is left."""
+    from lookingglass import serving
+
+    configuration = find_configuration(options.config)
+    if configuration.debug:
+        logging.getLogger().setLevel(logging.DEBUG)
+    for line in configuration.lacking():
+        log.warning(line)
+    looking_glass = TinyTracer(configuration)
+    try:
+        viewers = configuration.limits.viewers
+        serving.serve(looking_glass, options.listen or [LISTEN], viewers, looking_glass.is_proxy)
+    except serving.ListenError as error:
+        print(error, file=sys.stderr)
         return 1
+    return 0
 
 
-def check(configuration: conf.Configuration, listen: list[str]) -> int:
-    """Report programs that this machine lacks; the configuration itself was checked by loading it."""
-    lacking = configuration.lacking()
+def check(options: argparse.Namespace) -> int:
+    """Report programs that this machine lacks; the configuration itself is checked by loading it."""
+    lacking = find_configuration(options.config).lacking()
     for line in lacking:
         print(line, file=sys.stderr)
     if not lacking:
@@ -344,24 +353,45 @@ def check(configuration: conf.Configuration, listen: list[str]) -> int:
     return 1 if lacking else 0
 
 
-def serve(configuration: conf.Configuration, listen: list[str]) -> int:
-    """Serve until a signal ends it; then no child is left."""
-    from lookingglass import serving
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tinytracer",
+        description="A network looking glass. Without an action it serves.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"TinyTracer {__version__}")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    for act, summary in ACTIONS.items():
+        action = actions.add_parser(act.__name__, help=summary, description=summary, allow_abbrev=False)
+        action.set_defaults(act=act)
+        action.add_argument(
+            "--config",
+            metavar="FILE",
+            help="default: $TINYTRACER_CONFIG, else config.json, else this machine",
+        )
+        if act is serve:
+            action.add_argument(
+                "--listen",
+                action="append",
+                metavar="ADDRESS",
+                help=f"HOST:PORT or unix:PATH, several times if need be; default: {LISTEN}",
+            )
+    return parser
 
-    if configuration.debug:
-        logging.getLogger().setLevel(logging.DEBUG)
-    for line in configuration.lacking():
-        log.warning(line)
-    looking_glass = TinyTracer(configuration)
-    try:
-        serving.serve(looking_glass, listen, configuration.limits.viewers, looking_glass.is_proxy)
-    except serving.ListenError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+
+def _log_to_standard_error() -> None:
+    """Log with the level before each message; the journal's lines are for programs and stay bare."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    bare = logging.StreamHandler()
+    bare.setFormatter(logging.Formatter("%(message)s"))
+    journal.log.addHandler(bare)
+    journal.log.propagate = False
 
 
-ACTIONS: dict[str, Callable[[conf.Configuration, list[str]], int]] = {"serve": serve, "check": check}
+ACTIONS: dict[Callable[[argparse.Namespace], int], str] = {
+    serve: "Serve the page and the API until a signal ends it.",
+    check: "Check the configuration and look for the programs that it names.",
+}
 
 if __name__ == "__main__":
     sys.exit(main())

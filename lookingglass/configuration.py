@@ -198,13 +198,11 @@ def default() -> Configuration:
 
 
 def resource(name: str) -> bytes:
-    """Read a file that the program comes with, from a folder beside this module, also within a zip."""
-    for place in ("html", "../html"):
-        path = os.path.normpath(
-            os.path.join(os.path.dirname(__file__), place, name)
-        )  # as typed, for a zip is known by that
+    """Read a file that the program comes with: from the package, also within a zip, or from a checkout."""
+    package = os.path.dirname(__file__)  # as typed, for the loader knows a zip by that
+    for folder in (package, os.path.dirname(package)):
         with contextlib.suppress(OSError):
-            data: bytes = LOADER.get_data(path)
+            data: bytes = LOADER.get_data(os.path.join(folder, "html", name))
             return data
     raise FileNotFoundError(name)
 

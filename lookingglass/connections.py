@@ -1,8 +1,8 @@
-"""Connections of clients: a waitress that never waits for any of them, and holds no thread for a live answer.
+"""Connections of clients: a waitress that never waits for any, and holds no thread for a live answer.
 
-One thread reads and writes, by events; a few others answer. A live answer (see ``answers.Body``) is taken over
-from the application: its connection waits for news without a thread, and whichever thread is free then writes
-what there is. A client that reads too slowly gets the rest later; nobody waits for it.
+One thread reads and writes, by events; a few others answer. A live answer (see ``answers.Body``) is taken
+over from the application: its connection waits for news without a thread, and whichever thread is free then
+writes what there is. A client that reads too slowly gets the rest later; nobody waits for it.
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ class Lease:
 class Tables:
     """Count shares and tokens in memory; ``take`` is the one decision, made under one lock.
 
-    Full buckets are forgotten, so that the table holds only keys of the last few moments. Its order is that of
-    the last use; what was not used for a whole refill is at its beginning.
+    Full buckets are forgotten, so that the table holds only keys of the last few moments. Its order is that
+    of the last use; what was not used for a whole refill is at its beginning.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, size: int = TABLE_SIZE) -> None:

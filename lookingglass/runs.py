@@ -277,8 +277,8 @@ class Run:
 class Viewer:
     """Follow a Run for one visitor, from its beginning to its end or to the viewer's own deadline.
 
-    ``notify`` is called, in any thread, when there is something new: text or facts, if ``is_live``, or the end.
-    By default it ends ``wait``.
+    ``notify`` is called, in any thread, when there is something new: text or facts, if ``is_live``, or the
+    end. By default it ends ``wait``.
     """
 
     def __init__(self, run: Run, deadline: float) -> None:

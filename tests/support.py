@@ -31,6 +31,7 @@ from tinytracer import TinyTracer
 
 V1 = "/.well-known/looking-glass/v1"
 HERE = Path(__file__).parent.parent
+SAMPLES = HERE / "examples" / "samples"
 MEDIA = ("application/json", "text/plain", "text/event-stream")
 GENEROUS = {"rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000}
 TICKER = "import time\nfor _ in range(30): print(f'{time.time():.6f}', flush=True); time.sleep(0.1)"
@@ -69,6 +70,22 @@ PRINTING: dict[str, Any] = {
 }
 Ask = Callable[..., "Reply"]
 Serve = Callable[..., "Server"]
+
+
+def sample(name: str) -> str:
+    """Return what a real tool has printed."""
+    return (SAMPLES / name).read_text()
+
+
+def is_part(part: Any, whole: Any) -> bool:
+    """Tell whether a part says nothing that the whole does not say; lists grow at their end."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(
+            key in whole and is_part(value, whole[key]) for key, value in part.items()
+        )
+    if isinstance(part, list):
+        return isinstance(whole, list) and len(part) <= len(whole) and all(map(is_part, part, whole))
+    return bool(part == whole)
 
 
 class Reply(NamedTuple):

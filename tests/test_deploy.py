@@ -81,7 +81,9 @@ def replace_once(text: str, old: str, new: str) -> str:
 
 def directives_uncommented(text: str) -> str:
     """Take the # off the lines that end like a directive, as the file tells operators to."""
-    return re.sub(r"^( *)# (.*[;}])$", r"\1\2", text, flags=re.MULTILINE)
+    text, count = re.subn(r"^( *)# (.*[;}])$", r"\1\2", text, flags=re.MULTILINE)
+    assert count == 5
+    return text
 
 
 @pytest.fixture

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +22,7 @@ from tests.support import GENEROUS, HERE, V1, configuration, gone_within, is_ali
 
 DEPLOY = HERE / "examples" / "deploy"
 UNITS = ("tinytracer.service", "tinytracer-sudo.service")
+GUNICORN = "tinytracer-gunicorn.service"
 START = "/opt/tinytracer/.venv/bin/tinytracer"
 COMMANDS = {
     "ping": {
@@ -66,7 +70,10 @@ ip link set lo up
 export container=lxc SYSTEMD_UNIT_PATH="$1/units"
 exec /lib/systemd/systemd --system --unit=test.target --log-target=console --show-status=no
 """
-RUN = '#!/bin/sh\nPYTHONPATH=/opt/tinytracer/lib exec /opt/python/bin/python3 -m tinytracer "$@"\n'
+RUN = """#!/bin/sh
+export PYTHONPATH=/opt/tinytracer/lib LD_LIBRARY_PATH=/opt/python/lib
+exec /opt/python/bin/python3 -m "$(basename "$0")" "$@"
+"""
 
 
 def put_program_into(folder: Path) -> None:
@@ -77,19 +84,27 @@ def put_program_into(folder: Path) -> None:
         shutil.copy(HERE / module, library)
     shutil.copytree(HERE / "lookingglass", library / "lookingglass")
     shutil.copytree(HERE / "html", library / "lookingglass" / "html")
-    for name in ("webob", "waitress"):
-        package = sys.modules.get(name) or __import__(name)
-        assert package.__file__
-        shutil.copytree(Path(package.__file__).parent, library / name)
-    with contextlib.suppress(ImportError):  # from Python 3.13 on
-        import cgi
+    for name in ("webob", "waitress", "gunicorn", "packaging"):
+        spec = importlib.util.find_spec(name)
+        assert spec
+        assert spec.origin
+        shutil.copytree(Path(spec.origin).parent, library / name)
+    cgi = importlib.util.find_spec("cgi")
+    if cgi and cgi.origin and "site-packages" in cgi.origin:  # from Python 3.13 on
+        shutil.copy(cgi.origin, library)
+    shutil.copytree(HERE / "examples", folder / "examples")
+    for name in ("tinytracer", "gunicorn"):
+        program = folder / ".venv" / "bin" / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(RUN)
+        program.chmod(0o755)
 
-        if "site-packages" in cgi.__file__:
-            shutil.copytree(Path(cgi.__file__).parent, library / "cgi")
-    (folder / ".venv" / "bin").mkdir(parents=True)
-    program = folder / ".venv" / "bin" / "tinytracer"
-    program.write_text(RUN)
-    program.chmod(0o755)
+
+def gunicorn_unit() -> str:
+    """Return the shipped unit with the lines for gunicorn that README.md puts in it."""
+    text = (DEPLOY / UNITS[0]).read_text()
+    lines = (DEPLOY / "README.md").read_text().partition("`ExecStart`:\n\n")[2].partition("\n\n")[0]
+    return re.sub(r"^ExecStart=.*$", textwrap.dedent(lines), text, flags=re.MULTILINE)
 
 
 class Machine:
@@ -99,7 +114,8 @@ class Machine:
         put_program_into(folder / "tinytracer")
         configuration(folder, commands=COMMANDS, limits=GENEROUS)
         (folder / "over").mkdir()
-        self._write_units(folder / "units", folder / "log")
+        self.log = folder / "log"
+        self._write_units(folder / "units")
         mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
         hierarchy = next(fields[1] for fields in mounts if fields[2] == "cgroup2")
         self._group = Path(hierarchy) / f"tinytracer-{folder.name}"
@@ -110,23 +126,23 @@ class Machine:
         argv = ["sh", "-c", join, "join", *unshare, "--mount-proc", *boot]
         with open(folder / "console", "wb") as console:
             self._process = subprocess.Popen(argv, stdout=console, stderr=console)
-        self._log = folder / "console"
         end = time.monotonic() + 20
         while self.systemctl("is-system-running", check=False).strip() != "running":
-            assert time.monotonic() < end, self._log.read_text()
-            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < end, (folder / "console").read_text()
+            assert self._process.poll() is None, (folder / "console").read_text()
             time.sleep(0.05)
 
-    def _write_units(self, folder: Path, log: Path) -> None:
+    def _write_units(self, folder: Path) -> None:
         folder.mkdir()
         targets = ("sysinit", "basic", "shutdown", "network-online", "multi-user", "umount", "final", "test")
         for name in targets:
             (folder / f"{name}.target").write_text("[Unit]\nDefaultDependencies=no\n")
         (folder / "system.slice").write_text("[Unit]\nDefaultDependencies=no\n")
-        for name in UNITS:
-            shutil.copy(DEPLOY / name, folder)
+        units = {name: (DEPLOY / name).read_text() for name in UNITS}
+        for name, text in {**units, GUNICORN: gunicorn_unit()}.items():
+            (folder / name).write_text(text)
             (folder / f"{name}.d").mkdir()
-            output = f"[Service]\nStandardError=append:{log}\n"
+            output = f"[Service]\nStandardError=append:{self.log}\n"
             (folder / f"{name}.d" / "log.conf").write_text(output)
 
     def _first(self) -> int:
@@ -275,6 +291,18 @@ def _inner(process: Path) -> str:
             if line.startswith("NSpid:") and len(line.split()) > 2 and is_alive(int(process.name)):
                 return line.split()[-1]
     return ""
+
+
+@pytest.mark.lab
+def test_gunicorn_runs_in_the_unit(machine: Machine) -> None:
+    machine.start(GUNICORN)
+    status, output = machine.ask("ping/127.0.0.1")
+    assert status == "success", output
+    machine.systemctl("stop", GUNICORN)
+    assert "Result=success" in machine.systemctl("show", GUNICORN)
+    log = machine.log.read_text()
+    assert "Booting worker" in log
+    assert "ERROR" not in log
 
 
 @pytest.mark.lab

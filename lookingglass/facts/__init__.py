@@ -20,11 +20,12 @@ class Parser(NamedTuple):
     read: Callable[[str, bool], Facts]  # takes the text, and whether it is complete
     probes: bool  # its command sends packets to its target
     schema: Mapping[str, Any]  # of its facts, in JSON Schema
+    unit: str = "\n"  # what ends a part of the output that can be read while the rest is not there yet
 
 
 PARSERS: Mapping[str, Parser] = {
     "ping": Parser(ping.read, True, schemas.PING),
-    "traceroute": Parser(traceroute.read, True, schemas.TRACEROUTE),
+    "traceroute": Parser(traceroute.read, True, schemas.TRACEROUTE, unit=" "),
     "mtr": Parser(mtr.read, True, schemas.MTR),
     "bird": Parser(bird.read, False, schemas.ROUTES),
     "frr": Parser(frr.read, False, schemas.ROUTES),
@@ -36,10 +37,10 @@ def facts(parser: str, text: str, complete: bool = True) -> Facts:
 
     ``complete``: the command has ended by itself, so that the last line and all before it are whole.
     """
+    reader = PARSERS[parser]
     if not complete:
-        word = text.rfind(" ") if parser == "traceroute" else -1  # whose probes come one by one
-        text = text[: max(word, text.rfind("\n")) + 1]
+        text = text[: max(text.rfind(reader.unit), text.rfind("\n")) + 1]
     try:
-        return PARSERS[parser].read(text, complete)
+        return reader.read(text.replace("\r\n", "\n"), complete)  # as a terminal of a router prints
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return {}

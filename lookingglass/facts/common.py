@@ -41,8 +41,14 @@ def json_documents(text: str) -> Iterator[object]:
             found, here = _decode_from(text, match.start())
         except RecursionError:  # no tool nests so deep, and each further attempt would cost as much
             return
-        if found is not None:
+        if found is not None and not _is_mark(found, text[here : here + 1]):
             yield found
+
+
+def _is_mark(document: object, after: str) -> bool:
+    """Tell whether a document is only how a log line begins: "[ 12.345] mtr: …"."""
+    numbers = isinstance(document, list) and all(isinstance(each, int | float) for each in document)
+    return numbers and after not in {"", "\r", "\n"}
 
 
 def _decode_from(text: str, start: int) -> tuple[object | None, int]:

@@ -59,8 +59,8 @@ def _paths(text: str) -> list[Facts]:
             paths.append({})
         elif prefix and line.startswith("  ") and line[2:3].strip():
             # "  Imported from 65002:3:[5]:[0]:[0]:[0.0.0.0], VNI 3  65002, (stale)"
-            words = line.rpartition("  ")[2].split(", ")[0]
-            numbers = [] if words == "Local" else as_path(words)
+            words = line.rstrip().rpartition("  ")[2].split(", ")[0]
+            numbers = [] if words == "Local" else as_path(words) if words else None
             paths.append({"prefix": prefix, "as_path": numbers} if numbers is not None else {})
         elif paths and paths[-1]:
             _read_attributes(paths[-1], line)
@@ -76,7 +76,7 @@ def _prefix(text: str) -> str | None:
 
 
 def _read_attributes(path: Facts, line: str) -> None:
-    if match := NEXT_HOP.fullmatch(line):
+    if (match := NEXT_HOP.fullmatch(line)) and is_address(match[1]):
         path.setdefault("next_hop", match[1])
         peer = FROM.search(line)
         if peer and is_address(peer[1]):
@@ -97,9 +97,9 @@ def _neighbors(text: str) -> list[Facts]:
     neighbors = []
     before = ""  # a long name, whose columns follow in the next line
     for line in text.split("\n"):
-        if match := SUMMARY.fullmatch(before + line):
+        if match := SUMMARY.fullmatch(before + line if line.startswith(" ") else line):
             neighbors.append(_neighbor(match))
-        before = line if line and " " not in line and len(line) <= 300 else ""
+        before = line if 16 <= len(line) <= 300 and " " not in line else ""
     return neighbors
 
 

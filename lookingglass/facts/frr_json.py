@@ -75,17 +75,22 @@ def _best(found: object) -> bool | None:
 
 
 def _as_path(path: Facts) -> list[int] | None:
-    """Return the AS path: `aspath`, an object or (up to FRR 7.3) a string, or else `path`."""
-    found = path.get("aspath", path.get("path"))
-    text = found.get("string") if isinstance(found, dict) else found
+    """Return the AS path, which is `aspath`, or `path` in a table."""
+    text = _first(_string(path.get("aspath")), _string(path.get("path")))
     if text == "Local":
         return []
-    return as_path(text) if isinstance(text, str) else None
+    return as_path(text) if text is not None else None
 
 
 def _communities(found: object) -> list[str] | None:
+    text = _string(found)
+    return text.split() if text is not None else None
+
+
+def _string(found: object) -> str | None:
+    """Return a text: the object's own of newer releases, or the plain one (up to FRR 7.3)."""
     text = found.get("string") if isinstance(found, dict) else found
-    return text.split() if isinstance(text, str) else None
+    return text if isinstance(text, str) else None
 
 
 def _neighbor(key: str, peer: object) -> Facts:

@@ -9,12 +9,23 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from lookingglass.facts.common import ADDRESS, Facts, finite, is_address, json_documents, named_host
+from lookingglass.facts.common import (
+    ADDRESS,
+    Facts,
+    as_number,
+    finite,
+    is_address,
+    json_documents,
+    named_host,
+)
 
 # "HOST: lg      Loss%   Snt …"
-HEADER = re.compile(r"HOST: {1,400}\S{1,255} {1,400}(\S+).*")
+HEADER = re.compile(
+    r"HOST: {1,400}\S{1,255} {1,400}([A-Z][A-Za-z%]{2,5})((?: {1,9}[A-Z][A-Za-z%]{2,5}){0,20})\s?"
+)
+CELL = re.compile(r"\s*\S+")
 # "  3.|-- ae3.r3.example (198.51.100.10)", or with -z, -y and in old versions "  3. AS64500  ae3.r3.example"
 HOP = re.compile(r" {0,3}([0-9]{1,3})\.(\|--)? +(\S.*)")
 # "    |  `|-- 198.51.100.6" or "     AS64500  r6.example": one more address of the hop before it
@@ -27,6 +38,7 @@ ORIGIN = re.compile(r"AS(?:\?{3}|(?P<asn>[0-9]{1,10}))(?P<gap> *)(?P<host>.*)")
 # "192.0.2.0/24", "DE", "ripencc", "2004-01-01" or "???", which -y prints before the host
 COLUMN = re.compile(r"\S{1,50} +(?!\([0-9A-Fa-f:.]*\)?$)(\S.*)")
 LONGEST = 80  # bytes; mtr cuts names with their addresses here, everywhere but in raw lines
+MOST = 128  # addresses that mtr keeps of a hop
 COLUMNS = {
     "Loss%": "loss",
     "Snt": "sent",
@@ -40,6 +52,7 @@ NARROW = {"Drop", "Jttr", "Javg", "Jmax", "Jint"}  # 5 characters wide, all othe
 TIMES = {"last", "avg", "best", "worst", "stdev"}
 
 COMPLAINT = re.compile(r"^(?:mtr: |dns_ack|@).*\n?", re.MULTILINE)
+NO_NUMBER = re.compile(r'(?<=": )-?(?:nan|inf)\b')  # before 0.93 JSON was written by printf
 # "x hop sequence" sent, "p hop µs sequence" answered, "h hop address", "d hop name"; some have more
 RAW = re.compile(r"([xphd]) ([0-9]{1,3}) (\S{1,255})(?: ([0-9]{1,9}))?\s?", re.ASCII)
 
@@ -53,13 +66,29 @@ def read(text: str, complete: bool) -> Facts:
 # --- reports and JSON
 
 
+class Header(NamedTuple):
+    """Tell where a report's columns are."""
+
+    columns: list[str]
+    begin: int  # of the first column without --report-wide; with it the column stands further right
+    end: int
+
+    @classmethod
+    def read(cls, line: str) -> Header | None:
+        match = HEADER.fullmatch(line)
+        if not match:
+            return None
+        columns = [match[1], *match[2].split()]
+        return cls(columns, match.end(1) - (5 if match[1] in NARROW else 6), match.end(1))
+
+
 def _report(text: str) -> list[Facts]:
-    header: re.Match[str] | None = None
+    header: Header | None = None
     hops: list[Facts] = []
     is_open = False  # further addresses belong to the last hop
     for line in text.split("\n"):
-        if match := HEADER.fullmatch(line):
-            header = match
+        if found := Header.read(line):
+            header = found
         elif header and (hop := _report_hop(line, header)):
             hops.append(hop)
             is_open = True
@@ -73,29 +102,25 @@ def _report(text: str) -> list[Facts]:
     return hops
 
 
-def _report_hop(line: str, header: re.Match[str]) -> Facts | None:
+def _report_hop(line: str, header: Header) -> Facts | None:
     """Read the line of a hop; its numbers stand at its end, below the titles of the header."""
-    columns = header[0].split()[2:]
-    host, *cells = line.rsplit(None, len(columns)) or [""]
-    match = HOP.fullmatch(host) if len(cells) == len(columns) else None
+    host, *cells = line.rsplit(None, len(header.columns)) or [""]
+    match = HOP.fullmatch(host) if len(cells) == len(header.columns) else None
     if not match:
         return None
-    # Without --report-wide the numbers stand exactly below their titles, whatever they cover.
-    begin = header.end(1) - (5 if columns[0] in NARROW else 6)
-    first_cell = re.compile(r"\s*\S+").match(line, len(host))
-    is_cut = bool(first_cell and first_cell.end() == header.end(1) and len(host) >= begin)
-    # A number that fills its column may have lost its end to the next one.
-    numbers = {
-        column: cell
-        for column, cell, is_last in zip(columns, cells, [False] * (len(cells) - 1) + [True], strict=True)
-        if is_last or not re.fullmatch(r"[0-9]{5,}", cell)
-    }
+    # Without --report-wide the numbers stand exactly below their titles, and cover what is longer.
+    first = CELL.match(line, len(host))
+    is_cut = bool(first and first.end() == header.end and len(host) >= header.begin)
+    numbers = dict(zip(header.columns, cells, strict=True))
+    # So does each number with the end of the one before it, if that fills its column.
+    doubtful = {column for column in header.columns[:-1] if re.fullmatch(r"[0-9]{5,}", numbers[column])}
+    numbers = {column: cell for column, cell in numbers.items() if column not in doubtful}
     names = _names(match[3], is_cut) if match[2] else _behind_column(match[3], is_cut)
     return _hop(int(match[1]), names, numbers)
 
 
 def _json(text: str) -> list[Facts]:
-    for document in json_documents(COMPLAINT.sub("", text)):
+    for document in json_documents(NO_NUMBER.sub("null", COMPLAINT.sub("", text))):
         report = document.get("report") if isinstance(document, dict) else None
         if isinstance(report, dict) and isinstance(report.get("hubs"), list):
             return [hop for hub in report["hubs"] if isinstance(hub, dict) and (hop := _json_hop(hub))]
@@ -107,8 +132,9 @@ def _json_hop(hub: Mapping[str, Any]) -> Facts | None:
     if not re.fullmatch(r"[0-9]{1,3}", count):
         return None
     names = _names(host.strip(), is_cut=False) if isinstance(host, str) else {}
-    if match := re.match(r"(?:AS)?([0-9]{1,10})(?!\S)", str(hub.get("ASN", ""))):
-        names["asn"] = int(match[1])
+    match = re.match(r"(?:AS)?([0-9]{1,10})(?!\S)", str(hub.get("ASN", "")))
+    if match and (asn := as_number(match[1])):
+        names["asn"] = asn
     return _hop(int(count), names, hub)
 
 
@@ -143,7 +169,7 @@ def _behind_origin(match: re.Match[str], is_cut: bool) -> Facts:
     """Read a host behind "AS64500  ", which is 7 characters wide: a longer number touches the host."""
     if not match["gap"]:
         return {}
-    origin: Facts = {"asn": int(match["asn"])} if match["asn"] else {}
+    origin: Facts = {"asn": asn} if (asn := as_number(match["asn"] or "")) else {}
     host = match["host"]
     first = host.split(" ")[0]
     if match["asn"] and len(match["gap"]) == 1 and first[:1].isdecimal() and not is_address(first):
@@ -172,8 +198,10 @@ def _names(host: str, is_cut: bool) -> Facts:
 def _add_address(hop: Facts, further: Facts) -> None:
     own = {"address": hop.get("address"), "name": hop.get("name")}
     other = {"address": further.get("address"), "name": further.get("name")}
-    if any(other.values()) and (not other["address"] or is_address(other["address"])):
-        hop.setdefault("addresses", [own]).append(other)
+    known = hop.get("addresses", [own])
+    is_understood = is_address(other["address"]) if other["address"] else bool(other["name"])
+    if is_understood and len(known) < MOST and other not in known:
+        hop["addresses"] = [*known, other]
 
 
 # --- raw lines

@@ -20,7 +20,8 @@ COUNTS = re.compile(r"^([0-9]{1,9}) packets? transmitted, ([0-9]{1,9}) (?:packet
 # Solaris: "round-trip (ms)  min/avg/max/stddev = …"
 TIMES = re.compile(
     r"(?:rtt|round-trip)(?P<unit> \(ms\))? {1,2}min/avg/max(?:/[a-z-]{4,7})? = "
-    rf"(?P<min>{NUMBER})/(?P<avg>{NUMBER})/(?P<max>{NUMBER})(?:/(?P<mdev>{NUMBER}))?(?(unit)| ?ms)(?=\s|,|$)"
+    rf"(?P<min>{NUMBER})/(?P<avg>{NUMBER})/(?P<max>{NUMBER})(?:/(?:(?P<mdev>{NUMBER})|-?nan))?"
+    r"(?(unit)| ?ms)(?=\s|,|$)"
 )
 # "Success rate is 100 percent (5/5), round-trip min/avg/max = 1/2/4 ms"
 SUCCESS_RATE = re.compile(r"^Success rate is [0-9]{1,3} percent \(([0-9]{1,9})/([0-9]{1,9})\)", re.MULTILINE)

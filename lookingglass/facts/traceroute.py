@@ -15,11 +15,13 @@ DOTTED = rf"(?=[0-9A-Fa-f]{{0,4}}[.:]){ADDRESS}"  # "(255)" is a TTL
 # "8.7 ms", inetutils: "8.7ms", IOS: "4 msec"; "<1 ms" and "-0.1 ms" are times, but no numbers.
 TIME = (
     rf"(?P<rtt>{NUMBER}) {{0,2}}(?:ms|msec){END}"
-    rf"|(?P<odd>[<>~+-]{{0,2}}[0-9]{{1,20}}(?:[.,][0-9]{{1,20}}){{0,2}}) {{0,2}}(?:ms|msec|us|usec|µs|s|sec){END}"
+    r"|(?P<odd>[<>~+-]{0,2}[0-9]{1,20}(?:[.,][0-9]{1,20}){0,2}) {0,2}"
+    rf"(?:ms|msec|us|usec|µs|s|sec){END}"
 )
 TOKEN = re.compile(
     rf"(?P<star>\*{{1,16}}){END}|{TIME}"
-    rf"|(?P<name>[^\s*!\[]\S{{0,254}}) \((?P<known>{DOTTED})\)|\((?P<lone>{DOTTED})\){END}"
+    rf"|(?P<name>(?!\*|!|\[[^\]]{{0,200}}\]\s)\S{{1,255}}) \((?P<known>{DOTTED})\)"
+    rf"|\((?P<lone>{DOTTED})\){END}"
     rf"|(?P<note>![A-Z0-9<>-]{{0,12}}){END}"
     # "[AS64500]", "[AS64500/AS64501]", Junos: "[AS  64500]"
     rf"|\[(?:AS)?(?P<asn> {{0,4}}[0-9]{{1,10}}(?:\.[0-9]{{1,5}})?)(?:[\s,/][^\]]{{0,80}})?\]{END}"
@@ -88,7 +90,7 @@ class Line:
         elif match["note"]:
             self._take_note(match["note"])
         elif match["asn"]:
-            self._take_asn(as_number(match["asn"]))
+            self._take_asn(as_number(match["asn"].strip()))
         elif kind := next((kind for kind in HOST_KINDS if match[kind] and is_address(match[kind])), ""):
             self._name(named_host(match["name"] or match["alias"], match[kind]))
         elif not match["remark"]:

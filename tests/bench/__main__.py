@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that no server is left
     began = time.monotonic()
     about = machine()
-    print("{cores} cores, {model}, Linux {kernel}, Python {python}".format(**about))
+    print("{cores} cores, {model}, Linux {kernel}, Python {python}, load before {load}".format(**about))
     rows = []
     for name in options.groups:
         cases, rounds, seconds = GROUPS[name]

@@ -37,7 +37,7 @@ LIMITS = {
     "rate": "1000000/second",
     "burst": 1000000,
     "target_rate": "1000000/second",
-    "per_client": 64,
+    "per_client": 16,
     "concurrent": 32,
 }
 MANY_VIEWERS = {**LIMITS, "viewers": 1100, "per_client": 1100, "runtime": 60, "max_runtime": 60}

@@ -109,7 +109,7 @@ def digits(value: float | None) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Describe what the figures were measured on."""
+    """Describe what the figures are measured on, and how busy it is before."""
     models = (
         text.partition(":")[2].strip()
         for text in Path("/proc/cpuinfo").read_text().splitlines()
@@ -120,6 +120,7 @@ def machine() -> dict[str, Any]:
         "model": next(models, platform.machine()),
         "python": platform.python_version(),
         "kernel": platform.release(),
+        "load": round(os.getloadavg()[0], 2),
     }
 
 
