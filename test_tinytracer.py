@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from webob import Request
 
-from lookingglass import answers, output
+from lookingglass import answers
+from lookingglass import output as output_module
 from tests.support import PRINTING, Ask, ClosedFile, asker, build, error
 
 V1 = "/.well-known/looking-glass/v1"
@@ -88,6 +87,14 @@ def test_blank_lines_and_an_unfinished_last_line_stay(ask: Ask) -> None:
 # --- paths
 
 
+@pytest.mark.parametrize("path", ["lines/", "echo/192.0.2.1/", "show/route/192.0.2.0/24/", "show/"])
+def test_slash_at_the_end_of_a_path_counts_for_nothing(ask: Ask, path: str) -> None:
+    with_slash, without = (ask(f"{V1}/{each}").json["data"] for each in (path, path[:-1]))
+    for name in ("command", "output", "router"):
+        assert with_slash[name] == without[name]
+    assert with_slash.get("target") == without.get("target")
+
+
 @pytest.mark.parametrize("path", ["ECHO/2001:DB8::A", "Echo/2001:0db8:0::a", "echo/2001%3Adb8%3A%3Aa"])
 def test_words_and_targets_are_case_insensitive_and_canonical(ask: Ask, path: str) -> None:
     data = ask(f"{V1}/{path}").json["data"]
@@ -151,6 +158,7 @@ def test_head_has_no_body_and_runs_nothing(ask: Ask) -> None:
         reply = ask(f"{V1}/slow", accept, method="HEAD")
         assert (reply.status, reply.body) == (200, b"")
     assert time.monotonic() - started < 1.0
+    assert ask(f"{V1}/lines?%ff=1", method="HEAD").status == 400
     assert ask("/", method="HEAD").body == ask(f"{V1}/cmd", method="HEAD").body == b""
     assert ask(f"{V1}/echo/%20", method="HEAD").status == 400
 
@@ -278,6 +286,13 @@ def test_several_local_routers_have_their_own_commands() -> None:
         assert "command" in error(ask(f"{V1}/{path}"), 404)
     listed = ask(f"{V1}/cmd").json["data"]["commands"]
     assert [each["command"] for each in listed] == ["ping", "trace", "ping fast"]
+    assert [each["arguments"] for each in listed] == ["{host}", "", "{host}?router=two.example"]
+    for each, arguments in (
+        (listed[1], ""),
+        (listed[2], listed[2]["arguments"].replace("{host}", "192.0.2.1")),
+    ):
+        url = "/".join(filter(None, (each["href"].removeprefix("http://localhost"), arguments)))
+        assert ask(url).json["data"]["router"] == "two.example"  # as a client goes by the list
     assert [each["command"] for each in ask(f"{V1}/cmd?routerindex=0").json["data"]["commands"]] == ["ping"]
 
 
@@ -353,7 +368,7 @@ PINGING = f"echo '{REPLY.format(1)}'; sleep 0.6; echo '{REPLY.format(2)}'; sleep
 
 
 def test_events_tell_facts_and_signs_of_life_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "FACTS", 0.2)
+    monkeypatch.setattr(output_module, "FACTS", 0.2)
     monkeypatch.setattr(answers, "HEARTBEAT", 0.3)
     ask = asker(build({"commands": {"ping": {"cmd": ["sh", "-c", PINGING], "parser": "ping"}}}))
     text = ask(f"{V1}/ping?runtime=1.5", "text/event-stream").text
@@ -664,6 +679,7 @@ def test_path_without_slash_leads_to_the_page() -> None:
     reply = asker(build(), "/lg")("", PATH_INFO="")
     assert reply.status == 308
     assert reply.headers["Location"].endswith("/lg/")
+    assert reply.headers["Content-Length"] == "0"
 
 
 # --- test files

@@ -173,7 +173,9 @@ def test_success_is_judged_by_status_and_by_what_a_cli_has_said(
     assert REMOTE._replace(remote=remote).succeeded(status, text) is succeeded
 
 
-@pytest.mark.parametrize(("status", "fails"), [(255, True), (127, True), (126, True), (1, False), (None, False)])
+@pytest.mark.parametrize(
+    ("status", "fails"), [(255, True), (127, True), (126, True), (1, False), (None, False)]
+)
 def test_exit_status_of_what_leads_to_a_router_is_no_fail_of_the_command(
     status: int | None, fails: bool
 ) -> None:
