@@ -110,6 +110,8 @@ class TinyTracer:
         path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="surrogateescape")
         matches = ((pattern.fullmatch(path), handler) for pattern, handler in ROUTES)
         match, handler = next((found for found in matches if found[0]), (None, ""))
+        if match is None and not path.isascii():
+            _refuse_what_is_no_text(path)
         if match is None:
             raise NotFound("There is nothing at this path.")
         method = environ["REQUEST_METHOD"]
@@ -184,7 +186,8 @@ class TinyTracer:
     def _to_page(self, environ: Environ) -> Answering:
         """Lead to the path with a slash at its end, below which the page's relative links work."""
         query = f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else ""
-        return Reply(308, {"Location": f"{self._base(environ)}/{query}", **FRESH, **SECURITY}, b"")
+        headers = {"Location": f"{self._base(environ)}/{query}", "Content-Type": TEXT, **FRESH, **SECURITY}
+        return Reply(308, headers, b"")
 
     def _show_page(self, environ: Environ) -> Answering:
         """Show the form; where it was submitted without JavaScript, stream the output into the page."""
@@ -224,7 +227,9 @@ class TinyTracer:
         except Problem as error:
             problem = error
         media = best_offer(environ.get("HTTP_ACCEPT", ""), tuple(REPRESENTATIONS)) or JSON
-        if environ["REQUEST_METHOD"] == "HEAD" and problem is None:
+        if environ["REQUEST_METHOD"] == "HEAD":  # which runs nothing, and leaves no record
+            if problem:
+                raise problem
             visitors.refuse_forged(environ)
             self._glass.check(question)
             return Reply(200, {"Content-Type": media, **SECURITY, **FRESH, **LIVE, **OPEN}, b"")
@@ -271,6 +276,13 @@ def _query(environ: Environ) -> tuple[tuple[str, str], ...]:
     try:
         return tuple(Request(environ).GET.items())
     except UnicodeDecodeError:
+        raise HTTPProblem(400, "The URL is not UTF-8.") from None
+
+
+def _refuse_what_is_no_text(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
         raise HTTPProblem(400, "The URL is not UTF-8.") from None
 
 

@@ -42,7 +42,7 @@ class Reply:
     """Hold a whole answer; it is a WSGI application."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        length = {"Content-Length": str(len(body))} if body else {}
+        length = {} if status == 204 else {"Content-Length": str(len(body))}
         self._status = status_line(status)
         self._headers = [*{**headers, **length}.items()]
         self._body = body

@@ -35,14 +35,29 @@ class Loop:
         """Make its descriptors, at first use and so behind any fork of the host; raises OSError."""
         with self._lock:
             if self._epoll is None:
-                self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-                self._epoll = select.epoll()
-                self._epoll.register(self._bell, select.EPOLLIN)
+                epoll = select.epoll()
+                bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+                try:
+                    epoll.register(bell, select.EPOLLIN)
+                except BaseException:
+                    os.close(bell)
+                    raise
+                self._epoll, self._bell = epoll, bell
+
+    def __del__(self) -> None:
+        """Close the bell, when nobody can ring it any more; the epoll object closes itself."""
+        if self._bell >= 0:
+            os.close(self._bell)
 
     def watch(self, descriptor: int, events: int, callback: Callable[[int], None]) -> None:
-        """Call ``callback`` with the events of ``select.epoll`` that ``descriptor`` is ready for."""
+        """Call ``callback`` with the events of ``select.epoll`` that it is ready for; raises OSError."""
+        epoll = self._the_epoll()
         self._callbacks[descriptor] = callback
-        self._the_epoll().register(descriptor, events)
+        try:
+            epoll.register(descriptor, events)
+        except BaseException:
+            del self._callbacks[descriptor]
+            raise
 
     def change(self, descriptor: int, events: int) -> None:
         """Wait for other events of a watched descriptor."""

@@ -23,6 +23,10 @@ from webob import Request
 
 from examples.lab.lab import Lab
 from lookingglass import configuration as conf
+from lookingglass.guard import Lease
+from lookingglass.problems import Problem
+from lookingglass.runs import Viewer
+from rfc8522 import End
 from tinytracer import TinyTracer
 
 V1 = "/.well-known/looking-glass/v1"
@@ -147,6 +151,83 @@ def sh(script: str) -> tuple[str, ...]:
 
 def python(script: str) -> tuple[str, ...]:
     return (sys.executable, "-c", script)
+
+
+# --- runs
+
+
+class Slots:
+    """Hand out slots and count them; with a ``refusal`` it hands out none."""
+
+    def __init__(self, refusal: Problem | None = None) -> None:
+        self.taken = 0
+        self.returned = 0
+        self.refusal = refusal
+
+    def __call__(self) -> Lease:
+        if self.refusal:
+            raise self.refusal
+        self.taken += 1
+        return Lease(self._give_back)
+
+    def _give_back(self, refund: bool) -> None:
+        self.returned += 1
+
+    def are_back_within(self, seconds: float) -> bool:
+        """Tell whether all slots have been given back, or are so in time."""
+        return soon(lambda: self.taken == self.returned, seconds)
+
+
+def soon(condition: Callable[[], object], seconds: float = 5.0) -> bool:
+    """Tell whether something is so, or comes to be so in time."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(condition())
+
+
+def await_text(viewer: Viewer, seconds: float = 5.0) -> str:
+    """Return the next text of a viewer; "" when there is none in time, or at the end."""
+    end = time.monotonic() + seconds
+    while (text := viewer.read()) == "" and time.monotonic() < end:
+        viewer.wait(0.2)
+    return text or ""
+
+
+def read_out(viewer: Viewer, seconds: float = 10.0) -> tuple[str, End]:
+    """Read to the end without leaving."""
+    end = time.monotonic() + seconds
+    while viewer.read() is not None:
+        assert time.monotonic() < end, "the viewer waits for ever"
+        viewer.wait(max(0.0, end - time.monotonic()))
+    return viewer.result()
+
+
+def to_the_end(viewer: Viewer, seconds: float = 10.0) -> tuple[str, End]:
+    """Read to the end, and leave."""
+    try:
+        return read_out(viewer, seconds)
+    finally:
+        viewer.close()
+
+
+def first_number(viewer: Viewer) -> int:
+    """Wait for a number in the output, the pid that a child tells."""
+    text = ""
+    while "\n" not in text:
+        more = await_text(viewer)
+        assert more, f"no number in {text!r}"
+        text += more
+    return int(text)
+
+
+def open_files() -> set[str]:
+    """Return what this process has open."""
+    found = set()
+    for each in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.add(f"{each} {os.readlink(f'/proc/self/fd/{each}')}")
+    return found
 
 
 def stat(pid: int | str) -> list[str]:

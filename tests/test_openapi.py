@@ -196,7 +196,7 @@ def test_no_parameter_that_is_accepted_is_excluded(name: str) -> None:
     @given(VALUES[name])
     def is_included(text: str) -> None:
         with contextlib.suppress(rfc8522.ProtocolError):
-            query = rfc8522.Query.read([(name, text)])
+            query = rfc8522.Parameters.read([(name, text)])
             if query.routerindex is None or query.routerindex < len(routers):
                 Draft202012Validator(schema).validate(read(text))
 
