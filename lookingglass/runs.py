@@ -166,10 +166,10 @@ class Run:
             self._enter(State.RUNNING)
         if self._has_ended_at_once(source):
             return
-        self._loop.watch(source.output, select.EPOLLIN, self._on_output)
-        if source.exit is not None:
-            self._loop.watch(source.exit, select.EPOLLIN, self._on_exit)
-        with self.lock:
+        with self.lock:  # nothing is closed before both are watched
+            self._loop.watch(source.output, select.EPOLLIN, self._on_output)
+            if source.exit is not None:
+                self._loop.watch(source.exit, select.EPOLLIN, self._on_exit)
             viewers = list(self._viewers)
         for viewer in viewers:
             self._loop.call_at(viewer.deadline, viewer.expire)
@@ -232,18 +232,18 @@ class Run:
 
     def _on_exit(self, events: int) -> None:
         """End the Run of a source that has ended: leave nothing of it, and read what it has said last."""
-        source = self._source
-        if source is None or not source.has_ended():
-            return
+        with self.lock:
+            source = self._source
+            if source is None or not source.has_ended():
+                return
+            self._source = None  # nobody signals what is gone
         if source.exit is not None:
             self._loop.forget(source.exit)
         source.kill()
         if self._state is not State.ENDED:
             self._drain(source)
             self._close_output(source)
-        with self.lock:  # nobody signals what is gone
-            self._source = None
-            status = source.reap()
+        status = source.reap()
         self._release()
         if self._state is not State.ENDED:
             reason = self._reason if self._state is State.STOPPING else "exit"
