@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 import logging
@@ -71,6 +72,7 @@ class Journal:
         log.info(self._write({name: value for name, value in fields.items() if value != ""}))
 
 
+@functools.lru_cache(1024)
 def _shown(address: str, clients: str) -> str:
     if clients == "full" or not address:
         return address

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 from waitress import task
 from waitress.adjustments import Adjustments
 
-from lookingglass.connections import HALF, READ, WAITRESS, Channel, mend_waitress
+from lookingglass.connections import HALF, ONCE, READ, WAITRESS, Channel, mend_waitress
 from lookingglass.loop import Loop
 from lookingglass.visitors import client_key
 
@@ -155,7 +155,7 @@ class Server:
         if not is_unix and not self._settings.is_proxy(addr[0]):
             connection.client = client_key(addr[0])
         self.count(connection.client, 1)
-        self.loop.watch(connection.descriptor, READ | HALF, connection.on_events)
+        self.loop.watch(connection.descriptor, READ | HALF | ONCE, connection.on_events)
         if connection.client is not None and self._clients[connection.client] > SHARE:
             connection.handle_close()
         if len(self.channels) >= self._settings.connections:
