@@ -64,6 +64,7 @@ class Server:
 
     def __init__(self, application: Any, sockets: list[socket.socket], settings: Settings) -> None:
         mend_waitress()
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue of live answers is no news
         self.application = application
         self.adj = Adjustments(**WAITRESS)
         self.server_name = self.adj.server_name
