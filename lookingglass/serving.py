@@ -32,6 +32,7 @@ LOOKS = 1.0  # seconds between two looks at all connections
 SHARE = 64  # connections of one client; proxies and this machine may have all
 PAUSE = 0.5  # seconds without accepting when this machine has no room for a connection
 PUMPS = 4  # threads that may write live answers at once
+LAST_WORDS = 0.25  # seconds in which live answers are written when the server stops
 BACKLOG = 1024  # connections that wait to be accepted
 
 log = logging.getLogger("tinytracer")
@@ -97,10 +98,13 @@ class Server:
         self.loop.end()
 
     def close(self) -> None:
-        """Close every socket."""
+        """Let live answers say their last words, then close every socket."""
+        end = time.monotonic() + LAST_WORDS
+        while self._pumps and time.monotonic() < end:
+            time.sleep(0.01)
         for each in self._sockets:
             each.close()
-        self._workers.shutdown(timeout=0)
+        self._workers.set_thread_count(0)
         for connection in list(self.channels.values()):
             connection.handle_close()
 
