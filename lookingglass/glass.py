@@ -150,6 +150,7 @@ class Glass:
         record.command = command.name
         target = _read_target(command, text)
         record.target = target.text if target else ""
+        record.asked = ""
         self._aimer.families(command, target, parameters.protocol)
         return Checked(router, command, target, _read_vrf(router, command, parameters), parameters)
 
