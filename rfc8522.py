@@ -11,7 +11,6 @@ from urllib.parse import quote
 from commands import JSON, TEXT, Command, Router, Template
 
 PREFIX = "/.well-known/looking-glass"
-RETRY = 5  # seconds after which a slot may be free again; a guess, runs are short
 FAMILIES = {1: 4, 2: 6}  # IANA address family number -> IP version
 # Why a Run, or a viewer's part in it, has ended: by itself, after its time, with too much output, because
 # its last viewer has left, or because this looking glass is stopping.

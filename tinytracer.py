@@ -295,10 +295,11 @@ class LazyApplication:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request (PEP 3333); raises ConfigurationError when there is no way to."""
-        with self._lock:
-            if self._application is None:
-                self._application = TinyTracer(find_configuration(None))
-        return self._application(environ, start_response)
+        application = self._application
+        if application is None:
+            with self._lock:
+                application = self._application = self._application or TinyTracer(find_configuration(None))
+        return application(environ, start_response)
 
     def close(self) -> None:
         """End what runs, for a host program that is told to stop; afterwards nothing is started."""

@@ -15,6 +15,7 @@ import rfc8522
 from commands import EVENTS, JSON, TEXT
 from lookingglass.glass import Answer
 from lookingglass.loop import Loop
+from lookingglass.problems import SOON
 from rfc8522 import Envelope, Problem
 
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
@@ -142,7 +143,7 @@ def as_json(answer: Answer, start: Start) -> Pieces:
             if not text:
                 yield b""
         status, envelope = answer.outcome()
-        headers = {"Retry-After": str(rfc8522.RETRY)} if status == 503 else {}
+        headers = {"Retry-After": str(SOON)} if status == 503 else {}
     except Problem as problem:
         status, envelope = problem.status, rfc8522.error(problem.status, str(problem))
         headers = problem_headers(problem)

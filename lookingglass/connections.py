@@ -48,7 +48,8 @@ FIRST_LINE = re.compile(
     rb"(?P<method>[!#$%&'*+\-.^_`|~0-9A-Za-z]++) (?P<uri>[^ ]++)(?: HTTP/(?P<version>[0-9]\.[0-9]))?"
 )
 
-READ, WRITE, HALF = select.EPOLLIN, select.EPOLLOUT, select.EPOLLRDHUP  # HALF: the client has closed its side
+READ, WRITE, ONCE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLONESHOT
+HALF = select.EPOLLRDHUP  # the client has closed its side
 
 log = logging.getLogger("tinytracer")
 
@@ -170,7 +171,9 @@ class Channel(channel.HTTPChannel):
     # --- in the main thread
 
     def on_events(self, events: int) -> None:
-        """Read, write or close."""
+        """Read, write or close; then nothing is waited for until ``update``."""
+        with self._lock:
+            self._interest = 0
         if events & (select.EPOLLERR | select.EPOLLHUP):
             self.handle_close()
             return
@@ -256,17 +259,19 @@ class Channel(channel.HTTPChannel):
         with self._lock:
             if self._is_closed:
                 return
-            half = 0 if self._is_half_closed else HALF
+            interest = 0 if self._is_half_closed else HALF
             if self.total_outbufs_len:
-                interest = WRITE | half
+                interest |= WRITE
             elif self.close_when_flushed or self.will_close:
                 self.server.loop.call_soon(self.handle_close)
                 return
-            else:
-                interest = half if self.requests else READ | half
+            elif not self.requests:
+                interest |= READ
+            elif self._live is None:
+                return  # an answer is being made, and waits for nothing
             if interest != self._interest:
                 self._interest = interest
-                self.server.loop.change(self.descriptor, interest)
+                self.server.loop.change(self.descriptor, interest | ONCE)
 
     def notify(self) -> None:
         """Have a thread pump the live answer, which has news."""

@@ -12,10 +12,10 @@ from lookingglass.configuration import Configuration
 from lookingglass.facts.common import find_json
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Outcome, Record
-from lookingglass.problems import HTTPProblem, Problem, Refusal
+from lookingglass.problems import Problem, Refusal
 from lookingglass.runs import Runs, Task, Viewer
 from lookingglass.visitors import Visitor
-from rfc8522 import Parameters, Subject, Vocabulary
+from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
 
 # The journal's words: for why a Run has ended when not by itself, and for a Problem by its HTTP status.
 WORDS = {"time": "timeout", "full": "cut", "left": "left", "closing": "stopped"}
@@ -150,6 +150,7 @@ class Glass:
         record.command = command.name
         target = _read_target(command, text)
         record.target = target.text if target else ""
+        record.asked = ""
         self._aimer.families(command, target, parameters.protocol)
         return Checked(router, command, target, _read_vrf(router, command, parameters), parameters)
 
@@ -189,7 +190,7 @@ def _read_target(command: Command, text: str) -> targets.Target | None:
     if command.argument != "none":
         return targets.parse(text, command.argument)
     if text:
-        raise HTTPProblem(400, "This command takes no target.")
+        raise ProtocolError("This command takes no target.")
     return None
 
 
@@ -197,11 +198,11 @@ def _read_vrf(router: Router, command: Command, parameters: Parameters) -> str:
     """Return the name as configured; a table that was not asked for would not be an answer."""
     if parameters.vrf is None:
         if command.wants("VRF"):
-            raise HTTPProblem(400, "This command needs the parameter vrf.")
+            raise ProtocolError("This command needs the parameter vrf.")
         return ""
     if not command.wants("VRF"):
-        raise HTTPProblem(400, "This command has no vrf.")
+        raise ProtocolError("This command has no vrf.")
     for vrf in router.vrfs:
         if vrf.lower() == parameters.vrf.lower():
             return vrf
-    raise HTTPProblem(400, "There is no such vrf on this router.")
+    raise ProtocolError("There is no such vrf on this router.")

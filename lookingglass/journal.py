@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 import logging
@@ -32,7 +33,7 @@ class Record:
     def __init__(self, visitor: Visitor, path: str) -> None:
         self.began = time.monotonic()
         self.visitor = visitor
-        self.path = path  # as it was asked
+        self.asked = path[:LONGEST]  # as it came, until it is understood
         self.router = ""
         self.command = ""
         self.target = ""
@@ -60,7 +61,7 @@ class Journal:
             "router": record.router,
             "command": record.command,
             "target": record.target,
-            "asked": "" if record.target or not outcome.message else record.path[:LONGEST],
+            "asked": record.asked,
             "outcome": outcome.word,
             "status": outcome.status,
             "seconds": round(time.monotonic() - record.began, 3),
@@ -71,6 +72,7 @@ class Journal:
         log.info(self._write({name: value for name, value in fields.items() if value != ""}))
 
 
+@functools.lru_cache(1024)
 def _shown(address: str, clients: str) -> str:
     if clients == "full" or not address:
         return address

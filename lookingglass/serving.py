@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 from waitress import task
 from waitress.adjustments import Adjustments
 
-from lookingglass.connections import HALF, READ, WAITRESS, Channel, mend_waitress
+from lookingglass.connections import HALF, ONCE, READ, WAITRESS, Channel, mend_waitress
 from lookingglass.loop import Loop
 from lookingglass.visitors import client_key
 
@@ -32,6 +32,7 @@ LOOKS = 1.0  # seconds between two looks at all connections
 SHARE = 64  # connections of one client; proxies and this machine may have all
 PAUSE = 0.5  # seconds without accepting when this machine has no room for a connection
 PUMPS = 4  # threads that may write live answers at once
+LAST_WORDS = 0.25  # seconds in which live answers are written when the server stops
 BACKLOG = 1024  # connections that wait to be accepted
 
 log = logging.getLogger("tinytracer")
@@ -64,6 +65,7 @@ class Server:
 
     def __init__(self, application: Any, sockets: list[socket.socket], settings: Settings) -> None:
         mend_waitress()
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue of live answers is no news
         self.application = application
         self.adj = Adjustments(**WAITRESS)
         self.server_name = self.adj.server_name
@@ -96,10 +98,13 @@ class Server:
         self.loop.end()
 
     def close(self) -> None:
-        """Close every socket."""
+        """Let live answers say their last words, then close every socket."""
+        end = time.monotonic() + LAST_WORDS
+        while self._pumps and time.monotonic() < end:
+            time.sleep(0.01)
         for each in self._sockets:
             each.close()
-        self._workers.shutdown(timeout=0)
+        self._workers.set_thread_count(0)
         for connection in list(self.channels.values()):
             connection.handle_close()
 
@@ -155,7 +160,7 @@ class Server:
         if not is_unix and not self._settings.is_proxy(addr[0]):
             connection.client = client_key(addr[0])
         self.count(connection.client, 1)
-        self.loop.watch(connection.descriptor, READ | HALF, connection.on_events)
+        self.loop.watch(connection.descriptor, READ | HALF | ONCE, connection.on_events)
         if connection.client is not None and self._clients[connection.client] > SHARE:
             connection.handle_close()
         if len(self.channels) >= self._settings.connections:

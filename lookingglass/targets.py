@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from lookingglass.problems import TargetError
+from lookingglass.problems import SOON, TargetError
 
 ARGUMENTS = ("host", "addr", "address", "asn", "community")
 LONGEST = 300  # characters; nothing longer is looked at
@@ -137,7 +137,7 @@ class ResolutionFailure(TargetError):
     """A name could not be looked up now; it may exist."""
 
     status = 503
-    retry_after = 5
+    retry_after = SOON
     failure_source = "resolver"
 
 
@@ -145,7 +145,7 @@ class ResolverBusy(TargetError):
     """Too many names are being resolved already."""
 
     status = 503
-    retry_after = 5
+    retry_after = SOON
     failure_source = "glass"
 
 
