@@ -86,9 +86,9 @@ class Command(NamedTuple):
 
     def template_of(self, media: str, family: int, *, kind: str = "") -> Template | None:
         """Return what a media type has for an address family and a kind of target; None: nothing."""
-        offered = self.templates.get(media, {})
+        plain, offered = self.templates[TEXT], self.templates.get(media, {})
         own = f"{kind}{family}"
-        keys = (own,) if own in {**self.templates[TEXT], **offered} else (f"cmd{family}", "cmd")
+        keys = (own,) if own in plain or own in offered else (f"cmd{family}", "cmd")
         return next((offered[key] for key in keys if key in offered), None)
 
 
