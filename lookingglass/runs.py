@@ -357,9 +357,10 @@ class Viewer:
             return None if self._over and not new else "".join(new)
 
     def wait(self, seconds: float) -> None:
-        """Wait until the viewer is notified, at most ``seconds``."""
-        self._bell.wait(seconds)
-        self._bell.clear()
+        """Wait until the viewer is notified, at most ``seconds``; not at all at the end."""
+        if self._over is None:
+            self._bell.wait(seconds)
+            self._bell.clear()
 
     def result(self) -> tuple[str, End]:
         """Return all the text so far, and how it ended; call it after ``read`` gave None."""
