@@ -237,6 +237,15 @@ class Channel(channel.HTTPChannel):
         elif self._live is not None and quiet >= SIGN_OF_LIFE:
             self.notify()
 
+    def _continue(self) -> None:
+        """Tell a client to go on, whose request has come behind one that was being answered."""
+        coming = self.request
+        if self._is_closed or self.requests or self.close_when_flushed or coming is None:
+            return
+        if coming.expect_continue and coming.headers_finished:
+            self.send_continue()
+            self.update()
+
     def _read(self) -> None:
         try:
             data = self.socket.recv(self.adj.recv_bytes)
@@ -388,19 +397,11 @@ class Channel(channel.HTTPChannel):
                 self.close_when_flushed = True
                 self.requests = []
             goes_on = bool(self.requests)
-            coming = self.request  # it waits for our word, which could not be sent before
-            if (
-                not goes_on
-                and not self.close_when_flushed
-                and coming is not None
-                and coming.expect_continue
-                and coming.headers_finished
-                and not self.sent_continue
-            ):
-                self.send_continue()
         self.update()
         if goes_on:
             self.server.add_task(self)
+        elif self.request is not None:
+            self.server.loop.call_soon(self._continue)
 
 
 def mend_waitress() -> None:
