@@ -8,6 +8,7 @@ import json
 import re
 import resource
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from lookingglass import connections, serving
+from lookingglass import connections, guard, loop, output, runs, serving
 from lookingglass.serving import Server, Settings
-from tests.support import GENEROUS, V1, build, open_files, read_until, soon
+from tests.support import GENEROUS, MEDIA, V1, build, open_files, read_until, soon
 from tinytracer import TinyTracer
 
 Application = Callable[[dict[str, Any], Any], Any]
@@ -413,6 +414,20 @@ def test_machine_without_descriptors_accepts_again_later(here: Any) -> None:
     assert to_the_end(late).endswith(b"no")
 
 
+def test_clients_that_reset_before_they_are_accepted_harm_nobody(
+    here: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = here(Live().application)
+    server.server.loop.call_soon(lambda: time.sleep(0.3))
+    for _ in range(50):
+        connection = server.get("/")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.close()
+    assert to_the_end(server.get("/", "Connection: close")).endswith(b"no")
+    assert soon(lambda: not server.server.channels)
+    assert not caplog.text
+
+
 def test_full_server_accepts_again_when_somebody_leaves(here: Any) -> None:
     server = here(Live().application, connections=16)
     with contextlib.ExitStack() as stack:
@@ -428,6 +443,83 @@ def test_full_server_accepts_again_when_somebody_leaves(here: Any) -> None:
 
 
 # --- the whole
+
+
+class Witness:
+    """Note which locks are taken while others are held: a circle of them can come to a standstill."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.orders: set[tuple[str, str]] = set()
+        self.latches: set[str] = set()  # released by others than who took them: they guard nothing
+        self._held = threading.local()
+        for module in (loop, runs, guard, output, connections, serving):
+            monkeypatch.setattr(module, "threading", self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(threading, name)
+
+    def Lock(self) -> Witnessed:  # noqa: N802 - in the place of threading.Lock
+        caller = sys._getframe(1)
+        return Witnessed(self, f"{type(caller.f_locals.get('self')).__name__}:{caller.f_lineno}")
+
+    def take(self, name: str) -> None:
+        held = self._held.__dict__.setdefault("names", [])
+        self.orders |= {(other, name) for other in held}
+        held.append(name)
+
+    def give(self, name: str) -> None:
+        held = self._held.__dict__.get("names", [])
+        if name in held:
+            held.remove(name)
+        else:
+            self.latches.add(name)
+
+
+class Witnessed:
+    """A lock that is seen."""
+
+    def __init__(self, witness: Witness, name: str) -> None:
+        self._witness, self._name = witness, name
+        self._lock = threading.Lock()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        is_taken = self._lock.acquire(blocking, timeout)
+        if is_taken and blocking and timeout < 0:
+            self._witness.take(self._name)
+        return is_taken
+
+    def release(self) -> None:
+        self._witness.give(self._name)
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+def test_locks_are_taken_in_one_order(monkeypatch: pytest.MonkeyPatch, here: Any, glass: Any) -> None:
+    witness = Witness(monkeypatch)
+    tick = {"cmd": ["sh", "-c", "for i in 1 2 3 4 5 6; do echo $i; sleep 0.05; done"], "parser": "ping"}
+    application = glass(commands={"tick": tick, "yes": {"cmd": ["yes"]}, "sleep": {"cmd": ["sleep", "9"]}})
+    server = here(application)
+    held = [
+        server.get(f"{V1}/{path}", f"Accept: {media}", "Connection: close")
+        for path in ("tick", "yes", "sleep?runtime=0.3", "sleep?runtime=0.5", "nothing")
+        for media in MEDIA
+    ]
+    server.get(f"{V1}/sleep").close()
+    for connection in held:
+        to_the_end(connection)
+    assert soon(lambda: not application._glass.runs._alive)
+    orders = {each for each in witness.orders if not witness.latches.intersection(each)}
+    assert len(orders) > 3
+    reached = {name: {after for before, after in orders if before == name} for name, _ in orders}
+    for _ in reached:
+        for name, after in reached.items():
+            reached[name] = after.union(*(reached.get(each, set()) for each in after))
+    assert not [name for name, after in reached.items() if name in after], orders
 
 
 def test_two_hundred_viewers_hold_no_thread_and_get_all_lines(here: Any, glass: Any) -> None:
