@@ -514,7 +514,7 @@ def test_locks_are_taken_in_one_order(monkeypatch: pytest.MonkeyPatch, here: Any
         to_the_end(connection)
     assert soon(lambda: not application._glass.runs._alive)
     orders = {each for each in witness.orders if not witness.latches.intersection(each)}
-    assert len(orders) > 3
+    assert len(orders) >= 2  # of Runs, Run and Loop at least
     reached = {name: {after for before, after in orders if before == name} for name, _ in orders}
     for _ in reached:
         for name, after in reached.items():
