@@ -134,7 +134,10 @@ class Server:
                     self._pumps -= 1
                     return
                 connection = self._waiting.popleft()
-            connection.pump()
+            try:
+                connection.pump()
+            except Exception:  # which must not cost this thread's place
+                log.exception("an answer in progress failed")
 
     def cancel(self) -> None:
         """Forget a task that was not begun, as waitress has it."""
