@@ -305,7 +305,7 @@ class LazyApplication:
         return application(environ, start_response)
 
     def close(self) -> None:
-        """End what runs, for a host program that is told to stop; afterwards nothing is started."""
+        """End what runs, for a host program that stops; afterwards nothing is started."""
         if self._application:
             self._application.close()
 

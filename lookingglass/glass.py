@@ -101,7 +101,7 @@ class Answer:
         status, envelope = self._outcome
         reason = self.viewer.result()[1].reason
         word = WORDS.get(reason) or ("unreachable" if status == 502 else envelope["status"])
-        return Outcome(word, status)
+        return Outcome(word, status, envelope.get("message", ""))
 
 
 class Glass:
