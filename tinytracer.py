@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import re
@@ -11,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from webob import Request
 
@@ -41,6 +40,9 @@ from lookingglass.page import Page
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
 from lookingglass.visitors import Visitor
+
+if TYPE_CHECKING:
+    import argparse
 
 __version__ = "0.1.0"
 
@@ -370,6 +372,8 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="tinytracer",
         description="A network looking glass. Without an action it serves.",
