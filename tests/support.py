@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import copy
+import gc
 import http.client
 import json
 import os

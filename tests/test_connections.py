@@ -31,6 +31,7 @@ class Here:
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.where = self.listening.getsockname()
         self.server = Server(application, [self.listening], Settings(connections, lambda peer: True, threads))
+        self.server.loop.open()
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         self._clients: list[socket.socket] = []
