@@ -247,7 +247,7 @@ class Run:
 
     def _on_output(self, events: int) -> None:
         source = self._source
-        data = source.read() if source else None
+        data = _read(source) if source else None
         if source is None or data is None:
             return
         self._append(data)
@@ -278,7 +278,7 @@ class Run:
             self._finish("full" if reason == "exit" and self._output.is_full else reason, status)
 
     def _drain(self, source: Source) -> None:
-        while not self._output.is_full and (data := source.read()):
+        while not self._output.is_full and (data := _read(source)):
             self._append(data)
 
     def _close_output(self, source: Source) -> None:
@@ -370,6 +370,14 @@ class Viewer:
     def close(self) -> None:
         """Leave the Run."""
         self.run.leave(self)
+
+
+def _read(source: Source) -> bytes | None:
+    """Return what a source has to say; one whose connection is broken has ended."""
+    try:
+        return source.read()
+    except OSError:
+        return b""
 
 
 class Runs:
