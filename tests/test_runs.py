@@ -838,6 +838,33 @@ def test_source_without_exit_ends_with_its_output(piped: Any) -> None:
     assert (text, end.reason, end.status) == ("begin\nend\n", "exit", 0)
 
 
+@pytest.mark.parametrize("moment", ["at once", "later"])
+def test_source_whose_connection_breaks_has_ended(
+    piped: Any, slots: Slots, caplog: pytest.LogCaptureFixture, moment: str
+) -> None:
+    source = Pipe()
+    read = source.read
+
+    def broken() -> bytes | None:
+        if moment == "at once" or (data := read()) == b"":
+            raise ConnectionResetError
+        return data
+
+    source.read = broken  # type: ignore[method-assign]
+    if moment == "at once":
+        source.finish()
+    runs, viewer = piped(source)
+    if moment == "later":
+        source.say("begin\n")
+        assert await_text(viewer) == "begin\n"
+        source.finish()
+    text, end = to_the_end(viewer)
+    assert (text, end.reason) == ("begin\n" if moment == "later" else "", "exit")
+    assert slots.are_back_within(1)
+    assert soon(lambda: is_at_rest(runs))
+    assert not caplog.text
+
+
 def test_source_without_exit_is_told_to_stop_when_its_viewer_leaves(piped: Any, slots: Slots) -> None:
     source = Pipe()
     runs, viewer = piped(source)
