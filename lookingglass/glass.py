@@ -88,7 +88,8 @@ class Answer:
     def close(self) -> None:
         """Leave the Run, give the place back and write the record; more than once does no harm."""
         self.viewer.close()
-        if self._place.end():
+        is_refused = isinstance(self.viewer.run.problem, Refusal) and self._subject.address is None
+        if self._place.end(refund=is_refused):
             self.record.shared = self.viewer.run.shared
             self._journal.close(self.record, self._ending())
 
