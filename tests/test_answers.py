@@ -194,6 +194,43 @@ def test_second_visitor_is_told_why_the_first_ones_run_did_not_begin() -> None:
     application.close()
 
 
+def test_visitor_who_has_joined_a_run_that_got_no_slot_may_try_again() -> None:
+    """As the first one may: what was refused costs no token."""
+    limits = {**GENEROUS, "concurrent": 1, "rate": "1/day", "burst": 1}
+    application = build({"commands": COMMANDS, "limits": limits})
+    taken = begin(application, "pid", REMOTE_ADDR="203.0.113.1")
+    guard = application._glass._guard
+    may_go, waits, slot = threading.Event(), threading.Event(), guard.slot
+
+    def slowly(network: Any) -> Any:
+        waits.set()
+        may_go.wait(5)
+        return slot(network)
+
+    guard.slot = slowly  # type: ignore[method-assign]
+    statuses: list[int] = []
+
+    def ask(number: int) -> None:
+        reply = asker(application)(f"{V1}/lines", REMOTE_ADDR=f"198.51.100.{number}")
+        statuses.append(reply.status)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in (1, 2)]
+    threads[0].start()
+    assert waits.wait(5)
+    threads[1].start()
+    assert soon(lambda: 2 in {run.shared for run in application._glass.runs._alive})
+    may_go.set()
+    for each in threads:
+        each.join()
+    assert statuses == [503, 503]
+    taken.close()
+    assert soon(lambda: not application._glass.runs._alive)
+    for number in (1, 2):
+        ask(number)
+    assert statuses[2:] == [200, 200]
+    application.close()
+
+
 def test_host_that_forks_after_an_import_has_a_loop_of_its_own() -> None:
     application = build({"commands": COMMANDS})  # as a preloading gunicorn does
     reader, writer = os.pipe()
