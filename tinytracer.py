@@ -403,10 +403,8 @@ def _log_to_standard_error() -> None:
     """Log with the level before each message; the journal's lines are for programs and stay bare."""
     # what these formats do not show is not gathered for each line
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    bare = logging.StreamHandler()
-    bare.setFormatter(logging.Formatter("%(message)s"))
-    journal.log.addHandler(bare)
+    logging.basicConfig(level=logging.INFO, handlers=[journal.StandardError("%(levelname)s: %(message)s")])
+    journal.log.addHandler(journal.StandardError("%(message)s"))
     journal.log.propagate = False
 
 

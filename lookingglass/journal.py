@@ -7,8 +7,10 @@ import ipaddress
 import json
 import logging
 import re
+import select
+import sys
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from lookingglass.visitors import Visitor
 
@@ -70,6 +72,27 @@ class Journal:
             "message": outcome.message,
         }
         log.info(self._write({name: value for name, value in fields.items() if value != ""}))
+
+
+class StandardError(logging.StreamHandler[TextIO]):
+    """Write to standard error what it takes at once: nothing here waits for a reader of the log."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__(sys.stderr)
+        self.setFormatter(logging.Formatter(form))
+        self._lost = 0  # lines
+        self._poll = select.poll()
+        self._poll.register(sys.stderr.fileno(), select.POLLOUT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or count it; a pipe that is writable takes 4096 bytes (POSIX, PIPE_BUF)."""
+        if not self._poll.poll(0):
+            self._lost += 1
+            return
+        if self._lost:
+            self.stream.write(f"{self._lost} lines were lost: nobody has read them\n")
+            self._lost = 0
+        super().emit(record)
 
 
 @functools.lru_cache(1024)

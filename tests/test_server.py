@@ -558,3 +558,13 @@ def test_nothing_is_read_or_built_at_import(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(HERE), "TINYTRACER_CONFIG": "/no/such/file"},
     )
     assert done.stdout == "False False\n"
+
+
+def test_log_that_nobody_reads_holds_nothing_up(serve: Serve) -> None:
+    server = serve()
+    for _ in range(1000):  # each leaves a line of more than 100 bytes, and a pipe takes 65,536
+        assert server.get(f"{V1}/nosuch")[0] == 404
+    server.process.terminate()
+    log = server.process.communicate(timeout=10)[1]
+    assert 60_000 < len(log) <= 65_536
+    assert all(line.startswith(("INFO: ", "time=")) for line in log.splitlines()[:-1])
