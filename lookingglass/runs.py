@@ -88,6 +88,7 @@ class Run:
         self._under_way.acquire()
         self.started = time.monotonic()
         self.shared = 0  # viewers that it has had at once, at most
+        self.first: float | None = None  # when there was output first, by the monotonic clock
         self._task = task
         self._digest = Digest(task.parser) if task.parser else None
         self._loop = loop
@@ -290,6 +291,8 @@ class Run:
     def _append(self, data: bytes) -> None:
         with self.lock:
             is_news = self._output.add(data)
+            if is_news and self.first is None:
+                self.first = time.monotonic()
         if is_news:
             self._tell()
 
@@ -417,6 +420,10 @@ class Runs:
         for run in under_way:
             run.wait(end - time.monotonic())
         self.loop.end()
+
+    def count(self) -> int:
+        """Return how many Runs are under way; those that are being stopped count as well."""
+        return len(self._alive)
 
     def _start_loop(self) -> None:
         """Start the thread that reads all sources, at the first question and so behind any fork."""
