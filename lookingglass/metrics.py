@@ -29,8 +29,8 @@ from lookingglass.journal import Outcome, Record
 HEADERS = {"Content-Type": exposition.CONTENT_TYPE_LATEST, **SECURITY, **FRESH}
 NAMES = ("router", "command")
 # Upper bounds of the histograms' buckets, in seconds: a look-up takes milliseconds, an mtr a minute.
-DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
-FIRST_LINES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+DURATIONS = (0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+FIRST_LINES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 Key = tuple[str, ...]  # values of labels
 
