@@ -89,7 +89,7 @@ class TinyTracer:
         self._glass = Glass(configuration)
         self._page = Page(configuration)
         self._shelf = Shelf()
-        if configuration.metrics:  # which need a package that is imported only for them
+        if configuration.metrics:  # then an optional package is imported
             from lookingglass.metrics import Metrics
 
             self._figures = Metrics(self._glass, __version__).reply
