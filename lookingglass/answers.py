@@ -67,7 +67,8 @@ class Body:
         self._loop = loop
         self._connection = connection
         if connection is not None:
-            loop.watch(connection, select.EPOLLRDHUP, lambda events: answer.leave())
+            with contextlib.suppress(OSError, ValueError):  # then a silent client is noticed later
+                loop.watch(connection, select.EPOLLRDHUP, self._on_hangup)
 
     def __iter__(self) -> Body:
         return self
@@ -95,6 +96,14 @@ class Body:
         self._answer.close()
         with contextlib.suppress(ValueError):  # another thread is in it: then it ends there
             self._pieces.close()
+
+    def _on_hangup(self, events: int) -> None:
+        """Let the answer end, if it is this client: its number may have been another's."""
+        poll = select.poll()
+        if self._connection is not None:
+            poll.register(self._connection, select.POLLRDHUP)
+            if poll.poll(0):
+                self._answer.leave()
 
     def _counted(self, piece: bytes) -> bytes:
         self._answer.record.size += len(piece)

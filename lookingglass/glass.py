@@ -88,11 +88,12 @@ class Answer:
     def close(self) -> None:
         """Leave the Run, give the place back and write the record; more than once does no harm."""
         self.viewer.close()
-        if self._place.end():
-            run = self.viewer.run
+        run = self.viewer.run
+        is_refused = isinstance(run.problem, Refusal) and self._subject.address is None
+        if self._place.end(refund=is_refused):
             self.record.shared = run.shared
-            if run.first is not None:
-                self.record.first = max(0.0, run.first - self.record.began)
+            if run.output.began is not None:
+                self.record.first = max(0.0, run.output.began - self.record.began)
             self._journal.close(self.record, self._ending())
 
     def _ending(self) -> Outcome:
@@ -104,7 +105,7 @@ class Answer:
         status, envelope = self._outcome
         reason = self.viewer.result()[1].reason
         word = WORDS.get(reason) or ("unreachable" if status == 502 else envelope["status"])
-        return Outcome(word, status)
+        return Outcome(word, status, envelope.get("message", ""))
 
 
 class Glass:

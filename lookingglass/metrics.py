@@ -108,7 +108,7 @@ class Metrics:
             first_lines = {key: each.state() for key, each in self._first_lines.items()}
             shared, size = self._shared, self._bytes
         yield InfoMetricFamily("tinytracer", "The program.", {"version": self._version})
-        yield GaugeMetricFamily("tinytracer_runs", "Commands that run now.", self._runs.count())
+        yield GaugeMetricFamily("tinytracer_runs", "Commands that run now.", len(self._runs.alive))
         yield GaugeMetricFamily("tinytracer_viewers", "Answers in progress.", len(self._journal.open))
         meaning = "Requests for a run that have ended, by how they did."
         yield _counter("answers", meaning, (*NAMES, "outcome"), answers)

@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from commands import Invocation
 from lookingglass import output
 from lookingglass import runs as runs_module
 from lookingglass.children import GRACE, Child
 from lookingglass.problems import Busy, Problem, Refusal
-from lookingglass.runs import DYING, Runs, State, Task, Viewer
+from lookingglass.runs import DYING, Runs, Source, State, Task, Viewer
 from tests.support import (
     Slots,
     await_text,
@@ -45,7 +48,7 @@ def task(argv: tuple[str, ...], parser: str | None = None, **more: Any) -> Task:
 
 def is_at_rest(runs: Runs) -> bool:
     """Tell whether nothing is under way or waited for any more."""
-    return not (runs._alive or runs._runs or runs.loop._callbacks or runs.loop._moments or runs.loop._soon)
+    return not (runs.alive or runs._runs or runs.loop._callbacks or runs.loop._moments or runs.loop._soon)
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def runs(slots: Slots) -> Iterator[Runs]:
     runs = Runs(output_limit=4096)
     yield runs
     runs.close()
-    assert soon(lambda: is_at_rest(runs), 2), vars(runs.loop)
+    assert soon(lambda runs=runs: is_at_rest(runs), 2), vars(runs.loop)  # type: ignore[misc]
     assert children() == before
     assert slots.taken == slots.returned
     assert soon(lambda: set(threading.enumerate()) <= threads)
@@ -737,10 +740,9 @@ def test_output_that_comes_while_facts_are_read_is_announced_when_they_are_due(
 class Pipe:
     """A source without an ``exit`` descriptor, which the test feeds; it may not heed what it is told."""
 
-    exit = None
-
     def __init__(self, heeds_terminate: bool = True, heeds_kill: bool = True) -> None:
         self.output, self.writer = os.pipe()
+        self.exit: int | None = None
         os.set_blocking(self.output, False)
         self.told: list[str] = []
         self.is_reaped = False
@@ -789,7 +791,7 @@ class Immortal(Pipe):
 
     def __init__(self) -> None:
         super().__init__(False, False)
-        self.exit, self._alive = os.pipe()  # type: ignore[assignment]
+        self.exit, self._alive = os.pipe()
 
     def go(self) -> None:
         os.close(self._alive)
@@ -836,6 +838,33 @@ def test_source_without_exit_ends_with_its_output(piped: Any) -> None:
     assert (text, end.reason, end.status) == ("begin\nend\n", "exit", 0)
 
 
+@pytest.mark.parametrize("moment", ["at once", "later"])
+def test_source_whose_connection_breaks_has_ended(
+    piped: Any, slots: Slots, caplog: pytest.LogCaptureFixture, moment: str
+) -> None:
+    source = Pipe()
+    read = source.read
+
+    def broken() -> bytes | None:
+        if moment == "at once" or (data := read()) == b"":
+            raise ConnectionResetError
+        return data
+
+    source.read = broken  # type: ignore[method-assign]
+    if moment == "at once":
+        source.finish()
+    runs, viewer = piped(source)
+    if moment == "later":
+        source.say("begin\n")
+        assert await_text(viewer) == "begin\n"
+        source.finish()
+    text, end = to_the_end(viewer)
+    assert (text, end.reason) == ("begin\n" if moment == "later" else "", "exit")
+    assert slots.are_back_within(1)
+    assert soon(lambda: is_at_rest(runs))
+    assert not caplog.text
+
+
 def test_source_without_exit_is_told_to_stop_when_its_viewer_leaves(piped: Any, slots: Slots) -> None:
     source = Pipe()
     runs, viewer = piped(source)
@@ -880,7 +909,7 @@ def test_source_that_cannot_be_killed_holds_its_slot_but_no_viewer(piped: Any, s
     assert source.told == ["terminate", "kill"]
     time.sleep(0.3)
     assert (slots.taken, slots.returned) == (1, 0)
-    assert runs._alive  # whoever asks the same again gets a Run of its own, if there is a slot
+    assert runs.alive  # whoever asks the same again gets a Run of its own, if there is a slot
     source.say("nobody reads this")
     source.go()
     assert slots.are_back_within(1)
@@ -907,7 +936,7 @@ def test_closing_does_not_wait_for_what_cannot_be_killed(piped: Any, slots: Slot
     # the loop has ended: nobody looks any more, and the process is about to end
     os.close(source.exit)  # type: ignore[arg-type]
     source.is_reaped, slots.returned = True, slots.taken
-    runs._alive.clear()
+    runs.alive.clear()
     runs._runs.clear()
     runs.loop._callbacks.clear()
 
@@ -919,3 +948,128 @@ def test_stop_that_comes_with_the_end_leaves_no_moment(runs: Runs, slots: Slots)
         viewer.close()
     assert slots.are_back_within(2)
     assert soon(lambda: is_at_rest(runs), 0.3), runs.loop._moments
+
+
+# --- every order
+
+
+class Orders(RuleBasedStateMachine):
+    """Join, leave, speak, end, stop, refuse and close in any order, over a few questions.
+
+    Each step but the last is followed by another at once, so that the loop's thread may be anywhere.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files = len(open_files())
+        self.slots = Slots()
+        self.sources: list[Pipe] = []
+        self.viewers: list[Viewer] = []
+        self.fails = False
+        self.runs = Runs(100, self.open)
+        self.is_closed = False
+
+    def open(self, invocation: Invocation) -> Source:
+        if self.fails:
+            raise Busy("No room.")
+        kinds: dict[str, Callable[[], Pipe]] = {
+            "heedful": Pipe,
+            "immortal": Immortal,
+            "deaf": lambda: Pipe(heeds_terminate=False),
+        }
+        source = kinds[invocation.argv[0]]()
+        self.sources.append(source)
+        return source
+
+    @rule(
+        kind=st.sampled_from(["heedful", "immortal", "deaf"]),
+        number=st.integers(0, 1),
+        seconds=st.sampled_from([0.0, 0.01, 30.0]),
+        is_live=st.booleans(),
+    )
+    def join(self, kind: str, number: int, seconds: float, is_live: bool) -> None:
+        question = task((kind, str(number)))
+        try:
+            viewer = self.runs.view(question, self.slots, seconds, 30)
+        except Busy:
+            assert self.fails or self.is_closed
+            return
+        viewer.is_live = is_live
+        self.viewers.append(viewer)
+
+    @rule(number=st.integers(0, 9))
+    def leave(self, number: int) -> None:
+        if self.viewers:
+            self.viewers.pop(number % len(self.viewers)).close()
+
+    @rule(number=st.integers(0, 9), length=st.sampled_from([1, 60, 150]))
+    def speak(self, number: int, length: int) -> None:
+        if self.sources:
+            self.sources[number % len(self.sources)].say("x" * length)
+
+    @rule(number=st.integers(0, 9))
+    def end(self, number: int) -> None:
+        if self.sources:
+            self.sources[number % len(self.sources)].finish()
+
+    @rule(number=st.integers(0, 9))
+    def read(self, number: int) -> None:
+        if self.viewers:
+            self.viewers[number % len(self.viewers)].read()
+
+    @rule(fails=st.booleans())
+    def refuse(self, fails: bool) -> None:
+        self.fails = fails
+
+    @rule(seconds=st.sampled_from([0.001, 0.02]))
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    @precondition(lambda self: self.sources)
+    @rule()
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self.runs.close()
+
+    def teardown(self) -> None:
+        """End everything: no viewer waits for ever, and nothing is left."""
+        for each in self.sources:
+            if not isinstance(each, Immortal):
+                each.finish()
+        for run in self.runs.alive.copy():
+            run.stop("left")
+        for viewer in self.viewers:
+            read_out(viewer, 5)
+            viewer.close()
+        self.let_go()
+        if not self.is_closed:  # after that the loop has ended, and nobody waits for what could not be killed
+            assert self.slots.are_back_within(3), vars(self.slots)
+            assert soon(lambda: is_at_rest(self.runs), 3), vars(self.runs)
+            assert all(each.is_reaped for each in self.sources)
+            self.runs.close()
+        assert self.slots.returned <= self.slots.taken
+        assert not self.runs.loop._moments
+        for each in self.sources:
+            if not each.is_reaped:
+                assert isinstance(each, Immortal)
+                assert each.exit is not None
+                os.close(each.exit)
+        del self.runs
+        self.viewers.clear()
+        assert soon(lambda: len(open_files()) <= self.files + 2)
+
+    def let_go(self) -> None:
+        for each in self.sources:
+            if isinstance(each, Immortal):
+                each.go()
+                each.finish()
+
+
+TestOrders = Orders.TestCase
+TestOrders.settings = settings(
+    max_examples=40,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
