@@ -916,6 +916,17 @@ def test_source_that_cannot_be_killed_holds_its_slot_but_no_viewer(piped: Any, s
     assert soon(lambda: is_at_rest(runs))
 
 
+def test_last_words_are_read_when_the_end_is_noticed_before_them(piped: Any) -> None:
+    source = Immortal()
+    runs, viewer = piped(source)
+    runs.loop.call_soon(lambda: time.sleep(0.2))
+    time.sleep(0.05)
+    source.go()
+    source.say("last words")
+    text, end = to_the_end(viewer)
+    assert (text, end.reason, end.status) == ("last words", "exit", 0)
+
+
 def test_pipe_of_what_cannot_be_killed_is_closed(piped: Any) -> None:
     source = Immortal()
     _, viewer = piped(source, seconds=0.1)

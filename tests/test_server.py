@@ -22,6 +22,7 @@ from waitress import rfc7230
 
 from lookingglass import connections
 from tests.support import (
+    COMMANDS,
     GENEROUS,
     HERE,
     MEDIA,
@@ -83,6 +84,40 @@ def test_two_viewers_of_one_question_share_one_process(serve: Serve) -> None:
     assert not gone_within(0.5, int(pid))
     second.close()
     assert gone_within(1.5, int(pid))
+
+
+def threads_of(server: Server) -> int:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.findall(r"^Threads:\s+(\d+)$", status, re.MULTILINE)[0])
+
+
+def test_two_hundred_live_viewers_leave_the_threads_as_they_were(serve: Serve) -> None:
+    commands = {f"tick{number}": COMMANDS["tick"] for number in range(2)}
+    server = serve(commands=commands, limits={**GENEROUS, "viewers": 300})
+    server.get(f"{V1}/tick0?runtime=0.1")
+    before = threads_of(server)
+    viewers = [
+        server.begin(f"{V1}/tick{number % 2}", ("text/plain", "text/event-stream")[number % 2])
+        for number in range(200)
+    ]
+    for viewer in viewers:
+        read_until(viewer, rb"\d{10}\.\d{6}")
+    assert len(server.children()) <= 2
+    assert threads_of(server) == before
+    for viewer in viewers:
+        with viewer:
+            rest = b"".join(iter(lambda viewer=viewer: viewer.recv(65536), b""))  # type: ignore[misc]
+            assert rest.endswith(b"0\r\n\r\n")
+    assert threads_of(server) == before
+    records = [line for line in log_of(server).splitlines() if "outcome=success" in line]
+    assert len(records) == 200
+    assert all("shared=" in line for line in records)
+
+
+def log_of(server: Server) -> str:
+    """Stop a server and return what it has logged."""
+    server.process.terminate()
+    return str(server.process.communicate(timeout=10)[1])
 
 
 @pytest.mark.parametrize("accept", MEDIA)
