@@ -63,6 +63,7 @@ ROUTES = [
         (r"/api/info", "info"),
         (r"/api/capabilities", "capabilities"),
         (r"/openapi\.json", "openapi"),
+        (r"/metrics", "metrics"),
         (r"/testfiles/(?P<path>.+)", "testfile"),
     )
 ]
@@ -93,6 +94,10 @@ class TinyTracer:
         self._glass = Glass(configuration)
         self._page = Page(configuration)
         self._shelf = Shelf()
+        if configuration.metrics:  # then an optional package is imported
+            from lookingglass.metrics import Metrics
+
+            self._figures = Metrics(self._glass, __version__).reply
         self.close = weakref.finalize(self, self._glass.close)  # also when the host program ends
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
@@ -117,7 +122,7 @@ class TinyTracer:
         match, handler = next((found for found in matches if found[0]), (None, ""))
         if match is None and not path.isascii():
             _refuse_what_is_no_text(path)
-        if match is None:
+        if match is None or (handler == "metrics" and not self._shows_figures(environ)):
             raise NotFound("There is nothing at this path.")
         method = environ["REQUEST_METHOD"]
         if method not in METHODS:
@@ -175,6 +180,14 @@ class TinyTracer:
             return ready_json(openapi.document(self._configuration, base, __version__))
 
         return self._ready(environ, "openapi", make)
+
+    def _shows_figures(self, environ: Environ) -> bool:
+        """Tell whether there is /metrics for whoever asks; for others there is nothing at this path."""
+        configuration = self._configuration
+        return visitors.comes_from(environ, configuration.trustproxy, configuration.metrics)
+
+    def _metrics(self, environ: Environ) -> Answering:
+        return self._figures()
 
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()

@@ -35,6 +35,7 @@ from lookingglass.reading import (
     rate,
     text,
     url,
+    with_metrics,
 )
 from lookingglass.templates import template
 from lookingglass.visitors import Trust
@@ -127,6 +128,8 @@ TOP = (
     Key("log", one_of("logfmt", "json"), "logfmt", "The format of the log's line for each answer."),
     Key("log_clients", one_of("full", "network", "none"), "network",
         "What the log keeps of a client's address: all of it, its /24 or /48, or nothing."),
+    Key("metrics", with_metrics, [],
+        "Networks that may read /metrics, directly or through trusted proxies; absent or empty: nobody may."),
     Key("testfiles", existing_folder, None, "A folder that is served under /testfiles/; absent: none is."),
 )
 # fmt: on
@@ -158,6 +161,7 @@ class Configuration(NamedTuple):
     deny: targets.DenyTable
     log: str
     log_clients: str
+    metrics: tuple[targets.Network, ...]
     testfiles: str | None  # an absolute path
     programs: tuple[Program, ...]  # that this machine has to have
 

@@ -11,7 +11,7 @@ from lookingglass.aiming import Aim, Aimer
 from lookingglass.configuration import Configuration
 from lookingglass.facts.common import find_json
 from lookingglass.guard import Guard, Lease
-from lookingglass.journal import Journal, Outcome, Record
+from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.problems import Problem, Refusal
 from lookingglass.runs import Runs, Task, Viewer
 from lookingglass.visitors import Visitor
@@ -88,9 +88,12 @@ class Answer:
     def close(self) -> None:
         """Leave the Run, give the place back and write the record; more than once does no harm."""
         self.viewer.close()
-        is_refused = isinstance(self.viewer.run.problem, Refusal) and self._subject.address is None
+        run = self.viewer.run
+        is_refused = isinstance(run.problem, Refusal) and self._subject.address is None
         if self._place.end(refund=is_refused):
-            self.record.shared = self.viewer.run.shared
+            self.record.shared = run.shared
+            if run.output.began is not None:
+                self.record.first = max(0.0, run.output.began - self.record.began)
             self._journal.close(self.record, self._ending())
 
     def _ending(self) -> Outcome:
@@ -110,7 +113,7 @@ class Glass:
 
     def __init__(self, configuration: Configuration) -> None:
         self.routers = configuration.routers
-        self.journal = Journal(configuration.log, configuration.log_clients)
+        self.journal = Journal(Lines(configuration.log, configuration.log_clients))
         self.runs = Runs(configuration.limits.output_kib * 1024)
         self._limits = configuration.limits
         self._vocabulary = Vocabulary.of(self.routers)
@@ -124,19 +127,19 @@ class Glass:
 
     def ask(self, question: Question, visitor: Visitor) -> Answer:
         """Run a question for a visitor, or share a Run of it; raises a Problem and writes its record."""
-        record = Record(visitor, question.path)
+        record = self.journal.begin(visitor, question.path)
         try:
             return self._run(self._check(question, record), visitor, record)
         except Problem as problem:
             self.journal.close(record, _refused(problem))
             raise
-        except Exception as error:
+        except BaseException as error:
             self.journal.close(record, Outcome("failed", 500, type(error).__name__))
             raise
 
     def refuse(self, question: Question, visitor: Visitor, problem: Problem) -> Problem:
         """Write the record of a question that somebody else refuses, and return the Problem."""
-        self.journal.close(Record(visitor, question.path), _refused(problem))
+        self.journal.close(self.journal.begin(visitor, question.path), _refused(problem))
         return problem
 
     def close(self) -> None:
@@ -184,7 +187,9 @@ class Glass:
 
 
 def _refused(problem: Problem) -> Outcome:
-    return Outcome(REFUSALS.get(problem.status, "failed"), problem.status, str(problem))
+    limit = problem.limit if isinstance(problem, Refusal) else ""
+    word = REFUSALS.get(problem.status, "failed")
+    return Outcome(word, problem.status, str(problem), limit or problem.failure_source)
 
 
 def _read_target(command: Command, text: str) -> targets.Target | None:

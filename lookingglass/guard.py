@@ -39,7 +39,7 @@ class Limits(NamedTuple):
 class Share(NamedTuple):
     """One of ``limit`` things that may be held at once, counted by ``key``."""
 
-    key: tuple[str, str]  # what is counted, and whose
+    key: tuple[str, str]  # the limit's name in the configuration, and whose
     limit: int
     status: int  # of the Refusal
     message: str
@@ -158,8 +158,8 @@ class Guard:
         own = f"You have {limits.per_client} answers in progress already."
         return self._take(
             Share(("viewers", ""), limits.viewers, 503, f"All {limits.viewers} viewers' places are taken."),
-            Share(("viewers", client), limits.per_client, 429, own),
-            Token(("client", client), limits.rate, limits.burst, "from your address"),
+            Share(("per_client", client), limits.per_client, 429, own),
+            Token(("rate", client), limits.rate, limits.burst, "from your address"),
         )
 
     def slot(self, network: targets.Network | None) -> Lease:
@@ -169,20 +169,21 @@ class Guard:
         """
         limits = self._limits
         all_slots = f"All {limits.concurrent} slots are taken."
-        claims: list[Claim] = [Share(("slots", ""), limits.concurrent, 503, all_slots)]
+        claims: list[Claim] = [Share(("concurrent", ""), limits.concurrent, 503, all_slots)]
         if network is not None:
             rate = limits.target_rate
-            claims.append(Token(("target", str(network)), rate, rate.runs, "to this target's network"))
+            claims.append(Token(("target_rate", str(network)), rate, rate.runs, "to this target's network"))
         return self._take(*claims)
 
     def _take(self, *claims: Claim) -> Lease:
         seconds, refused = self._tables.take(claims)
         if isinstance(refused, Share):
-            raise Refusal(refused.status, seconds, refused.message)
+            raise Refusal(refused.status, seconds, refused.message, refused.key[0])
         if refused and seconds == math.inf:
-            raise Refusal(503, SOON, f"There is no room for counting what comes {refused.whose}.")
+            room = f"There is no room for counting what comes {refused.whose}."
+            raise Refusal(503, SOON, room, refused.key[0])
         if refused:
             rate = refused.rate
             limit = f"{rate.runs} runs in {rate.period:g} s, {refused.burst} at once"
-            raise Refusal(429, seconds, f"The limit is {limit}, {refused.whose}.")
+            raise Refusal(429, seconds, f"The limit is {limit}, {refused.whose}.", refused.key[0])
         return Lease(lambda refund: self._tables.give(claims, refund))

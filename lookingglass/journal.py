@@ -1,4 +1,4 @@
-"""One record of each request for a run, however it ended: for now one log line."""
+"""One record of each request for a run, however it ended, for all who want to know: a log line, figures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import re
 import select
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple, TextIO
 
 from lookingglass.visitors import Visitor
@@ -27,10 +28,11 @@ class Outcome(NamedTuple):
     word: str  # success, fail, timeout, cut, left, stopped, refused, unreachable or failed
     status: int  # of HTTP
     message: str = ""
+    reason: str = ""  # of a refusal: the limit that is reached, else who is to blame; never a visitor's text
 
 
 class Record:
-    """Gather what is to be told of one request for a run; ``Journal.close`` ends it."""
+    """Gather what is to be told of one request for a run, from ``Journal.begin`` to ``Journal.close``."""
 
     def __init__(self, visitor: Visitor, path: str) -> None:
         self.began = time.monotonic()
@@ -41,10 +43,40 @@ class Record:
         self.target = ""
         self.size = 0  # bytes of the answer
         self.shared = 0  # viewers that its Run has had at once, at most
+        self.first: float | None = None  # seconds until there was output to read; None: there was none
+        self.seconds = 0.0  # until the end
+
+
+Sink = Callable[[Record, Outcome], None]  # takes what has ended, in any thread; it is quick and never raises
 
 
 class Journal:
-    """Write a record of each request for a run, in a form that nobody outside can forge.
+    """Keep a record of each request for a run, and give it to every sink when the request has ended."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self.open: set[Record] = set()  # of requests in progress
+        self._sinks = sinks
+
+    def add(self, sink: Sink) -> None:
+        """Give records to one more sink."""
+        self._sinks = (*self._sinks, sink)
+
+    def begin(self, visitor: Visitor, path: str) -> Record:
+        """Return the record of a new request, which ``close`` has to end."""
+        record = Record(visitor, path)
+        self.open.add(record)
+        return record
+
+    def close(self, record: Record, outcome: Outcome) -> None:
+        """Tell every sink how a request has ended."""
+        self.open.discard(record)
+        record.seconds = time.monotonic() - record.began
+        for sink in self._sinks:
+            sink(record, outcome)
+
+
+class Lines:
+    """Write a log line for each record, in a form that nobody outside can forge: a sink.
 
     ``form`` is logfmt or json; ``clients`` says how much of an address is told: full, network or none.
     """
@@ -53,7 +85,7 @@ class Journal:
         self._write = json.dumps if form == "json" else _logfmt
         self._clients = clients
 
-    def close(self, record: Record, outcome: Outcome) -> None:
+    def __call__(self, record: Record, outcome: Outcome) -> None:
         """Write how a request has ended."""
         if not log.isEnabledFor(logging.INFO):
             return
@@ -66,7 +98,7 @@ class Journal:
             "asked": record.asked,
             "outcome": outcome.word,
             "status": outcome.status,
-            "seconds": round(time.monotonic() - record.began, 3),
+            "seconds": round(record.seconds, 3),
             "bytes": record.size,
             "shared": record.shared,
             "message": outcome.message,

@@ -32,8 +32,9 @@ class Refusal(Problem):
 
     retry_after: int
 
-    def __init__(self, status: int, seconds: float, message: str) -> None:
+    def __init__(self, status: int, seconds: float, message: str, limit: str = "") -> None:
         self.status = status
+        self.limit = limit  # the name of the one that is reached, as the configuration has it
         self.failure_source = "visitor" if status == 429 else "glass"
         self.retry_after = max(1, math.ceil(seconds - ROUNDING))
         super().__init__(f"{message} Try again in {self.retry_after} s.")

@@ -79,8 +79,8 @@ class Run:
     """Read one source once, into a buffer of decoded text for any number of viewers."""
 
     def __init__(self, task: Task, output_limit: int, loop: Loop, gone: Callable[[], None]) -> None:
-        self._output = Output(output_limit, task.invocation.skip)
-        self.pieces = self._output.pieces
+        self.output = Output(output_limit, task.invocation.skip)
+        self.pieces = self.output.pieces
         self.end: End | None = None
         self.problem: Problem | None = None  # why its source could not be opened
         self.lock = threading.Lock()
@@ -251,9 +251,9 @@ class Run:
         if source is None or data is None:
             return
         self._append(data)
-        if not data or (self._output.is_full and source.exit is not None):
+        if not data or (self.output.is_full and source.exit is not None):
             self._loop.forget(source.output)
-        if self._output.is_full:
+        if self.output.is_full:
             self.stop("full")
         if not data:
             self._on_exit(events)  # most often it has ended as well
@@ -275,10 +275,10 @@ class Run:
         self._release()
         if self._state is not State.ENDED:
             reason = self._reason if self._state is State.STOPPING else "exit"
-            self._finish("full" if reason == "exit" and self._output.is_full else reason, status)
+            self._finish("full" if reason == "exit" and self.output.is_full else reason, status)
 
     def _drain(self, source: Source) -> None:
-        while not self._output.is_full and (data := _read(source)):
+        while not self.output.is_full and (data := _read(source)):
             self._append(data)
 
     def _close_output(self, source: Source) -> None:
@@ -289,7 +289,7 @@ class Run:
 
     def _append(self, data: bytes) -> None:
         with self.lock:
-            is_news = self._output.add(data)
+            is_news = self.output.add(data)
         if is_news:
             self._tell()
 
@@ -389,7 +389,7 @@ class Runs:
         self._output_limit = output_limit  # bytes
         self._lock = threading.Lock()
         self._runs: dict[Task, Run] = {}  # the newest of each task
-        self._alive: set[Run] = set()  # also those that are being stopped
+        self.alive: set[Run] = set()  # also those that are being stopped
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
@@ -409,7 +409,7 @@ class Runs:
             started = run = Run(task, self._output_limit, self.loop, lambda: self._forget(task, started))
             viewer = run.admit(seconds, ceiling)
             self._runs[task] = run
-            self._alive.add(run)
+            self.alive.add(run)
         run.start(self._open_source, take_slot)
         if self._is_closed:
             run.stop("closing")
@@ -419,7 +419,7 @@ class Runs:
         """Start no more Runs, end those under way, and wait until they are gone (at most 2 GRACE)."""
         with self._lock:
             self._is_closed = True
-            under_way = list(self._alive)
+            under_way = list(self.alive)
         for run in under_way:
             run.stop("closing")
         end = time.monotonic() + 2 * GRACE
@@ -443,6 +443,6 @@ class Runs:
 
     def _forget(self, task: Task, run: Run) -> None:
         with self._lock:
-            self._alive.discard(run)
+            self.alive.discard(run)
             if self._runs.get(task) is run:
                 del self._runs[task]

@@ -33,7 +33,7 @@ def application() -> Iterator[TinyTracer]:
     application = build({"commands": COMMANDS, "limits": {**GENEROUS, "viewers": 1, "concurrent": 1}})
     yield application
     runs = application._glass.runs
-    assert soon(lambda: not runs._alive, 3)
+    assert soon(lambda: not runs.alive, 3)
     assert not runs.loop._callbacks
     application.close()
 
@@ -153,7 +153,7 @@ def test_descriptors_are_not_used_up_by_many_answers(application: TinyTracer, co
         body = begin(application, "lines", MEDIA[number % 3], **{"gunicorn.socket": connection[0]})
         with contextlib.closing(body):
             assert b"a" in b"".join(body)
-        assert soon(lambda: not application._glass.runs._alive)
+        assert soon(lambda: not application._glass.runs.alive)
     assert len(open_files()) <= before
 
 
@@ -180,7 +180,7 @@ def test_second_visitor_is_told_why_the_first_ones_run_did_not_begin() -> None:
     others = [threading.Thread(target=ask, args=(accept,)) for accept in MEDIA]
     for each in others:
         each.start()
-    assert soon(lambda: [run.shared for run in runs._alive] == [4])
+    assert soon(lambda: [run.shared for run in runs.alive] == [4])
     may_go.set()
     for each in (first, *others):
         each.join()
@@ -218,13 +218,13 @@ def test_visitor_who_has_joined_a_run_that_got_no_slot_may_try_again() -> None:
     threads[0].start()
     assert waits.wait(5)
     threads[1].start()
-    assert soon(lambda: 2 in {run.shared for run in application._glass.runs._alive})
+    assert soon(lambda: 2 in {run.shared for run in application._glass.runs.alive})
     may_go.set()
     for each in threads:
         each.join()
     assert statuses == [503, 503]
     taken.close()
-    assert soon(lambda: not application._glass.runs._alive)
+    assert soon(lambda: not application._glass.runs.alive)
     for number in (1, 2):
         ask(number)
     assert statuses[2:] == [200, 200]

@@ -377,9 +377,9 @@ def test_half_closed_client_of_a_slow_page_gets_its_answer(here: Any) -> None:
 def test_half_closed_client_of_a_run_has_left(here: Any, glass: Any, accept: str) -> None:
     application = glass()
     connection = here(application).get(f"{V1}/slow", f"Accept: {accept}")
-    assert soon(lambda: application._glass.runs._alive)
+    assert soon(lambda: application._glass.runs.alive)
     connection.shutdown(socket.SHUT_WR)
-    assert soon(lambda: not application._glass.runs._alive, 2)
+    assert soon(lambda: not application._glass.runs.alive, 2)
     connection.close()
 
 
@@ -513,7 +513,7 @@ def test_locks_are_taken_in_one_order(monkeypatch: pytest.MonkeyPatch, here: Any
     server.get(f"{V1}/sleep").close()
     for connection in held:
         to_the_end(connection)
-    assert soon(lambda: not application._glass.runs._alive)
+    assert soon(lambda: not application._glass.runs.alive)
     orders = {each for each in witness.orders if not witness.latches.intersection(each)}
     assert len(orders) >= 2  # of Runs, Run and Loop at least
     reached = {name: {after for before, after in orders if before == name} for name, _ in orders}
@@ -541,11 +541,11 @@ def test_two_hundred_viewers_hold_no_thread_and_get_all_lines(here: Any, glass: 
         server.get(f"{V1}/tick/{number % 4}", f"Accept: {media[number % 3]}", "Connection: close")
         for number in range(200)
     ]
-    assert soon(lambda: sum(len(run._viewers) for run in application._glass.runs._alive) == 200)
-    assert len(application._glass.runs._alive) == 4
+    assert soon(lambda: sum(len(run._viewers) for run in application._glass.runs.alive) == 200)
+    assert len(application._glass.runs.alive) == 4
     assert threading.active_count() == before
     for number, connection in enumerate(held):
         lines = re.findall(rb'(?<![.\d])\d\.\d(?=\n|\\n|")', to_the_end(connection))
         assert lines[:6] == [b"%d.%d" % (number % 4, line) for line in range(1, 7)]
     assert threading.active_count() == before
-    assert soon(lambda: not application._glass.runs._alive)
+    assert soon(lambda: not application._glass.runs.alive)

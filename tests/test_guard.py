@@ -382,7 +382,7 @@ class Visits(RuleBasedStateMachine):
     def what_is_held_is_what_the_leases_say(self) -> None:
         expected: dict[tuple[str, str], int] = {}
         for key, _ in self.leases:
-            claimed = [("slots", "")] if key == "slot" else [("viewers", ""), ("viewers", key)]
+            claimed = [("concurrent", "")] if key == "slot" else [("viewers", ""), ("per_client", key)]
             for each in claimed:
                 expected[each] = expected.get(each, 0) + 1
         assert self.tables._held == expected

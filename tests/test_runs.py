@@ -48,7 +48,7 @@ def task(argv: tuple[str, ...], parser: str | None = None, **more: Any) -> Task:
 
 def is_at_rest(runs: Runs) -> bool:
     """Tell whether nothing is under way or waited for any more."""
-    return not (runs._alive or runs._runs or runs.loop._callbacks or runs.loop._moments or runs.loop._soon)
+    return not (runs.alive or runs._runs or runs.loop._callbacks or runs.loop._moments or runs.loop._soon)
 
 
 @pytest.fixture
@@ -909,7 +909,7 @@ def test_source_that_cannot_be_killed_holds_its_slot_but_no_viewer(piped: Any, s
     assert source.told == ["terminate", "kill"]
     time.sleep(0.3)
     assert (slots.taken, slots.returned) == (1, 0)
-    assert runs._alive  # whoever asks the same again gets a Run of its own, if there is a slot
+    assert runs.alive  # whoever asks the same again gets a Run of its own, if there is a slot
     source.say("nobody reads this")
     source.go()
     assert slots.are_back_within(1)
@@ -947,7 +947,7 @@ def test_closing_does_not_wait_for_what_cannot_be_killed(piped: Any, slots: Slot
     # the loop has ended: nobody looks any more, and the process is about to end
     os.close(source.exit)  # type: ignore[arg-type]
     source.is_reaped, slots.returned = True, slots.taken
-    runs._alive.clear()
+    runs.alive.clear()
     runs._runs.clear()
     runs.loop._callbacks.clear()
 
@@ -1048,7 +1048,7 @@ class Orders(RuleBasedStateMachine):
         for each in self.sources:
             if not isinstance(each, Immortal):
                 each.finish()
-        for run in self.runs._alive.copy():
+        for run in self.runs.alive.copy():
             run.stop("left")
         for viewer in self.viewers:
             read_out(viewer, 5)
