@@ -25,7 +25,7 @@ ORDER = [
         for name in (
             *("serving", "connections", "page", "openapi", "ready", "answers", "downloads", "negotiation"),
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
-            *("journal", "visitors", "guard", "runs", "children", "output", "loop", "targets"),
+            *("journal", "visitors", "guard", "runs", "children", "output", "names", "loop", "targets"),
             *("facts", *TOOLS, "facts.schemas", "facts.common", "problems"),
         )
     ),

@@ -1,0 +1,271 @@
+"""Names in, addresses out: shared, bounded, with a deadline."""
+
+from __future__ import annotations
+
+import _thread
+import collections
+import contextlib
+import ipaddress
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from lookingglass.loop import Loop
+from lookingglass.problems import Busy, Refusal, TargetError
+from lookingglass.targets import Address, read_address, unmapped
+
+PLACES = 32  # look-ups under way, abandoned ones included
+SHARE = 0.25  # of the places that others leave, for one network
+SECONDS = 3.0  # that a look-up may take
+REUSE = 2.0  # seconds in which an outcome answers others as well
+HUNG = 30.0  # seconds in which a name that hung is not looked up again
+RETRY = 5  # seconds after which a place may be free again
+ANSWERED = 60.0  # seconds for which an answer proves that the resolver works
+REMEMBERED = 256  # names with an outcome; the same number of names that hung
+HOSTS = "/etc/hosts"
+# resolv.conf(5), for each server; by default five seconds, and twice.
+RES_OPTIONS = "timeout:1 attempts:2"
+
+# POSIX getaddrinfo(): failures that say nothing about the name.
+TEMPORARY = {socket.EAI_AGAIN, socket.EAI_FAIL}
+
+Key = tuple[str, str]
+
+
+class NoAddress(TargetError):
+    """A name leads nowhere; why is not told, for it would tell which names the operator's network has."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This name has no address that can be used here: it does not exist, has none of the address"
+            " family asked for, or leads to a network that is not allowed."
+        )
+
+
+class ResolutionTimeout(TargetError):
+    """A name was not resolved in time."""
+
+    status = 504
+    failure_source = "resolver"
+
+    def __init__(self, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ResolutionFailure(TargetError):
+    """A name could not be looked up now; it may exist."""
+
+    status = 503
+    retry_after = RETRY
+    failure_source = "resolver"
+
+
+class ResolverFault(ResolutionFailure):
+    """No name can be looked up now, as far as we know: the visitor's has nothing to do with it."""
+
+
+Outcome = tuple[Address, ...] | TargetError
+
+
+class LookUp:
+    """Follow the look-up of one name, on behalf of everybody who has asked for it meanwhile."""
+
+    def __init__(self, name: str, holder: tuple[Key, ...]) -> None:
+        self.name = name
+        self.holder = holder  # who is charged with its place
+        self.deadline = time.monotonic() + SECONDS
+        self.outcome: Outcome | None = None
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def is_overdue(self) -> bool:
+        """Tell whether nobody waits for it any more."""
+        return time.monotonic() >= self.deadline
+
+    def addresses(self) -> tuple[Address, ...] | None:
+        """Return all addresses in the resolver's order, an IPv4-mapped one as IPv4; None: not known yet.
+
+        Raises NoAddress, ResolutionFailure, and ResolutionTimeout after the deadline.
+        """
+        if isinstance(self.outcome, TargetError):
+            raise self.outcome.with_traceback(None)  # several raise the same one
+        if self.outcome is None and self.is_overdue:
+            raise ResolutionTimeout(f"The name was not resolved within {SECONDS:g} s.")
+        return self.outcome
+
+    def listen(self, notify: Callable[[], None]) -> None:
+        """Have ``notify`` called, in any thread, when ``addresses`` has something else to say than None."""
+        self._listeners.append(notify)
+
+    def tell(self) -> None:
+        """Notify all who listen."""
+        for notify in self._listeners[:]:
+            notify()
+
+
+class Memory:
+    """Keep look-ups for some seconds, and the newest ones when there are too many."""
+
+    def __init__(self, seconds: float, size: int) -> None:
+        self._seconds = seconds
+        self._size = size
+        self._kept: dict[str, tuple[float, LookUp]] = {}  # until when; the first to go comes first
+
+    def get(self, name: str) -> tuple[float, LookUp] | None:
+        """Return the seconds for which the look-up of a name will be kept, and the look-up."""
+        self._forget(self._size)
+        until, look_up = self._kept.get(name, (0.0, None))
+        return (until - time.monotonic(), look_up) if look_up else None
+
+    def put(self, look_up: LookUp) -> None:
+        """Keep a look-up."""
+        self._kept.pop(look_up.name, None)
+        self._forget(self._size - 1)
+        self._kept[look_up.name] = (time.monotonic() + self._seconds, look_up)
+
+    def _forget(self, size: int) -> None:
+        now = time.monotonic()
+        while self._kept:
+            name, (until, _) = next(iter(self._kept.items()))
+            if until > now and len(self._kept) <= size:
+                return
+            del self._kept[name]
+
+
+class Resolver:
+    """Look up names for clients who each have a share of the places; waits for nothing.
+
+    getaddrinfo() has no deadline and cannot be stopped. So each look-up has a thread, which holds its place
+    until the look-up has really ended, long after everybody has given it up.
+    """
+
+    def __init__(self, loop: Loop, per_client: int, places: int = PLACES) -> None:
+        self._loop = loop  # which calls at the deadlines
+        self._per_client = per_client
+        self._places = places
+        self._lock = threading.Lock()
+        self._under_way: dict[str, LookUp] = {}
+        self._held: collections.Counter[Key] = collections.Counter()
+        self._ended = Memory(REUSE, REMEMBERED)
+        self._hung = Memory(HUNG, REMEMBERED)
+        self._answered = -math.inf  # when the resolver has said something definite last
+
+    def ask(self, name: str, client: str, network: str) -> LookUp:
+        """Return the look-up of a name that was parsed: a new one, or one that others began.
+
+        The hosts file comes first, then the name as an absolute one: search domains do not apply. Raises,
+        and then nothing was looked up: ResolutionTimeout for a name that hung, Refusal when the client or
+        its network has its share or all places are taken, Busy when this machine has no thread for it.
+        """
+        with self._lock:
+            known = self._known(name)
+            if known:
+                return known
+            look_up = LookUp(name, self._admit(client, network))
+            self._hold(look_up.holder, 1)
+            self._under_way[name] = look_up
+        self._loop.call_at(look_up.deadline, look_up.tell)
+        try:
+            # not a Thread, whose start() waits for ever where the new thread finds no memory
+            _thread.start_new_thread(self._look_up, (look_up,))
+        except (RuntimeError, MemoryError) as error:
+            busy = Busy("This machine cannot look up more names now.")
+            self._end(look_up, ResolverFault(str(busy)))
+            raise busy from error
+        return look_up
+
+    def _known(self, name: str) -> LookUp | None:
+        under_way = self._under_way.get(name)
+        if under_way and not under_way.is_overdue:
+            return under_way
+        seconds, _ = self._hung.get(name) or (HUNG if under_way else 0.0, None)
+        if seconds:
+            wait = math.ceil(seconds)
+            raise ResolutionTimeout(
+                f"The servers of this name did not answer a moment ago. Try again in {wait} s.", wait
+            )
+        _, ended = self._ended.get(name) or (0.0, None)
+        return ended
+
+    def _admit(self, client: str, network: str) -> tuple[Key, ...]:
+        """Return who is charged with one more place; raises Refusal."""
+        holder = (("", ""), ("client", client), ("network", network))
+        every, own, near = (self._held[key] for key in holder)
+        if every >= self._places:
+            raise Refusal(503, RETRY, f"All {self._places} places for looking up names are taken.")
+        if own >= self._per_client:
+            raise Refusal(429, RETRY, f"You have {self._per_client} names being looked up already.")
+        if near >= max(1, SHARE * (self._places - every + near)):
+            raise Refusal(429, RETRY, f"Your network has {near} names being looked up already.")
+        return holder
+
+    def _hold(self, holder: tuple[Key, ...], change: int) -> None:
+        for key in holder:
+            self._held[key] += change
+            if not self._held[key]:
+                del self._held[key]
+
+    def _look_up(self, look_up: LookUp) -> None:
+        """Do the work: the whole life of a thread."""
+        outcome: Outcome = ResolverFault("Names cannot be looked up now.")
+        try:
+            outcome = _find(look_up.name)
+        except socket.gaierror as error:
+            if error.errno not in TEMPORARY | {socket.EAI_MEMORY}:
+                outcome = NoAddress()
+            elif error.errno in TEMPORARY and time.monotonic() - self._answered < ANSWERED:
+                outcome = ResolutionFailure("The name cannot be looked up now.")
+        except (OSError, MemoryError):
+            pass  # it says nothing about the name
+        finally:
+            self._end(look_up, outcome)
+
+    def _end(self, look_up: LookUp, outcome: Outcome) -> None:
+        self._loop.cancel(look_up.tell)
+        with self._lock:
+            look_up.outcome = outcome
+            del self._under_way[look_up.name]
+            self._hold(look_up.holder, -1)
+            if not isinstance(outcome, ResolutionFailure):
+                self._answered = time.monotonic()
+            if isinstance(outcome, ResolutionFailure) and look_up.is_overdue:
+                self._hung.put(look_up)
+            elif not isinstance(outcome, ResolverFault):
+                self._ended.put(look_up)
+        look_up.tell()
+
+
+def hasten() -> None:
+    """Have the C library of this process, and of no child, give up silent servers about when we do."""
+    os.environ.setdefault("RES_OPTIONS", RES_OPTIONS)
+
+
+def _find(name: str) -> tuple[Address, ...]:
+    texts = _in_hosts_file(name) or _in_dns(name)
+    addresses = (ipaddress.ip_address(text.partition("%")[0]) for text in texts)
+    return tuple(dict.fromkeys(map(unmapped, addresses)))
+
+
+def _in_hosts_file(name: str) -> list[str]:
+    """Return the addresses that the hosts file has for a name, none where it cannot be read.
+
+    The C library does not find them there by an absolute name.
+    """
+    found = []
+    with contextlib.suppress(OSError), open(HOSTS, encoding="latin-1") as lines:
+        for line in lines:
+            if name in line.lower():  # which spares the work on nearly all lines
+                address, *names = line.lower().partition("#")[0].split() or [""]
+                if name in (each.removesuffix(".") for each in names) and read_address(address):
+                    found.append(address)
+    return found
+
+
+def _in_dns(name: str) -> list[str]:
+    # Bytes, for a string would load the tables of internationalised names, which never come here.
+    answers = socket.getaddrinfo(f"{name}.".encode("ascii"), None, type=socket.SOCK_STREAM)
+    return [str(where[0]) for *_, where in answers]
