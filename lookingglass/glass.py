@@ -14,7 +14,7 @@ from lookingglass.configuration import Configuration
 from lookingglass.facts.common import find_json
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Outcome, Record
-from lookingglass.names import LookUp, Resolver, ResolverFault
+from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.problems import HTTPProblem, Problem, Refusal
 from lookingglass.runs import Runs, Task, Viewer
 from lookingglass.visitors import Visitor
@@ -81,7 +81,7 @@ class Answer:
         """
         if self._has_begun:
             return True
-        if self.has_left:
+        if self.has_left or self._is_closed:
             return False
         try:
             found = self._look_up.addresses() if self._look_up else ()
@@ -90,8 +90,9 @@ class Answer:
             self.viewer, self._subject = self._start(found)
         except BaseException as error:
             # a look-up has cost something, so its token is not given back for what comes after it
-            is_free = isinstance(error, ResolverFault if self._look_up else Refusal)
-            self._end(_outcome_of(error), is_free)
+            is_ours = isinstance(error, Unresolved) and error.is_ours
+            is_early = isinstance(error, Refusal) and self._look_up is None
+            self._end(_outcome_of(error), refund=is_ours or is_early)
             raise
         self.viewer.notify = self._tell
         with self._lock:

@@ -20,6 +20,7 @@ from lookingglass.targets import Address, read_address, unmapped
 PLACES = 32  # look-ups under way, abandoned ones included
 SHARE = 0.25  # of the places that others leave, for one network
 SECONDS = 3.0  # that a look-up may take
+SLOW = 1.0  # seconds after which a failure means that nobody has answered
 REUSE = 2.0  # seconds in which an outcome answers others as well
 HUNG = 30.0  # seconds in which a name that hung is not looked up again
 RETRY = 5  # seconds after which a place may be free again
@@ -45,27 +46,30 @@ class NoAddress(TargetError):
         )
 
 
-class ResolutionTimeout(TargetError):
-    """A name was not resolved in time."""
+class Unresolved(TargetError):
+    """A name could not be looked up; it may exist.
 
-    status = 504
+    ``is_ours``: as far as we know no name can be, so that the visitor's has nothing to do with it.
+    """
+
     failure_source = "resolver"
 
-    def __init__(self, message: str, retry_after: int | None = None) -> None:
+    def __init__(self, message: str, is_ours: bool = False) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.is_ours = is_ours
 
 
-class ResolutionFailure(TargetError):
-    """A name could not be looked up now; it may exist."""
+class ResolutionTimeout(Unresolved):
+    """A name's servers, or our resolver, do not answer."""
+
+    status = 504
+
+
+class ResolutionFailure(Unresolved):
+    """A name's servers, or our resolver, answer with an error."""
 
     status = 503
     retry_after = RETRY
-    failure_source = "resolver"
-
-
-class ResolverFault(ResolutionFailure):
-    """No name can be looked up now, as far as we know: the visitor's has nothing to do with it."""
 
 
 Outcome = tuple[Address, ...] | TargetError
@@ -74,10 +78,12 @@ Outcome = tuple[Address, ...] | TargetError
 class LookUp:
     """Follow the look-up of one name, on behalf of everybody who has asked for it meanwhile."""
 
-    def __init__(self, name: str, holder: tuple[Key, ...]) -> None:
+    def __init__(self, name: str, holder: tuple[Key, ...], is_ours: Callable[[], bool]) -> None:
         self.name = name
         self.holder = holder  # who is charged with its place
-        self.deadline = time.monotonic() + SECONDS
+        self.began = time.monotonic()
+        self.deadline = self.began + SECONDS
+        self._is_ours = is_ours  # the fault, if nobody answers
         self.outcome: Outcome | None = None
         self._listeners: list[Callable[[], None]] = []
 
@@ -89,12 +95,12 @@ class LookUp:
     def addresses(self) -> tuple[Address, ...] | None:
         """Return all addresses in the resolver's order, an IPv4-mapped one as IPv4; None: not known yet.
 
-        Raises NoAddress, ResolutionFailure, and ResolutionTimeout after the deadline.
+        Raises NoAddress, and Unresolved at the latest after the deadline.
         """
         if isinstance(self.outcome, TargetError):
             raise self.outcome.with_traceback(None)  # several raise the same one
         if self.outcome is None and self.is_overdue:
-            raise ResolutionTimeout(f"The name was not resolved within {SECONDS:g} s.")
+            raise ResolutionTimeout(f"The name was not resolved within {SECONDS:g} s.", self._is_ours())
         return self.outcome
 
     def listen(self, notify: Callable[[], None]) -> None:
@@ -165,7 +171,7 @@ class Resolver:
             known = self._known(name)
             if known:
                 return known
-            look_up = LookUp(name, self._admit(client, network))
+            look_up = LookUp(name, self._admit(client, network), self._is_silent)
             self._hold(look_up.holder, 1)
             self._under_way[name] = look_up
         self._loop.call_at(look_up.deadline, look_up.tell)
@@ -174,7 +180,7 @@ class Resolver:
             _thread.start_new_thread(self._look_up, (look_up,))
         except (RuntimeError, MemoryError) as error:
             busy = Busy("This machine cannot look up more names now.")
-            self._end(look_up, ResolverFault(str(busy)))
+            self._end(look_up, ResolutionFailure(str(busy), is_ours=True))
             raise busy from error
         return look_up
 
@@ -185,9 +191,9 @@ class Resolver:
         seconds, _ = self._hung.get(name) or (HUNG if under_way else 0.0, None)
         if seconds:
             wait = math.ceil(seconds)
-            raise ResolutionTimeout(
-                f"The servers of this name did not answer a moment ago. Try again in {wait} s.", wait
-            )
+            hung = ResolutionTimeout(f"This name's servers did not answer just now. Try again in {wait} s.")
+            hung.retry_after = wait
+            raise hung
         _, ended = self._ended.get(name) or (0.0, None)
         return ended
 
@@ -199,7 +205,7 @@ class Resolver:
             raise Refusal(503, RETRY, f"All {self._places} places for looking up names are taken.")
         if own >= self._per_client:
             raise Refusal(429, RETRY, f"You have {self._per_client} names being looked up already.")
-        if near >= max(1, SHARE * (self._places - every + near)):
+        if near >= max(1, int(SHARE * (self._places - every + near))):
             raise Refusal(429, RETRY, f"Your network has {near} names being looked up already.")
         return holder
 
@@ -209,16 +215,22 @@ class Resolver:
             if not self._held[key]:
                 del self._held[key]
 
+    def _is_silent(self) -> bool:
+        """Tell whether the resolver has not answered for any name lately, as far as we have asked."""
+        return time.monotonic() - self._answered > ANSWERED
+
     def _look_up(self, look_up: LookUp) -> None:
         """Do the work: the whole life of a thread."""
-        outcome: Outcome = ResolverFault("Names cannot be looked up now.")
+        outcome: Outcome = ResolutionFailure("The name cannot be looked up now.", is_ours=True)
         try:
             outcome = _find(look_up.name)
         except socket.gaierror as error:
-            if error.errno not in TEMPORARY | {socket.EAI_MEMORY}:
+            if error.errno in TEMPORARY:
+                is_slow = time.monotonic() - look_up.began >= SLOW
+                kind = ResolutionTimeout if is_slow else ResolutionFailure
+                outcome = kind("The name cannot be looked up now.", self._is_silent())
+            elif error.errno != socket.EAI_MEMORY:
                 outcome = NoAddress()
-            elif error.errno in TEMPORARY and time.monotonic() - self._answered < ANSWERED:
-                outcome = ResolutionFailure("The name cannot be looked up now.")
         except (OSError, MemoryError):
             pass  # it says nothing about the name
         finally:
@@ -230,11 +242,12 @@ class Resolver:
             look_up.outcome = outcome
             del self._under_way[look_up.name]
             self._hold(look_up.holder, -1)
-            if not isinstance(outcome, ResolutionFailure):
+            if not isinstance(outcome, Unresolved):
                 self._answered = time.monotonic()
-            if isinstance(outcome, ResolutionFailure) and look_up.is_overdue:
+                self._ended.put(look_up)
+            elif isinstance(outcome, ResolutionTimeout):
                 self._hung.put(look_up)
-            elif not isinstance(outcome, ResolverFault):
+            elif not outcome.is_ours:
                 self._ended.put(look_up)
         look_up.tell()
 

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 import socket
-import struct
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from pathlib import Path
-from typing import Any, NoReturn
 
 import pytest
 from hypothesis import example, given, settings
@@ -24,10 +17,6 @@ from lookingglass.problems import TargetError
 from lookingglass.targets import (
     Address,
     DenyTable,
-    ResolutionFailure,
-    ResolutionTimeout,
-    Resolver,
-    ResolverBusy,
 )
 
 HERE = Path(__file__).resolve().parent.parent
