@@ -89,10 +89,7 @@ class Answer:
                 return False
             self.viewer, self._subject = self._start(found)
         except BaseException as error:
-            # a look-up has cost something, so its token is not given back for what comes after it
-            is_ours = isinstance(error, Unresolved) and error.is_ours
-            is_early = isinstance(error, Refusal) and self._look_up is None
-            self._end(_outcome_of(error), refund=is_ours or is_early)
+            self._end(_outcome_of(error), self._is_free(error))
             raise
         self.viewer.notify = self._tell
         with self._lock:
@@ -143,6 +140,12 @@ class Answer:
             self.viewer.close()
             self.record.shared = self.viewer.run.shared
         self._end(self._ending() if has_begun else Outcome("left", 0))
+
+    def _is_free(self, error: BaseException) -> bool:
+        """Tell whether no token is paid for an error: of ours, or one that came before any work."""
+        if isinstance(error, Refusal):
+            return error.status == 503 or self._look_up is None
+        return isinstance(error, Unresolved) and error.is_ours
 
     def _tell(self) -> None:
         self.notify()

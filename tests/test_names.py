@@ -572,6 +572,21 @@ def test_fault_of_our_resolver_costs_no_token(glass: Glass, monkeypatch: pytest.
     assert tokens_of(glass, VISITOR) == 4
 
 
+@pytest.mark.parametrize(("status", "left"), [(503, 5), (429, 4)])
+def test_refusal_after_a_look_up_costs_a_token_only_if_the_visitor_has_caused_it(
+    glass: Glass, monkeypatch: pytest.MonkeyPatch, status: int, left: int
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise Refusal(status, 5, "Refused.")
+
+    answer_with(monkeypatch, "8.8.8.8")
+    with monkeypatch.context() as full:
+        full.setattr(glass._guard, "slot", refuse)
+        with pytest.raises(Refusal):
+            the_end(glass.ask(Question("echo/a.example"), VISITOR))
+    assert tokens_of(glass, VISITOR) == left
+
+
 def test_every_answer_is_judged_anew(glass: Glass, monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, "8.8.8.8")
     path = Question("echo/a.example")

@@ -162,7 +162,16 @@ def attack() -> dict[str, Any]:
     server = DNS()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config.json")
-        config.write_text(json.dumps({"commands": PRINTING, "trustproxy": True, "targets": {"deny": []}}))
+        config.write_text(
+            json.dumps(
+                {
+                    "commands": PRINTING,
+                    "trustproxy": True,
+                    "targets": {"deny": []},
+                    "limits": {"concurrent": 100},
+                }
+            )
+        )
         program = [sys.executable, str(HERE / "tinytracer.py"), "--config", str(config)]
         process = subprocess.Popen([*program, "--listen", f"127.0.0.1:{PORT}"], stderr=subprocess.DEVNULL)
         try:
