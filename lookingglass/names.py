@@ -26,6 +26,7 @@ HUNG = 30.0  # seconds in which a name that hung is not looked up again
 RETRY = 5  # seconds after which a place may be free again
 ANSWERED = 60.0  # seconds for which an answer proves that the resolver works
 REMEMBERED = 256  # names with an outcome; the same number of names that hung
+MOST = 100  # addresses of a name; each is judged, and a hostile name has thousands
 HOSTS = "/etc/hosts"
 # resolv.conf(5), for each server; by default five seconds, and twice.
 RES_OPTIONS = "timeout:1 attempts:2"
@@ -258,7 +259,10 @@ def hasten() -> None:
 
 
 def _find(name: str) -> tuple[Address, ...]:
+    """Return a name's addresses, none when there are more than MOST; raises OSError."""
     texts = _in_hosts_file(name) or _in_dns(name)
+    if len(texts) > MOST:
+        return ()
     addresses = (ipaddress.ip_address(text.partition("%")[0]) for text in texts)
     return tuple(dict.fromkeys(map(unmapped, addresses)))
 

@@ -605,6 +605,7 @@ def test_every_answer_is_judged_anew(glass: Glass, monkeypatch: pytest.MonkeyPat
         (["8.8.8.8"], "echo/four.example?protocol=2"),
         (["2600::1"], "only/four/six.example"),
         (["127.0.0.1"], "echo/localhost"),
+        ([f"8.8.{n // 256}.{n % 256}" for n in range(4000)], "echo/thousands.example"),
     ],
 )
 def test_name_without_an_address_to_use_is_refused_in_one_message(
