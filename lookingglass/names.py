@@ -107,11 +107,18 @@ class LookUp:
     def listen(self, notify: Callable[[], None]) -> None:
         """Have ``notify`` called, in any thread, when ``addresses`` has something else to say than None."""
         self._listeners.append(notify)
+        self._forget_listeners()
 
     def tell(self) -> None:
         """Notify all who listen."""
         for notify in self._listeners[:]:
             notify()
+        self._forget_listeners()
+
+    def _forget_listeners(self) -> None:
+        """Keep no answer alive when there is no more to tell."""
+        if self.outcome is not None:
+            self._listeners = []
 
 
 class Memory:

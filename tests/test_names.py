@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import ipaddress
 import itertools
 import resource
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -257,6 +259,20 @@ def test_outcome_is_reused_for_two_seconds_and_no_longer(monkeypatch: pytest.Mon
     assert resolve("a.example", resolver) == ["192.0.2.1"]
     assert len(asked) == 2
     assert names.Resolver(Loop(), 1)._ended._seconds <= 2
+
+
+def test_outcome_that_is_remembered_keeps_no_answer_alive(
+    glass: Glass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_with(monkeypatch, "8.8.8.8")
+    for _ in range(2):
+        answer = glass.ask(Question("echo/a.example"), VISITOR)
+        the_end(answer)
+        answer.close()
+        left = weakref.ref(answer)
+        del answer
+        assert soon(lambda: (gc.collect(), left())[1] is None)  # noqa: B023 - called here
+    assert glass._aimer._resolver._ended.get("a.example")
 
 
 def test_fault_of_ours_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
