@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import shlex
@@ -27,6 +28,12 @@ REMOTE_FAILURES = {
 }
 
 
+@functools.lru_cache(4096)
+def placeholders_of(argv: tuple[str, ...]) -> frozenset[str]:
+    """Return the names of the placeholders in an argv."""
+    return frozenset(name for element in argv for name in PLACEHOLDER.findall(element))
+
+
 class Template(NamedTuple):
     """Hold one argv with its PLACEHOLDERS, such as ``{{TARGET}}``."""
 
@@ -36,11 +43,13 @@ class Template(NamedTuple):
 
     def wants(self, *names: str) -> bool:
         """Tell whether it has one of some placeholders."""
-        return any(name in names for element in self.argv for name in PLACEHOLDER.findall(element))
+        return not placeholders_of(self.argv).isdisjoint(names)
 
     def expand(self, values: Mapping[str, str]) -> tuple[str, ...]:
         """Return the argv with every placeholder replaced, within its own element."""
-        return tuple(_replace(element, values) for element in self.argv)
+        if not placeholders_of(self.argv):
+            return self.argv
+        return tuple(PLACEHOLDER.sub(lambda match: values[match[1]], element) for element in self.argv)
 
 
 class Command(NamedTuple):
@@ -86,9 +95,9 @@ class Command(NamedTuple):
 
     def template_of(self, media: str, family: int, *, kind: str = "") -> Template | None:
         """Return what a media type has for an address family and a kind of target; None: nothing."""
-        offered = self.templates.get(media, {})
+        plain, offered = self.templates[TEXT], self.templates.get(media, {})
         own = f"{kind}{family}"
-        keys = (own,) if own in {**self.templates[TEXT], **offered} else (f"cmd{family}", "cmd")
+        keys = (own,) if own in plain or own in offered else (f"cmd{family}", "cmd")
         return next((offered[key] for key in keys if key in offered), None)
 
 
@@ -146,7 +155,3 @@ def _parts(target: str) -> dict[str, str]:
     prefix = ipaddress.ip_network(target)
     values = (prefix.network_address, prefix.prefixlen, prefix.netmask)
     return dict(zip(PARTS, map(str, values), strict=True))
-
-
-def _replace(element: str, values: Mapping[str, str]) -> str:
-    return PLACEHOLDER.sub(lambda match: values[match[1]], element)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import re
@@ -11,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from webob import Request
 
@@ -43,6 +42,9 @@ from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
 from lookingglass.visitors import Visitor
 
+if TYPE_CHECKING:
+    import argparse
+
 __version__ = "0.1.0"
 
 V1 = r"/\.well-known/looking-glass/v1"
@@ -73,7 +75,10 @@ AUTHORITY = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
 # What the base URL depends on when it is not configured (PEP 3333, URL reconstruction).
 ORIGIN = ("wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME")
 HTML_UTF8 = f"{HTML}; charset=utf-8"
-HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY}, b"ok")
+HEALTHY, CLOSING = (
+    Reply(status, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY}, body)
+    for status, body in ((200, b"ok"), (503, b"closing"))
+)
 LISTEN = "127.0.0.1:8080"
 
 log = logging.getLogger("tinytracer")
@@ -177,7 +182,7 @@ class TinyTracer:
         return self._shelf.get(name, lambda: Ready(conf.resource(name), ASSETS[name], {}))
 
     def _healthz(self, environ: Environ) -> Answering:
-        return HEALTHY
+        return HEALTHY if self.close.alive else CLOSING
 
     def _testfile(self, environ: Environ, path: str) -> Answering:
         response = downloads.send(Request(environ), self._configuration.testfiles, path)
@@ -314,13 +319,14 @@ class LazyApplication:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request (PEP 3333); raises ConfigurationError when there is no way to."""
-        with self._lock:
-            if self._application is None:
-                self._application = TinyTracer(find_configuration(None))
-        return self._application(environ, start_response)
+        application = self._application
+        if application is None:
+            with self._lock:
+                application = self._application = self._application or TinyTracer(find_configuration(None))
+        return application(environ, start_response)
 
     def close(self) -> None:
-        """End what runs, for a host program that is told to stop; afterwards nothing is started."""
+        """End what runs, for a host program that stops; afterwards nothing is started."""
         if self._application:
             self._application.close()
 
@@ -386,6 +392,8 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="tinytracer",
         description="A network looking glass. Without an action it serves.",
@@ -413,6 +421,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _log_to_standard_error() -> None:
     """Log with the level before each message; the journal's lines are for programs and stay bare."""
+    # what these formats do not show is not gathered for each line
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     bare = logging.StreamHandler()
     bare.setFormatter(logging.Formatter("%(message)s"))

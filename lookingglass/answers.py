@@ -15,7 +15,7 @@ import rfc8522
 from commands import EVENTS, JSON, TEXT
 from lookingglass.glass import Answer
 from lookingglass.loop import Loop
-from lookingglass.problems import Busy
+from lookingglass.problems import SOON, Busy
 from rfc8522 import Envelope, Problem
 
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
@@ -72,7 +72,8 @@ class Body:
         self._loop = loop
         self._connection = connection
         if connection is not None:
-            loop.watch(connection, select.EPOLLRDHUP, lambda events: answer.leave())
+            with contextlib.suppress(OSError, ValueError):  # then a silent client is noticed later
+                loop.watch(connection, select.EPOLLRDHUP, self._on_hangup)
 
     def __iter__(self) -> Body:
         return self
@@ -100,6 +101,14 @@ class Body:
         self._answer.close()
         with contextlib.suppress(ValueError):  # another thread is in it: then it ends there
             self._pieces.close()
+
+    def _on_hangup(self, events: int) -> None:
+        """Let the answer end, if it is this client: its number may have been another's."""
+        poll = select.poll()
+        if self._connection is not None:
+            poll.register(self._connection, select.POLLRDHUP)
+            if poll.poll(0):
+                self._answer.leave()
 
     def _counted(self, piece: bytes) -> bytes:
         self._answer.record.size += len(piece)
@@ -164,7 +173,7 @@ def as_json(answer: Answer, start: Start) -> Pieces:
             if not text:
                 yield b""
         status, envelope = answer.outcome()
-        headers = {"Retry-After": str(rfc8522.RETRY)} if status == 503 else {}
+        headers = {"Retry-After": str(SOON)} if status == 503 else {}
     except Problem as problem:
         status, envelope = problem.status, rfc8522.error(problem.status, str(problem))
         headers = problem_headers(problem)

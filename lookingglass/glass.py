@@ -15,10 +15,10 @@ from lookingglass.facts.common import find_json
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Outcome, Record
 from lookingglass.names import LookUp, Resolver, Unresolved
-from lookingglass.problems import HTTPProblem, Problem, Refusal
+from lookingglass.problems import Problem, Refusal
 from lookingglass.runs import Runs, Task, Viewer
 from lookingglass.visitors import Visitor
-from rfc8522 import Parameters, Subject, Vocabulary
+from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
 
 # The journal's words: for why a Run has ended when not by itself, and for a Problem by its HTTP status.
 WORDS = {"time": "timeout", "full": "cut", "left": "left", "closing": "stopped"}
@@ -136,10 +136,13 @@ class Answer:
         with self._lock:
             self._is_closed = True
             has_begun = self._has_begun
-        if has_begun:
-            self.viewer.close()
-            self.record.shared = self.viewer.run.shared
-        self._end(self._ending() if has_begun else Outcome("left", 0))
+        if not has_begun:
+            self._end(Outcome("left", 0))
+            return
+        self.viewer.close()
+        self.record.shared = self.viewer.run.shared
+        problem = self.viewer.run.problem
+        self._end(self._ending(), refund=problem is not None and self._is_free(problem))
 
     def _is_free(self, error: BaseException) -> bool:
         """Tell whether no token is paid for an error: of ours, or one that came before any work."""
@@ -163,7 +166,7 @@ class Answer:
         status, envelope = self._outcome
         reason = self.viewer.result()[1].reason
         word = WORDS.get(reason) or ("unreachable" if status == 502 else envelope["status"])
-        return Outcome(word, status)
+        return Outcome(word, status, envelope.get("message", ""))
 
 
 class Glass:
@@ -215,6 +218,7 @@ class Glass:
         record.command = command.name
         target = _read_target(command, text)
         record.target = target.text if target else ""
+        record.asked = ""
         self._aimer.families(command, target, parameters.protocol)
         return Checked(router, command, target, _read_vrf(router, command, parameters), parameters)
 
@@ -259,7 +263,7 @@ def _read_target(command: Command, text: str) -> targets.Target | None:
     if command.argument != "none":
         return targets.parse(text, command.argument)
     if text:
-        raise HTTPProblem(400, "This command takes no target.")
+        raise ProtocolError("This command takes no target.")
     return None
 
 
@@ -267,11 +271,11 @@ def _read_vrf(router: Router, command: Command, parameters: Parameters) -> str:
     """Return the name as configured; a table that was not asked for would not be an answer."""
     if parameters.vrf is None:
         if command.wants("VRF"):
-            raise HTTPProblem(400, "This command needs the parameter vrf.")
+            raise ProtocolError("This command needs the parameter vrf.")
         return ""
     if not command.wants("VRF"):
-        raise HTTPProblem(400, "This command has no vrf.")
+        raise ProtocolError("This command has no vrf.")
     for vrf in router.vrfs:
         if vrf.lower() == parameters.vrf.lower():
             return vrf
-    raise HTTPProblem(400, "There is no such vrf on this router.")
+    raise ProtocolError("There is no such vrf on this router.")

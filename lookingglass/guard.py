@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from lookingglass import targets
-from lookingglass.problems import ROUNDING, Refusal
+from lookingglass.problems import ROUNDING, SOON, Refusal
 
 TABLE_SIZE = 65536  # keys that a rate table remembers; when all of them are in use, new ones are denied
-SLOT_RETRY = 5  # seconds after which a slot may be free again; a guess, runs are short
 
 
 class Rate(NamedTuple):
@@ -94,7 +93,7 @@ class Tables:
     def take(self, claims: Sequence[Claim]) -> tuple[float, Claim | None]:
         """Take all claims or none: 0.0 and None, or the seconds to wait and the claim that is in the way.
 
-        The seconds are infinity when there is no room in the table, and SLOT_RETRY for a share.
+        The seconds are infinity when there is no room in the table, and SOON for a share.
         """
         with self._lock:
             now = self._clock()
@@ -126,7 +125,7 @@ class Tables:
 
     def _wait(self, claim: Claim, now: float) -> float:
         if isinstance(claim, Share):
-            return SLOT_RETRY if self._held.get(claim.key, 0) >= claim.limit else 0.0
+            return SOON if self._held.get(claim.key, 0) >= claim.limit else 0.0
         if claim.key not in self._tokens and len(self._tokens) >= self._size:
             return math.inf
         lacking = 1.0 - self._count(claim, now)
@@ -182,7 +181,7 @@ class Guard:
         if isinstance(refused, Share):
             raise Refusal(refused.status, seconds, refused.message)
         if refused and seconds == math.inf:
-            raise Refusal(503, SLOT_RETRY, f"There is no room for counting what comes {refused.whose}.")
+            raise Refusal(503, SOON, f"There is no room for counting what comes {refused.whose}.")
         if refused:
             rate = refused.rate
             limit = f"{rate.runs} runs in {rate.period:g} s, {refused.burst} at once"

@@ -33,7 +33,7 @@ class Record:
     def __init__(self, visitor: Visitor, path: str) -> None:
         self.began = time.monotonic()
         self.visitor = visitor
-        self.path = path  # as it was asked
+        self.asked = path[:LONGEST]  # as it came, until it is understood
         self.router = ""
         self.command = ""
         self.target = ""
@@ -61,7 +61,7 @@ class Journal:
             "router": record.router,
             "command": record.command,
             "target": record.target,
-            "asked": "" if record.target or not outcome.message else record.path[:LONGEST],
+            "asked": record.asked,
             "outcome": outcome.word,
             "status": outcome.status,
             "seconds": round(time.monotonic() - record.began, 3),

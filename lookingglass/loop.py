@@ -1,4 +1,4 @@
-"""One thread that waits for descriptors and for moments, on behalf of everybody who would wait for them."""
+"""Wait for descriptors and for moments in one thread, on behalf of everybody."""
 
 from __future__ import annotations
 
@@ -50,8 +50,13 @@ class Loop:
             os.close(self._bell)
 
     def watch(self, descriptor: int, events: int, callback: Callable[[int], None]) -> None:
-        """Call ``callback`` with the events of ``select.epoll`` that it is ready for; raises OSError."""
+        """Call ``callback`` with the events of ``select.epoll`` that it is ready for.
+
+        Raises OSError, and ValueError when the loop is not open or has ended.
+        """
         epoll = self._the_epoll()
+        if self._is_over:
+            raise ValueError("the loop has ended")
         self._callbacks[descriptor] = callback
         try:
             epoll.register(descriptor, events)

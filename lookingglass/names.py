@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from lookingglass.loop import Loop
-from lookingglass.problems import Busy, Refusal, TargetError
+from lookingglass.problems import SOON, Busy, Refusal, TargetError
 from lookingglass.targets import Address, read_address, unmapped
 
 PLACES = 32  # look-ups under way, abandoned ones included
@@ -23,7 +23,6 @@ SECONDS = 3.0  # that a look-up may take
 SLOW = 1.0  # seconds after which a failure means that nobody has answered
 REUSE = 2.0  # seconds in which an outcome answers others as well
 HUNG = 30.0  # seconds in which a name that hung is not looked up again
-RETRY = 5  # seconds after which a place may be free again
 ANSWERED = 60.0  # seconds for which an answer proves that the resolver works
 REMEMBERED = 256  # names with an outcome; the same number of names that hung
 MOST = 100  # addresses of a name; each is judged, and a hostile name has thousands
@@ -70,7 +69,7 @@ class ResolutionFailure(Unresolved):
     """A name's servers, or our resolver, answer with an error."""
 
     status = 503
-    retry_after = RETRY
+    retry_after = SOON
 
 
 Outcome = tuple[Address, ...] | TargetError
@@ -210,11 +209,11 @@ class Resolver:
         holder = (("", ""), ("client", client), ("network", network))
         every, own, near = (self._held[key] for key in holder)
         if every >= self._places:
-            raise Refusal(503, RETRY, f"All {self._places} places for looking up names are taken.")
+            raise Refusal(503, SOON, f"All {self._places} places for looking up names are taken.")
         if own >= self._per_client:
-            raise Refusal(429, RETRY, f"You have {self._per_client} names being looked up already.")
+            raise Refusal(429, SOON, f"You have {self._per_client} names being looked up already.")
         if near >= max(1, int(SHARE * (self._places - every + near))):
-            raise Refusal(429, RETRY, f"Your network has {near} names being looked up already.")
+            raise Refusal(429, SOON, f"Your network has {near} names being looked up already.")
         return holder
 
     def _hold(self, holder: tuple[Key, ...], change: int) -> None:

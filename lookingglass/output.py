@@ -80,3 +80,10 @@ class Digest:
             return self._known
         finally:
             self._lock.release()
+
+    def due_for(self, pieces: list[str]) -> float | None:
+        """Return when ``update`` may know more of the pieces that there are; None: it knows all of them."""
+        if len(pieces) <= self._seen:
+            return None
+        now = time.monotonic()
+        return self.due if self.due > now else now + FACTS  # another thread is reading

@@ -1,4 +1,4 @@
-"""The root of every error that a visitor is told, and the kinds that several modules raise."""
+"""The root of every error that a visitor is told, which the protocol defines, and the kinds of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from rfc8522 import Problem
 
+SOON = 5  # seconds after which there may be room again; a guess, for runs are short
 ROUNDING = 1e-6  # seconds, so that a visitor who waits as long as the message says is admitted
 
-__all__ = ["Busy", "NotFound", "Problem", "Refusal", "RouterFailure", "TargetError"]
+__all__ = ["Busy", "HTTPProblem", "NotFound", "Problem", "Refusal", "RouterFailure", "TargetError"]
 
 
 class TargetError(Problem):
@@ -42,7 +43,7 @@ class Busy(Problem):
     """This machine has no room for more now."""
 
     status = 503
-    retry_after = 5
+    retry_after = SOON
 
 
 class RouterFailure(Problem):

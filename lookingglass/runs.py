@@ -117,11 +117,11 @@ class Run:
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
-        """Forget a viewer; when it was the last one, the Run ends."""
-        self._loop.cancel(viewer.expire)
+        """Forget a viewer; when all others have had their time, the Run ends."""
         with self.lock:
             self._viewers.discard(viewer)
-            is_last = not self._viewers and self._state is State.RUNNING
+            is_last = self._state is State.RUNNING and all(each.end for each in self._viewers)
+        self._loop.cancel(viewer.expire)
         if is_last:
             self.stop("left")
 
@@ -143,7 +143,13 @@ class Run:
         if self._digest is None:
             return {}
         is_complete = self.end is not None and self.end.reason == "exit"
-        return self._digest.update(self.pieces, is_last, is_complete)
+        known = self._digest.update(self.pieces, is_last, is_complete)
+        due = self._digest.due_for(self.pieces)
+        if due is not None:
+            with self.lock:
+                if self._state is not State.ENDED:
+                    self._loop.call_at(due, self._tell)
+        return known
 
     def wait(self, seconds: float) -> None:
         """Wait until the Run has ended, at most ``seconds``."""
@@ -156,25 +162,43 @@ class Run:
         """Take a slot and open the source; a Problem is raised, and told to all viewers."""
         try:
             self._slot = take_slot()
-            self._source = source = open_source(self._task.invocation)
+            self._begin(open_source(self._task.invocation))
         except BaseException as error:
             self.problem = error if isinstance(error, Problem) else Busy("This machine cannot do more now.")
             self._finish("exit", None)
             self._release()
             raise
+
+    def _begin(self, source: Source) -> None:
+        """Read an open source from now on; raises Busy when that cannot be, and then the source is ended."""
         with self.lock:
+            self._source = source
             self._enter(State.RUNNING)
         if self._has_ended_at_once(source):
             return
-        with self.lock:  # nothing is closed before both are watched
-            self._loop.watch(source.output, select.EPOLLIN, self._on_output)
-            if source.exit is not None:
-                self._loop.watch(source.exit, select.EPOLLIN, self._on_exit)
-            viewers = list(self._viewers)
-        for viewer in viewers:
-            self._loop.call_at(viewer.deadline, viewer.expire)
-        if not viewers:
-            self.stop("left")
+        try:
+            with self.lock:  # nothing is closed before both are watched, and nobody leaves meanwhile
+                self._loop.watch(source.output, select.EPOLLIN, self._on_output)
+                if source.exit is not None:
+                    self._loop.watch(source.exit, select.EPOLLIN, self._on_exit)
+                for viewer in self._viewers:
+                    self._loop.call_at(viewer.deadline, viewer.expire)
+        except (OSError, ValueError) as error:
+            self._abandon(source)
+            raise Busy("This machine cannot run more commands now.") from error
+
+    def _abandon(self, source: Source) -> None:
+        """End a source that cannot be watched, and wait for that (at most GRACE)."""
+        with self.lock:
+            self._source = None
+        self._loop.forget(source.output)
+        source.kill()
+        source.close_output()
+        end = time.monotonic() + GRACE
+        while not (has_ended := source.has_ended()) and time.monotonic() < end:
+            time.sleep(0.01)
+        if has_ended:
+            source.reap()
 
     def _has_ended_at_once(self, source: Source) -> bool:
         """Read a source in this thread while it may end at once: to wake another one costs too much."""
@@ -200,34 +224,38 @@ class Run:
             self._enter(State.STOPPING)
             self._reason = reason
             self._source.terminate()
-        self._loop.call_at(time.monotonic() + GRACE, self._kill)
+            self._loop.call_at(time.monotonic() + GRACE, self._kill)
 
     def _enter(self, state: State) -> None:
         self._state = state
 
     def _kill(self) -> None:
         with self.lock:
-            if self._state is State.STOPPING and self._source is not None:
-                self._source.kill()
+            if self._state is not State.STOPPING or self._source is None:
+                return
+            self._source.kill()
         self._loop.call_at(time.monotonic() + DYING, self._give_up)
 
     def _give_up(self) -> None:
         """Tell the viewers of an end that may not come."""
-        if self._state is State.STOPPING and self._source is not None:
-            self._close_output(self._source)
+        source = self._source
+        if self._state is State.STOPPING and source is not None:
+            self._close_output(source)
             self._finish(self._reason, None)
+            if source.exit is None:  # it ends with its output
+                self._on_exit(0)
 
     def _on_output(self, events: int) -> None:
         source = self._source
-        data = source.read() if source else None
+        data = _read(source) if source else None
         if source is None or data is None:
             return
         self._append(data)
-        if not data or self._output.is_full:
+        if not data or (self._output.is_full and source.exit is not None):
             self._loop.forget(source.output)
         if self._output.is_full:
             self.stop("full")
-        elif not data:
+        if not data:
             self._on_exit(events)  # most often it has ended as well
 
     def _on_exit(self, events: int) -> None:
@@ -250,7 +278,7 @@ class Run:
             self._finish("full" if reason == "exit" and self._output.is_full else reason, status)
 
     def _drain(self, source: Source) -> None:
-        while not self._output.is_full and (data := source.read()):
+        while not self._output.is_full and (data := _read(source)):
             self._append(data)
 
     def _close_output(self, source: Source) -> None:
@@ -264,15 +292,13 @@ class Run:
             is_news = self._output.add(data)
         if is_news:
             self._tell()
-            if self._digest and self._digest.due > time.monotonic():
-                self._loop.call_at(self._digest.due, self._tell)
 
     def _finish(self, reason: Reason, status: int | None) -> None:
-        for callback in (self._kill, self._give_up, self._tell):
-            self._loop.cancel(callback)
         with self.lock:
             self._enter(State.ENDED)
             self.end = End(reason, status, time.monotonic() - self.started, time.time())
+        for callback in (self._kill, self._give_up, self._tell):
+            self._loop.cancel(callback)
         self._under_way.release()
         self._tell()
 
@@ -331,9 +357,10 @@ class Viewer:
             return None if self._over and not new else "".join(new)
 
     def wait(self, seconds: float) -> None:
-        """Wait until the viewer is notified, at most ``seconds``."""
-        self._bell.wait(seconds)
-        self._bell.clear()
+        """Wait until the viewer is notified, at most ``seconds``; not at all at the end."""
+        if self._over is None:
+            self._bell.wait(seconds)
+            self._bell.clear()
 
     def result(self) -> tuple[str, End]:
         """Return all the text so far, and how it ended; call it after ``read`` gave None."""
@@ -343,6 +370,14 @@ class Viewer:
     def close(self) -> None:
         """Leave the Run."""
         self.run.leave(self)
+
+
+def _read(source: Source) -> bytes | None:
+    """Return what a source has to say; one whose connection is broken has ended."""
+    try:
+        return source.read()
+    except OSError:
+        return b""
 
 
 class Runs:

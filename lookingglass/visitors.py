@@ -25,7 +25,7 @@ class Visitor(NamedTuple):
     """Say who asks."""
 
     address: str  # canonical; "" when it is not known
-    key: str  # what limits count: the IPv4 address, the IPv6 /64, or one key for all who are not known
+    key: str  # what limits count: the IPv4 address, the IPv6 /64, or one key for all unknown visitors
 
     @property
     def network(self) -> str:

@@ -491,9 +491,9 @@ def test_check_accepts_what_works_and_names_what_is_missing(tmp_path: Path) -> N
 def test_every_error_of_a_configuration_is_listed_with_its_path(tmp_path: Path) -> None:
     commands = {"ping": {"cmd4": "cat /etc/passwd; ping {{TARGET}}"}, "mtr": {"cmd4": 5}}
     config = configuration(tmp_path, commands=commands, nonsense=1)
-    for action in ("check", "serve"):
+    for action, status in (("check", 2), ("serve", 1)):
         done = run(action, "--config", str(config))
-        assert done.returncode == 1
+        assert done.returncode == status
         for path in ("commands.ping.cmd4: ", "commands.mtr.cmd4: ", "nonsense: "):
             assert any(line.startswith(path) for line in done.stderr.splitlines()), done.stderr
 
@@ -502,12 +502,14 @@ def test_missing_configuration_file_is_an_error_when_it_was_named(tmp_path: Path
     done = run("--config", str(tmp_path / "none.json"))
     assert done.returncode == 1
     assert "none.json" in done.stderr
-    assert run("check", TINYTRACER_CONFIG=str(tmp_path / "none.json")).returncode == 1
+    assert run("check", TINYTRACER_CONFIG=str(tmp_path / "none.json")).returncode == 2
 
 
 def test_version_and_help() -> None:
     assert re.fullmatch(r"TinyTracer \d+\.\d+\.\d+\n", run("--version").stdout)
-    assert "--listen" in run("--help").stdout
+    assert {"serve", "check"} <= set(run("--help").stdout.split())
+    assert "--listen" in run("serve", "--help").stdout
+    assert "--listen" not in run("check", "--help").stdout
 
 
 def test_nothing_is_read_or_built_at_import(tmp_path: Path) -> None:

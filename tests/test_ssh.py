@@ -243,7 +243,8 @@ def test_log_tells_the_operator_what_a_visitor_is_not_told(remote: Remote, tmp_p
     glass.process.terminate()
     _, log = glass.process.communicate(timeout=10)
     assert "Host key verification failed" in log
-    assert "r9.example, true: The router could not be reached." in log
+    assert "router=r9.example command=true outcome=unreachable status=502" in log
+    assert 'message="The router could not be reached."' in log
 
 
 def test_router_that_falls_silent_is_502_and_comes_back(glass: Glass, remote: Remote) -> None:
