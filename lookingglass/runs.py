@@ -428,10 +428,7 @@ class Runs:
         self.loop.end()
 
     def start_loop(self) -> None:
-        """Start the thread that reads all sources, at the first question and so behind any fork.
-
-        Raises Busy.
-        """
+        """Start the thread that reads all sources, at the first question, behind any fork; raises Busy."""
         if self._thread is not None:
             return
         with self._lock:
