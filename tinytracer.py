@@ -17,7 +17,7 @@ from webob import Request
 import rfc8522
 from commands import JSON, TEXT
 from lookingglass import configuration as conf
-from lookingglass import downloads, journal, page, visitors
+from lookingglass import downloads, journal, names, page, visitors
 from lookingglass.answers import (
     FRESH,
     HTML,
@@ -30,6 +30,7 @@ from lookingglass.answers import (
     Pieces,
     Reply,
     Start,
+    once_begun,
     problem_headers,
     problem_reply,
     starter,
@@ -215,15 +216,24 @@ class TinyTracer:
         query = dict(_query(environ))
         given = {name: query.get(name, "").strip() for name in page.FIELDS}
         choice = page.choose(self._glass.routers, given)
-        status, headers, problem = 200, {}, choice.problem
         if given["run"] and environ["REQUEST_METHOD"] != "HEAD":
             try:
                 answer = self._ask_from_page(environ, given, choice)
-                return self._live(answer, page.as_page(*self._page.render(given, client, choice)))
+                represent = page.as_page(*self._page.render(given, client, choice))
+                return self._live(
+                    answer, represent, lambda problem: self._problem_page(given, client, choice, problem)
+                )
             except Problem as error:
-                status, headers, problem = error.status, problem_headers(error), str(error)
-        body = b"".join(self._page.render(given, client, choice, problem))
-        return Reply(status, {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE, **headers}, body)
+                return self._problem_page(given, client, choice, error)
+        body = b"".join(self._page.render(given, client, choice, choice.problem))
+        return Reply(200, {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE}, body)
+
+    def _problem_page(
+        self, given: Mapping[str, str], client: str, choice: page.Choice, problem: Problem
+    ) -> Reply:
+        body = b"".join(self._page.render(given, client, choice, str(problem)))
+        headers = {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE, **problem_headers(problem)}
+        return Reply(problem.status, headers, body)
 
     def _blank_page(self, client: str) -> Ready:
         """Make the page without a question, which is private where it shows the visitor's address."""
@@ -264,9 +274,18 @@ class TinyTracer:
             raise self._glass.refuse(question, visitor, error) from None
         return self._glass.ask(question, visitor)
 
-    def _live(self, answer: Answer, represent: Callable[[Answer, Start], Pieces]) -> Answering:
+    def _live(
+        self,
+        answer: Answer,
+        represent: Callable[[Answer, Start], Pieces],
+        refuse: Callable[[Problem], Reply] = problem_reply,
+    ) -> Answering:
         def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
-            pieces = represent(answer, starter(start_response))
+            pieces = once_begun(
+                answer,
+                represent(answer, starter(start_response)),
+                lambda problem: refuse(problem).send(start_response),
+            )
             take_over = environ.get("lookingglass.live")  # of our own server, see connections.Task
             connection = None if take_over else visitors.connection_of(environ)
             body = Body(answer, pieces, self._glass.runs.loop, connection)
@@ -364,6 +383,7 @@ def serve(options: argparse.Namespace) -> int:
         logging.getLogger().setLevel(logging.DEBUG)
     for line in configuration.lacking():
         log.warning(line)
+    names.hasten()
     looking_glass = TinyTracer(configuration)
     try:
         viewers = configuration.limits.viewers

@@ -7,7 +7,7 @@ import json
 import os
 import select
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from http.client import responses
 from typing import Any
 
@@ -15,7 +15,7 @@ import rfc8522
 from commands import EVENTS, JSON, TEXT
 from lookingglass.glass import Answer
 from lookingglass.loop import Loop
-from lookingglass.problems import SOON
+from lookingglass.problems import SOON, Busy
 from rfc8522 import Envelope, Problem
 
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
@@ -50,8 +50,13 @@ class Reply:
 
     def __call__(self, environ: Environ, start_response: WSGIStart) -> list[bytes]:
         """Send it; HEAD gets no body."""
+        body = self.send(start_response)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else body
+
+    def send(self, start_response: WSGIStart) -> list[bytes]:
+        """Send all of it."""
         start_response(self._status, self._headers[:])
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self._body]
+        return [self._body]
 
 
 class Body:
@@ -85,7 +90,7 @@ class Body:
 
     def on_news(self, notify: Callable[[], None]) -> None:
         """Have ``notify`` called, in any thread, when ``pull`` may have something."""
-        self._answer.viewer.notify = notify
+        self._answer.notify = notify
 
     def close(self) -> None:
         """End the answer, at its end or before; a WSGI server calls this also when it never began."""
@@ -142,6 +147,22 @@ def starter(start_response: WSGIStart) -> Start:
         start_response(status_line(status), [*every.items()])
 
     return start
+
+
+def once_begun(answer: Answer, pieces: Pieces, refuse: Callable[[Problem], Iterable[bytes]]) -> Pieces:
+    """Yield the pieces of an answer, or what ``refuse`` makes of the Problem that keeps it from beginning.
+
+    Nothing is sent while a name is looked up, so that the status can say what is wrong with it.
+    """
+    try:
+        while not answer.begin():
+            if answer.has_left:
+                raise Busy("The visitor has left.")
+            yield b""
+    except Problem as problem:
+        yield from refuse(problem)
+    else:
+        yield from pieces
 
 
 def as_json(answer: Answer, start: Start) -> Pieces:

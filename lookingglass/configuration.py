@@ -105,6 +105,7 @@ LIMITS = (
     Key("burst", number(1, 1_000_000, "answers", whole=True), 5,
         "Answers for one client at once; absent, but with a rate: the rate's number."),
     Key("target_rate", rate, "20/minute", "Runs towards one target's /24 or /48, for all clients together."),
+    Key("lookups", number(1, 32, "names", whole=True), 2, "Names being looked up for one client."),
 )
 TARGETS = (
     Key("deny", deny, None,

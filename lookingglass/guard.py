@@ -34,6 +34,7 @@ class Limits(NamedTuple):
     rate: Rate = Rate(10, 60.0)  # answers for one client
     burst: int = 5
     target_rate: Rate = Rate(20, 60.0)  # runs towards one target network, for all clients together
+    lookups: int = 2  # names being looked up for one client
 
 
 class Share(NamedTuple):

@@ -398,7 +398,7 @@ class Runs:
 
         ``take_slot`` admits a new source; its Refusal passes through, and so does what the source raises.
         """
-        self._start_loop()
+        self.start_loop()
         with self._lock:
             if self._is_closed:
                 raise Busy("This looking glass is stopping.")
@@ -427,8 +427,8 @@ class Runs:
             run.wait(end - time.monotonic())
         self.loop.end()
 
-    def _start_loop(self) -> None:
-        """Start the thread that reads all sources, at the first question and so behind any fork."""
+    def start_loop(self) -> None:
+        """Start the thread that reads all sources, at the first question, behind any fork; raises Busy."""
         if self._thread is not None:
             return
         with self._lock:

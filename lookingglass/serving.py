@@ -26,7 +26,7 @@ from lookingglass.visitors import client_key
 
 SPARE_CONNECTIONS = 512  # beyond the viewers, for visitors between two requests
 SPARE_FILES = 64  # descriptors that are neither connections nor pipes of commands
-THREADS = 40  # for look-ups of names, of which 32 may wait at once, and for all that does not wait
+THREADS = 8  # none of which waits for a client, a name or a command
 
 LOOKS = 1.0  # seconds between two looks at all connections
 SHARE = 64  # connections of one client; proxies and this machine may have all

@@ -31,6 +31,11 @@ class Visitor(NamedTuple):
     address: str  # canonical; "" when it is not known
     key: str  # what limits count: the IPv4 address, the IPv6 /64, or one key for all unknown visitors
 
+    @property
+    def network(self) -> str:
+        """Return what a network's share is counted by: the IPv4 /24, the IPv6 /48, or one for all unknown."""
+        return client_network(self.address)
+
     @classmethod
     def of(cls, environ: Mapping[str, Any], trust: Trust) -> Visitor:
         """Find the visitor of a WSGI request behind trusted proxies."""
@@ -89,6 +94,13 @@ def client_key(client: str) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
     return str(address or "unknown")
+
+
+@functools.lru_cache(1024)
+def client_network(client: str) -> str:
+    """Return what a client's network is counted by: its IPv4 /24, its IPv6 /48, or one for all unknown."""
+    address = read_client(client)
+    return str(targets.network_of(address) if address else "unknown")
 
 
 @functools.lru_cache(1024)

@@ -35,7 +35,7 @@ ORDER = [
                 "negotiation",
             ),
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
-            *("journal", "visitors", "guard", "runs", "children", "output", "loop", "targets"),
+            *("journal", "visitors", "guard", "runs", "children", "output", "names", "loop", "targets"),
             *("facts", *TOOLS, "facts.schemas", "facts.common", "problems"),
         )
     ),
