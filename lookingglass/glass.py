@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import rfc8522
 from commands import JSON, Command, Router
 from lookingglass import targets
-from lookingglass.aiming import Aim, Aimer
+from lookingglass.aiming import Aimer
 from lookingglass.configuration import Configuration
 from lookingglass.facts.common import find_json
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Outcome, Record
 from lookingglass.problems import HTTPProblem, Problem, Refusal
 from lookingglass.runs import Runs, Task, Viewer
+from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
 from rfc8522 import Parameters, Subject, Vocabulary
 
@@ -113,7 +115,7 @@ class Glass:
         self.runs = Runs(configuration.limits.output_kib * 1024)
         self._limits = configuration.limits
         self._vocabulary = Vocabulary.of(self.routers)
-        self._guard = Guard(configuration.limits)
+        self._guard = Guard(configuration.limits, open_store(configuration.store))
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
         self._aimer = Aimer(families, configuration.deny)
 
@@ -141,6 +143,7 @@ class Glass:
     def close(self) -> None:
         """End what runs and start nothing more; waits for at most two seconds."""
         self.runs.close()
+        self._guard.close()
 
     def _check(self, question: Question, record: Record) -> Checked:
         parameters = Parameters.read(question.parameters)
@@ -155,13 +158,19 @@ class Glass:
 
     def _run(self, checked: Checked, visitor: Visitor, record: Record) -> Answer:
         router, command, target, vrf, parameters = checked
-        place = self._guard.place(visitor.key)
+        place = self._guard.place(visitor.key, command.weight)
         aim = None
         try:
             aim = self._aimer.aim(command, target, parameters.protocol)
             media, template = rfc8522.choose_format(command, parameters, aim.family, aim.kind)
             invocation = router.invocation(template, aim.family, aim.text, vrf)
-            viewer = self._view(Task(invocation, command.parser), aim, command, parameters)
+            network = aim.network
+            viewer = self._view(
+                Task(invocation, command.parser),
+                lambda: self._guard.slot(network, visitor.key, router.name),
+                command,
+                parameters,
+            )
         except BaseException as error:
             # a look-up has cost something, so its token is not given back
             place.end(refund=isinstance(error, Refusal) and aim is not None and aim.address is None)
@@ -170,15 +179,15 @@ class Glass:
         subject = Subject(router, command, named, aim.address, vrf, media, self._limits.output_kib)
         return Answer(viewer, subject, place, record, self.journal)
 
-    def _view(self, task: Task, aim: Aim, command: Command, parameters: Parameters) -> Viewer:
+    def _view(
+        self, task: Task, take_slot: Callable[[], Lease], command: Command, parameters: Parameters
+    ) -> Viewer:
         limits = self._limits
         ceiling = command.runtime or limits.max_runtime
         seconds = parameters.runtime
         if seconds is None:
             seconds = limits.runtime
-        return self.runs.view(
-            task, lambda: self._guard.slot(aim.network), min(seconds or ceiling, ceiling), ceiling
-        )
+        return self.runs.view(task, take_slot, min(seconds or ceiling, ceiling), ceiling)
 
 
 def _refused(problem: Problem) -> Outcome:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lookingglass import targets
-from lookingglass.guard import Rate
+from lookingglass.store import Rate
+from lookingglass.stores import read_store
 from lookingglass.visitors import UNIX
 
 COMMENT = "$comment"  # a key that every object may have
@@ -239,6 +240,15 @@ def deny(value: Any, place: Place) -> Any:
         return place.refuse('expected a list of networks such as ["192.0.2.0/24"]', value)
     found = [_network(item, place.item(number), NETWORK) for number, item in enumerate(value)]
     return None if None in found else targets.DenyTable(found)
+
+
+def store(value: Any, place: Place) -> Any:
+    """Read where limits live; nothing of the value is told, for it may have a password."""
+    try:
+        return read_store(value if is_text(value) else "", place.folder)
+    except ValueError as error:
+        place.error(str(error))
+        return None
 
 
 def existing_folder(value: Any, place: Place) -> Any:

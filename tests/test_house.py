@@ -21,7 +21,21 @@ ORDER = [
         for name in (
             *("serving", "connections", "page", "openapi", "ready", "answers", "downloads", "negotiation"),
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
-            *("journal", "visitors", "guard", "runs", "children", "output", "loop", "targets"),
+            *(
+                "journal",
+                "visitors",
+                "guard",
+                "stores",
+                "in_sqlite",
+                "in_redis",
+                "sharing",
+                "store",
+                "runs",
+                "children",
+                "output",
+                "loop",
+                "targets",
+            ),
             *("facts", "facts.bird", "facts.frr", "facts.frr_json", "facts.mtr", "facts.ping"),
             *("facts.traceroute", "facts.schemas", "facts.common", "problems"),
         )
