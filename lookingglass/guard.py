@@ -7,7 +7,7 @@ import ipaddress
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from lookingglass import targets
@@ -19,6 +19,7 @@ __all__ = ["Guard", "Lease", "Limits", "Quota", "Rate", "headers"]
 PATIENCE = Rate(20, 60.0)  # answers of 429, after which each further one doubles the wait
 LONGEST = 600.0  # seconds
 GONE_RETRY = 2.0  # seconds after which a store that is gone is asked again
+REMEMBERED = 4096  # questions of clients, whose claims need not be made again
 PART = 4  # one source network takes a quarter of a target's rate; a quarter of the whole is kept for the idle
 NETWORKS = {4: 24, 6: 48}  # prefix lengths that stand for one who asks
 TOLD = "rate"  # the limit whose state each answer tells
@@ -59,7 +60,6 @@ class Pool(NamedTuple):
     burst: float
     reserve: float = 0.0  # kept for clients that run nothing
     floor: float = NO_FLOOR
-    doubles: bool = False
 
     @classmethod
     def of(cls, rate: Rate, part: float = 1.0) -> Pool:
@@ -115,7 +115,7 @@ def _share(limits: Limits, places: int) -> int:
 
 
 def _patience(limits: Limits) -> Pool:
-    return Pool(PATIENCE, PATIENCE.runs, floor=-LONGEST * PATIENCE.speed, doubles=True)
+    return Pool(PATIENCE, PATIENCE.runs, floor=-LONGEST * PATIENCE.speed)
 
 
 def _whole(limits: Limits) -> Pool:
@@ -124,43 +124,42 @@ def _whole(limits: Limits) -> Pool:
 
 
 # fmt: off
-# What is asked in this order before an answer begins, and before a process is started. In the words, {} is
-# the number that may be held, or the rate.
+# What is asked in this order before an answer begins, and before a process is started.
 PLACE = (
     Limit("refusals", _client, _patience, 429,
-          "More than 20 of your questions in a minute were refused.", _nothing),
+          "More than {runs} of your questions in {period:g} s were refused.", _nothing),
     Limit("seconds", _client, lambda limits: Pool.of(limits.slot_seconds), 429,
-          "Your commands have taken longer than {}.", _nothing),
+          "Your commands have taken more than {runs} seconds in {period:g} s.", _nothing),
     Limit("network seconds", _network, lambda limits: Pool.of(limits.slot_seconds, 2), 429,
-          "Your network's commands have taken longer than {}.", _nothing),
-    Limit("viewers", _all, lambda limits: limits.viewers, 503, "All {} viewers' places are taken."),
+          "Your network's commands have taken more than {runs} seconds in {period:g} s.", _nothing),
+    Limit("viewers", _all, lambda limits: limits.viewers, 503, "All {limit} viewers' places are taken."),
     Limit("per_client", _client, lambda limits: limits.per_client, 429,
-          "You have {} answers in progress already."),
+          "You have {limit} answers in progress already."),
     Limit("network viewers", _network, lambda limits: _share(limits, limits.viewers), 429,
-          "Your network has {} answers in progress already."),
+          "Your network has {limit} answers in progress already."),
     Limit(TOLD, _client, lambda limits: Pool(limits.rate, limits.burst), 429,
-          "The limit is {}, from your address.", _weight),
+          "The limit is {runs} tokens in {period:g} s, {burst:g} at once, from your address.", _weight),
     Limit("network rate", _network, lambda limits: Pool.of(limits.global_rate, limits.network_share), 429,
-          "The limit is {}, from your network."),
+          "The limit is {runs} runs in {period:g} s, {burst:g} at once, from your network."),
 )
 SLOT = (
-    Limit("concurrent", _all, lambda limits: limits.concurrent, 503, "All {} slots are taken."),
+    Limit("concurrent", _all, lambda limits: limits.concurrent, 503, "All {limit} slots are taken."),
     Limit("per_router", _router, lambda limits: limits.per_router, 503,
-          "The router runs {} commands already."),
+          "The router runs {limit} commands already."),
     Limit("network slots", _network, lambda limits: _share(limits, limits.concurrent), 429,
-          "Your network runs {} commands already."),
+          "Your network runs {limit} commands already."),
     Limit("client slots", _client, lambda limits: 2 * limits.per_client, 429,  # those that are ending as well
-          "You run {} commands already."),
+          "You run {limit} commands already."),
     Limit("target_rate", _target, lambda limits: Pool.of(limits.target_rate), 429,
-          "The limit is {}, to this target's network."),
+          "The limit is {runs} runs in {period:g} s, {burst:g} at once, to this target's network."),
     Limit("network target_rate", _target_and_network, lambda limits: Pool.of(limits.target_rate, 1 / PART),
-          429, "The limit is {}, from your network to this target's."),
-    Limit("global_rate", _all, _whole, 503, "The limit is {}, for all visitors together."),
+          429, "The limit is {runs} runs in {period:g} s, {burst:g} at once, from your network to this target's."),
+    Limit("global_rate", _all, _whole, 503,
+          "The limit is {runs} runs in {period:g} s, for all visitors together."),
 )
 # fmt: on
 IDLE = "client slots"  # whoever holds none of these runs nothing
 CHARGED = ("seconds", "network seconds")  # at the end, with the seconds that a slot was held
-UNITS = {TOLD: "tokens", "seconds": "seconds", "network seconds": "seconds"}  # others count runs
 
 
 class Lease:
@@ -190,6 +189,7 @@ class Guard:
     ) -> None:
         self._store = store or Memory(clock)
         self._clock = clock
+        self._claims = functools.lru_cache(REMEMBERED)(self._claims_of)
         self._amounts = {limit.name: limit.of(limits) for limit in (*PLACE, *SLOT)}
 
     def place(self, client: str, weight: float = 1.0) -> Lease:
@@ -223,19 +223,14 @@ class Guard:
         """Give back all that is held."""
         self._store.close()
 
-    def _take(self, limits: Sequence[Limit], asked: Asked) -> Lease:
-        """Take what each of some limits counts, or nothing; a limit without a key does not concern it."""
-        rows = [
-            (limit, self._claim(limit, asked))
-            for limit in limits
-            if limit.whose is _all or limit.whose(asked)
-        ]
-        claims = [claim for _, claim in rows]
-        penalty = self._claim(PLACE[0], asked)
+    def _take(self, limits: tuple[Limit, ...], asked: Asked) -> Lease:
+        """Take what each of some limits counts, or nothing."""
+        concerned, claims, penalty = self._claims(limits, asked)
         try:
-            decision = self._store.take(claims, penalty if isinstance(penalty, Token) else None)
+            decision = self._store.take(claims, penalty)
         except Gone:
             raise Refusal(503, GONE_RETRY, "Limits cannot be counted now.") from None
+        rows = list(zip(concerned, claims, strict=True))
         quotas = tuple(
             _quota(limit, claim, decision.left[claim.key])
             for limit, claim in rows
@@ -244,19 +239,34 @@ class Guard:
         )
         for limit, claim in rows:
             if claim is decision.refused:
-                raise _refusal(limit, claim, decision.seconds, asked, quotas)
+                raise _refusal(limit, claim, decision.seconds, quotas)
         return Lease(lambda refund: self._store.give(claims, refund), quotas)
+
+    def _claims_of(
+        self, limits: tuple[Limit, ...], asked: Asked
+    ) -> tuple[list[Limit], list[Claim], Token | None]:
+        """Return the limits that concern a question, a claim for each, and the penalty for being refused."""
+        concerned = [limit for limit in limits if limit.whose is _all or limit.whose(asked)]
+        penalty = self._claim(PLACE[0], asked)
+        claims = [self._claim(limit, asked) for limit in concerned]
+        return concerned, claims, penalty if isinstance(penalty, Token) else None
 
     def _claim(self, limit: Limit, asked: Asked) -> Claim:
         amount = self._amounts[limit.name]
         key = f"{limit.name} {limit.whose(asked)}"
         if isinstance(amount, int):
             return Share(key, amount, limit.status)
-        cost = min(limit.cost(asked), amount.burst)  # what costs more than there can be costs all
         return Token(
-            key, amount.rate, amount.burst, cost, limit.status, asked.network,
-            amount.reserve, f"{IDLE} {asked.client}", amount.floor, amount.doubles,
-        )  # fmt: skip
+            key,
+            amount.rate,
+            amount.burst,
+            amount=min(limit.cost(asked), amount.burst),  # what costs more than there can be costs all
+            status=limit.status,
+            owner=asked.network,
+            reserve=amount.reserve,
+            idle=f"{IDLE} {asked.client}",
+            floor=amount.floor,
+        )
 
 
 def headers(quotas: Iterable[Quota]) -> dict[str, str]:
@@ -277,15 +287,15 @@ def network_of(client: str) -> str:
     return str(network.supernet(new_prefix=NETWORKS[network.version]))
 
 
-def _refusal(limit: Limit, claim: Claim, seconds: float, asked: Asked, quotas: tuple[Quota, ...]) -> Refusal:
+def _refusal(limit: Limit, claim: Claim, seconds: float, quotas: tuple[Quota, ...]) -> Refusal:
     if isinstance(claim, Share):
-        return Refusal(limit.status, seconds, limit.words.format(claim.limit), quotas)
+        return Refusal(limit.status, seconds, limit.words.format(limit=claim.limit), quotas)
     if seconds == math.inf:
         return Refusal(503, GONE_RETRY, "There is no room for counting what comes from your network.", quotas)
     rate = claim.rate
-    amount = f"{rate.runs} {UNITS.get(limit.name, 'runs')} in {rate.period:g} s, {claim.burst:g} at once"
+    words = limit.words.format(runs=rate.runs, period=rate.period, burst=claim.burst)
     weight = f" This command costs {claim.amount:g}." if claim.amount > 1 else ""
-    return Refusal(limit.status, seconds, limit.words.format(amount) + weight, quotas)
+    return Refusal(limit.status, seconds, words + weight, quotas)
 
 
 def _quota(limit: Limit, token: Token, left: float) -> Quota:

@@ -59,11 +59,9 @@ end
 
 local function spend(token, amount)
     local tokens, is_known = bucket_of(token)
-    if not is_known and (amount <= 0 or not has_room(token)) then return tokens end
-    if token.doubles then amount = math.max(amount, -tokens) end
-    tokens = math.max(token.floor, math.min(token.burst, tokens - amount))
-    put(token, tokens)
-    return tokens
+    if is_known or (amount > 0 and has_room(token)) then
+        put(token, math.max(token.floor, math.min(token.burst, tokens - amount)))
+    end
 end
 """.replace("OWNED", str(OWNED))
 ALIVE = "if redis.call('HEXISTS', mine, '') == 0 then return 'lost' end\n"
@@ -93,11 +91,18 @@ local function wait(claim)
     return lacking > {ROUNDING} and lacking or 0
 end
 
+local function fine(seconds)
+    local tokens, is_known = bucket_of(penalty)
+    tokens = tokens >= 1 and tokens - 1 or math.max(penalty.floor, -2 * seconds * penalty.speed)
+    if is_known or has_room(penalty) then put(penalty, tokens) end
+    return math.max(seconds, -tokens / penalty.speed)
+end
+
 for number, claim in ipairs(claims) do
     local seconds = wait(claim)
     if seconds ~= 0 then
         if penalty and claim.status == 429 and seconds > 0 then
-            seconds = math.max(seconds, -spend(penalty, 1) / penalty.speed)
+            seconds = fine(seconds)
         end
         return cjson.encode({{seconds, number, left}})
     end

@@ -60,7 +60,6 @@ class Token(NamedTuple):
     reserve: float = 0.0  # tokens that are kept for those who hold no share of the key ``idle``
     idle: str = ""
     floor: float = NO_FLOOR  # the deepest debt
-    doubles: bool = False  # spending in debt doubles the debt
 
     def refilled(self, tokens: float, seconds: float) -> float:
         """Return how many tokens there are after some seconds."""
@@ -68,8 +67,11 @@ class Token(NamedTuple):
 
     def spent(self, tokens: float, amount: float) -> float:
         """Return how many tokens are left; a negative amount is given back."""
-        due = max(amount, -tokens) if self.doubles else amount
-        return max(self.floor, min(self.burst, tokens - due))
+        return max(self.floor, min(self.burst, tokens - amount))
+
+    def fined(self, tokens: float, seconds: float) -> float:
+        """Return how many tokens are left after a refusal; without one, the debt is twice its wait."""
+        return tokens - 1.0 if tokens >= 1.0 else max(self.floor, -2.0 * seconds * self.rate.speed)
 
     def seconds(self, tokens: float) -> float:
         """Return the seconds in which some tokens come."""
@@ -134,8 +136,9 @@ class Ledger(ABC):
         for claim in claims:
             seconds = self._wait(claim, now, tokens)
             if seconds > 0:
-                fine = penalty if penalty and claim.status == 429 and seconds < math.inf else None
-                return Decision(max(seconds, self._spend(fine, now)), claim, tokens)
+                if penalty and claim.status == 429 and seconds < math.inf:
+                    seconds = max(seconds, self._fine(penalty, seconds, now))
+                return Decision(seconds, claim, tokens)
         for claim in claims:
             if isinstance(claim, Share):
                 self.hold(claim.key, 1)
@@ -144,17 +147,19 @@ class Ledger(ABC):
                 self.put(claim, tokens[claim.key], now)
         return Decision(0.0, None, tokens)
 
-    def spend(self, token: Token, amount: float, now: float) -> float:
-        """Spend tokens whether there are any or not, and return how many are left."""
+    def spend(self, token: Token, amount: float, now: float) -> None:
+        """Spend tokens whether there are any or not."""
         found = self.bucket(token.key)
-        if found is None and (amount <= 0 or not self.has_room(token.owner)):
-            return token.burst
-        tokens = token.spent(_count(token, found, now), amount)
-        self.put(token, tokens, now)
-        return tokens
+        if found or (amount > 0 and self.has_room(token.owner)):
+            self.put(token, token.spent(_count(token, found, now), amount), now)
 
-    def _spend(self, fine: Token | None, now: float) -> float:
-        return fine.seconds(-self.spend(fine, 1.0, now)) if fine else 0.0
+    def _fine(self, penalty: Token, seconds: float, now: float) -> float:
+        """Spend a penalty for a refusal with its wait, and return how long a client has to wait for it."""
+        found = self.bucket(penalty.key)
+        tokens = penalty.fined(_count(penalty, found, now), seconds)
+        if found or self.has_room(penalty.owner):
+            self.put(penalty, tokens, now)
+        return penalty.seconds(-tokens)
 
     def _wait(self, claim: Claim, now: float, counted: dict[str, float]) -> float:
         if isinstance(claim, Share):
