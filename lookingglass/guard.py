@@ -153,7 +153,8 @@ SLOT = (
     Limit("target_rate", _target, lambda limits: Pool.of(limits.target_rate), 429,
           "The limit is {runs} runs in {period:g} s, {burst:g} at once, to this target's network."),
     Limit("network target_rate", _target_and_network, lambda limits: Pool.of(limits.target_rate, 1 / PART),
-          429, "The limit is {runs} runs in {period:g} s, {burst:g} at once, from your network to this target's."),
+          429,
+          "The limit is {runs} runs in {period:g} s, {burst:g} at once, from your network to this target's."),
     Limit("global_rate", _all, _whole, 503,
           "The limit is {runs} runs in {period:g} s, for all visitors together."),
 )
