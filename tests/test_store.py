@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -28,7 +29,19 @@ from lookingglass.sharing import Shared
 from lookingglass.store import OWNED, Claim, Gone, Memory, Share, Store, Token
 from lookingglass.stores import open_store, read_store
 from tests.storing import BUCKET, CERTAIN, KEYS, POSSIBLE, SPENT, Cells
-from tests.support import HERE
+from tests.support import (
+    GENEROUS,
+    HERE,
+    V1,
+    Server,
+    asker,
+    build,
+    configuration,
+    descendants,
+    error,
+    free_port,
+    stat,
+)
 
 SLOW = Rate(1, 86400.0)  # nothing comes back while a test runs
 PATIENCE = 0.5  # seconds in which a refusal has to come
@@ -633,6 +646,63 @@ def test_sqlite_forgets_what_an_earlier_start_of_the_machine_has_left(
     second = open_shared(f"sqlite:{path}")
     assert takes(second, token, share)
     assert not takes(second, share)
+
+
+# --- the application
+
+
+def test_what_is_no_run_is_answered_without_the_store(tmp_path: Path) -> None:
+    ask = asker(build({"store": f"unix://{tmp_path}/nobody.sock"}))
+    began = time.monotonic()
+    message = error(ask(f"{V1}/echo/192.0.2.1"), 503)
+    assert time.monotonic() - began < PATIENCE
+    assert message.startswith("Limits cannot be counted now. Try again in ")
+    for path in ("/", "/healthz", f"{V1}/cmd", f"{V1}/routers", "/api/info", "/?ip=192.0.2.1&cmd=echo"):
+        assert ask(path).status == 200
+
+
+def test_two_gunicorn_workers_have_one_limit_and_a_killed_one_gives_its_slots_back(
+    where: str, tmp_path: Path
+) -> None:
+    limits = {**GENEROUS, "concurrent": 3, "viewers": 50}
+    config = configuration(tmp_path, limits=limits, store=where)
+    port = free_port()
+    options = ["--workers", "2", "--threads", "16", "--bind", f"127.0.0.1:{port}"]
+    argv = [sys.executable, "-m", "gunicorn", "--config", "examples/gunicorn.conf.py", *options]
+    server = Server([*argv, "tinytracer:application"], port, {"TINYTRACER_CONFIG": str(config)})
+    opened: list[socket.socket] = []  # what is asked there ends with them
+    try:
+        server.wait_until_ready()
+        statuses = [status_of(server, number, opened) for number in range(24)]
+        assert statuses.count(None) == 3
+        assert statuses.count(503) == 21
+        workers = [pid for pid in descendants(server.process.pid) if stat(pid)[1] == str(server.process.pid)]
+        assert len(workers) == 2
+        below = {pid: descendants(pid) for pid in workers}
+        assert sum(map(len, below.values())) == 3
+        busiest = max(workers, key=lambda pid: len(below[pid]))
+        os.kill(busiest, signal.SIGKILL)
+        for pid in below[busiest]:
+            os.kill(pid, signal.SIGKILL)
+        free = len(below[busiest])
+        until(lambda: status_of(server, 100, opened) is None, 11.0)
+        statuses = [status_of(server, number, opened) for number in range(200, 216)]
+        assert statuses.count(None) == free - 1
+    finally:
+        for each in opened:
+            each.close()
+        server.stop()
+
+
+def status_of(server: Server, number: int, opened: list[socket.socket]) -> int | None:
+    """Ask for a run that does not end; return the status of its refusal, None when it runs."""
+    connection = server.begin(f"{V1}/wait/127.0.1.{number}", "application/json")
+    opened.append(connection)
+    connection.settimeout(1.0)
+    try:
+        return int(connection.recv(100).split()[1])
+    except TimeoutError:
+        return None
 
 
 def test_sqlite_file_is_for_its_owner_only(tmp_path: Path, open_shared: Open) -> None:
