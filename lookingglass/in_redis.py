@@ -158,8 +158,6 @@ return 'done'
 class Redis(Shared):
     """Keep everything in a Redis server; a decision is one script, by the server's clock."""
 
-    errors = (Lost, redis.RedisError, OSError)
-
     def __init__(self, url: str, prefix: str = PREFIX) -> None:
         super().__init__()
         self.name = "Redis"  # a URL may have a password in it

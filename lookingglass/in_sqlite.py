@@ -43,8 +43,6 @@ class SQLite(Shared, Ledger):
     an earlier start has left is forgotten.
     """
 
-    errors = (Lost, sqlite3.Error, OSError)
-
     def __init__(self, path: str) -> None:
         super().__init__()
         self.name = path
@@ -124,8 +122,8 @@ class SQLite(Shared, Ledger):
 
     def has_room(self, owner: str) -> bool:
         """Tell whether there is room for one more bucket of an owner; that of all is PAGES."""
-        count = self._run("SELECT count(*) FROM bucket WHERE owner = ?", (owner,)).fetchone()[0]
-        return bool(count < OWNED)
+        count = "SELECT count(*) FROM bucket WHERE owner = ? AND full > ?"
+        return int(self._run(count, (owner, self._now)).fetchone()[0]) < OWNED
 
     def hold(self, key: str, change: int) -> None:
         """Count a share that is taken or given back."""

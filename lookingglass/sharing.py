@@ -1,6 +1,7 @@
 """A store that several processes share: what one of them holds, and what it does when the store is gone.
 
 What a process holds is a lease: it counts as long as the process shows, every BEAT seconds, that it lives.
+It need not do so while it holds nothing.
 The process itself knows best what it holds. Whenever the store may not know it (it failed, it was emptied,
 or the process stood still for so long that its lease has expired), the process becomes a new holder, tells
 all that it holds, and its old name counts for nothing any more. So a late answer, or a lease that ends late,
@@ -45,7 +46,6 @@ class Shared(ABC):
 
     is_shared = True
     name = ""  # for the log
-    errors: tuple[type[Exception], ...] = (Lost,)  # that mean that the store is gone
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # one operation at a time
@@ -104,8 +104,7 @@ class Shared(ABC):
                     self._renew()
                     decision = self._decide(self._holder, claims, penalty)
             if decision.refused is None:
-                with self._books:
-                    self._holds.update(claim.key for claim in claims if isinstance(claim, Share))
+                self._hold(claims)
             return decision
         finally:
             self._lock.release()
@@ -137,6 +136,14 @@ class Shared(ABC):
 
     # --- inside
 
+    def _hold(self, claims: Sequence[Claim]) -> None:
+        """Note what is held now; the thread sleeps as long as nothing is."""
+        with self._books:
+            is_first = not self._holds
+            self._holds.update(claim.key for claim in claims if isinstance(claim, Share))
+        if is_first:
+            self._bell.set()
+
     def _begin(self) -> None:
         """Connect at the first decision, and start the thread; raises Gone."""
         if self._is_over:
@@ -155,7 +162,7 @@ class Shared(ABC):
     def _work(self) -> None:
         """Beat, settle and reconnect until the end."""
         while not self._is_over:
-            self._bell.wait(max(0.0, self._next_beat - time.monotonic()) if self._is_well else RETRY)
+            self._bell.wait(self._rest())
             self._bell.clear()
             with self._lock:
                 self._tend()
@@ -163,6 +170,12 @@ class Shared(ABC):
                 time.sleep(RETRY / 2)  # however often the bell rings
         with self._lock:
             self._leave()
+
+    def _rest(self) -> float | None:
+        """Return the seconds until the thread has something to do; None: until the bell rings."""
+        if not self._is_well:
+            return RETRY if self._is_down else None
+        return max(0.0, self._next_beat - time.monotonic()) if self._holds else None
 
     def _tend(self) -> None:
         try:
@@ -220,11 +233,14 @@ class Shared(ABC):
 
     @contextmanager
     def _failing_closed(self) -> Iterator[None]:
-        """Turn the store's errors into Gone; from then on only the thread asks it."""
+        """Turn any failure into Gone; from then on only the thread asks the store."""
         try:
             yield
-        except self.errors as error:
+        except Gone:
+            raise
+        except Exception as error:
             if not self._is_down:
                 log.error("The store %s cannot be used, so no command is run: %s", self.name, error)
+                self._bell.set()
             self._is_well, self._is_down = False, True
             raise Gone(self.name) from error

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lookingglass.sharing import Lost, Shared
+from lookingglass.sharing import Shared
 from lookingglass.store import Claim, Gone, Rate, Share, Token
 from lookingglass.stores import open_store
 
@@ -131,11 +131,7 @@ class Worker:
         """Have the store know at once what it would learn in a moment."""
         store = self.store
         with store._lock:
-            try:
-                store._flush()
-            except store.errors as error:
-                if not isinstance(error, Lost):
-                    store._is_well, store._is_down = False, True
+            store._tend()
 
     def _bound(self, key: int) -> int:
         return self.cells.total(POSSIBLE, key) - self.cells.total(BEGUN, key)

@@ -356,6 +356,7 @@ def exactly(store: Store, key: str, limit: int) -> bool:
     return taken == limit
 
 
+@pytest.mark.slow
 def test_ten_thousand_operations_with_killed_workers_drift_nowhere(
     where: str, tmp_path: Path, open_shared: Open
 ) -> None:
@@ -386,6 +387,7 @@ def test_ten_thousand_operations_with_killed_workers_drift_nowhere(
     cells.close()
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_held_is_free_within_ten_seconds_and_not_at_once(
     where: str, tmp_path: Path, open_shared: Open
 ) -> None:
@@ -447,6 +449,22 @@ def test_process_that_stood_still_counts_again_what_it_holds(
     assert takes(stalled, share)  # it notices first that it has another one
     other = open_shared(where)
     assert not takes(other, share)
+
+
+def test_idle_process_has_nothing_to_do_and_is_known_again_when_it_asks(
+    where: str, open_shared: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (in_sqlite, in_redis):
+        monkeypatch.setattr(module, "LEASE", 0.3)
+    store, share = open_shared(where), Share("a", 1)
+    assert takes(store, share)
+    store.give([share])
+    until(lambda: not store._bell.is_set() and not store._given, 1.0)
+    assert store._rest() is None
+    time.sleep(0.5)
+    assert takes(store, share)
+    assert store._rest() is not None
+    assert not takes(open_shared(where), share)
 
 
 def test_waiting_decisions_of_one_process_are_not_longer_than_half_a_second(
@@ -661,6 +679,7 @@ def test_what_is_no_run_is_answered_without_the_store(tmp_path: Path) -> None:
         assert ask(path).status == 200
 
 
+@pytest.mark.slow
 def test_two_gunicorn_workers_have_one_limit_and_a_killed_one_gives_its_slots_back(
     where: str, tmp_path: Path
 ) -> None:
