@@ -160,7 +160,8 @@ SLOT = (
 )
 # fmt: on
 IDLE = "client slots"  # whoever holds none of these runs nothing
-CHARGED = ("seconds", "network seconds")  # at the end, with the seconds that a slot was held
+# Charged at the end, with the seconds that a slot was held.
+CHARGED = tuple(limit for limit in PLACE if limit.name in {"seconds", "network seconds"})
 
 
 class Lease:
@@ -213,10 +214,10 @@ class Guard:
 
         def give_back(refund: bool) -> None:
             lease.end(refund)
-            if not refund:
-                for limit in PLACE:
-                    if limit.name in CHARGED and isinstance(token := self._claim(limit, asked), Token):
-                        self._store.charge(token, self._clock() - started)
+            _, claims, _ = self._claims(CHARGED, asked)
+            for token in () if refund else claims:
+                if isinstance(token, Token):
+                    self._store.charge(token, self._clock() - started)
 
         return Lease(give_back, lease.quotas)
 

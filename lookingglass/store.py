@@ -195,7 +195,7 @@ class Memory(Ledger):
         self._clock = clock
         self._size = size
         self._lock = threading.Lock()
-        self._held: collections.Counter[str] = collections.Counter()
+        self._held: dict[str, int] = {}
         self._buckets: dict[str, Bucket] = {}
         self._owned: collections.Counter[str] = collections.Counter()
         self._due: list[tuple[float, str]] = []  # a heap: when to look whether a bucket is full again
@@ -227,7 +227,7 @@ class Memory(Ledger):
 
     def held(self, key: str) -> int:
         """Return how many shares of a key are held."""
-        return self._held[key]
+        return self._held.get(key, 0)
 
     def bucket(self, key: str) -> tuple[float, float] | None:
         """Return how many tokens a bucket had, and when; None: it is full."""
@@ -240,8 +240,10 @@ class Memory(Ledger):
 
     def hold(self, key: str, change: int) -> None:
         """Count a share that is taken or given back."""
-        self._held[key] += change
-        if not self._held[key]:
+        count = self._held.get(key, 0) + change
+        if count:
+            self._held[key] = count
+        else:
             del self._held[key]
 
     def put(self, token: Token, tokens: float, now: float) -> None:

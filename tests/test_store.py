@@ -36,9 +36,11 @@ from tests.support import (
     Server,
     asker,
     build,
+    changed,
     configuration,
     descendants,
     error,
+    errors_of,
     free_port,
     stat,
 )
@@ -340,9 +342,31 @@ TestMemoryMachine = MemoryMachine.TestCase
 # --- processes
 
 
-def start_worker(where: str, cells: Path, number: int, steps: int) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-m", "tests.storing", where, str(cells), str(number), str(steps)]
-    return subprocess.Popen(argv, cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+Start = Callable[[int, int], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start_worker(where: str, tmp_path: Path) -> Iterator[Start]:
+    """Yield what starts a worker by its number and its steps; afterwards none is left."""
+    with contextlib.ExitStack() as started:
+
+        def start(number: int, steps: int) -> subprocess.Popen[str]:
+            argv = [
+                sys.executable,
+                "-m",
+                "tests.storing",
+                where,
+                str(tmp_path / "cells"),
+                str(number),
+                str(steps),
+            ]
+            worker = started.enter_context(
+                subprocess.Popen(argv, cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            started.callback(worker.kill)
+            return worker
+
+        yield start
 
 
 def exactly(store: Store, key: str, limit: int) -> bool:
@@ -358,12 +382,11 @@ def exactly(store: Store, key: str, limit: int) -> bool:
 
 @pytest.mark.slow
 def test_ten_thousand_operations_with_killed_workers_drift_nowhere(
-    where: str, tmp_path: Path, open_shared: Open
+    where: str, tmp_path: Path, open_shared: Open, start_worker: Start
 ) -> None:
-    path = tmp_path / "cells"
-    cells = Cells(path, 0)
-    doomed = [start_worker(where, path, number, 1_000_000) for number in (4, 5)]
-    workers = [start_worker(where, path, number, 3000) for number in range(4)]
+    cells = Cells(tmp_path / "cells", 0)
+    doomed = [start_worker(number, 1_000_000) for number in (4, 5)]
+    workers = [start_worker(number, 3000) for number in range(4)]
     for number, worker in enumerate(doomed, 4):
         until(lambda number=number: cells.of(CERTAIN, 3, number) > 0, 60)  # type: ignore[misc]
         time.sleep(0.1 * number)
@@ -389,9 +412,9 @@ def test_ten_thousand_operations_with_killed_workers_drift_nowhere(
 
 @pytest.mark.slow
 def test_what_a_killed_process_held_is_free_within_ten_seconds_and_not_at_once(
-    where: str, tmp_path: Path, open_shared: Open
+    where: str, open_shared: Open, start_worker: Start
 ) -> None:
-    worker = start_worker(where, tmp_path / "cells", 0, 0)
+    worker = start_worker(0, 0)
     assert worker.stdout
     assert worker.stdout.readline() == "holding\n"
     store = open_shared(where)
@@ -738,6 +761,12 @@ def test_store_is_opened_at_the_first_question_only(tmp_path: Path) -> None:
     assert threading.active_count() == before + 1
     guard.close()
     assert threading.active_count() == before
+
+
+def test_redis_without_its_package_is_an_error_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (error,) = errors_of(changed("store", "redis://user:secret@192.0.2.1/"))
+    assert error == "store: this store needs one more package: pip install 'tinytracer[redis]'"
 
 
 def test_names_of_stores_are_read(tmp_path: Path) -> None:
