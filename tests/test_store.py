@@ -665,6 +665,24 @@ def test_sqlite_on_a_full_disk_denies_until_there_is_room(tmp_path: Path, open_s
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+def test_sqlite_file_never_grows_beyond_its_pages(
+    tmp_path: Path, open_shared: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_sqlite, "PAGES", 30)
+    path = tmp_path / "limits.db"
+    store, share = open_shared(f"sqlite:{path}"), Share("a", 2)
+    assert takes(store, share)
+    known = Token("known", Rate(10, 1.0), 10, owner="others")
+    assert takes(store, known)
+    brief = Token("", Rate(1, 3.0), 1)
+    numbers = range(5000)
+    assert not all(has_room_for(store, brief._replace(key=f"{n}", owner=f"{n}")) for n in numbers)
+    until(lambda: has_room_for(store, known), 6.0)
+    assert path.stat().st_size <= 30 * 4096
+    assert takes(store, share)
+    assert not takes(store, share)
+
+
 def test_sqlite_file_that_is_none_denies(tmp_path: Path, open_shared: Open) -> None:
     path = tmp_path / "limits.db"
     path.write_bytes(b"something else" * 1000)
