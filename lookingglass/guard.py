@@ -7,14 +7,14 @@ import ipaddress
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from lookingglass import targets
 from lookingglass.problems import Quota, Refusal
 from lookingglass.store import NO_FLOOR, Claim, Gone, Memory, Rate, Share, Store, Token
 
-__all__ = ["Guard", "Lease", "Limits", "Quota", "Rate", "headers"]
+__all__ = ["Guard", "Lease", "Limits", "Quota", "Rate"]
 
 PATIENCE = Rate(20, 60.0)  # answers of 429, after which each further one doubles the wait
 LONGEST = 600.0  # seconds
@@ -128,6 +128,8 @@ def _whole(limits: Limits) -> Pool:
 PLACE = (
     Limit("refusals", _client, _patience, 429,
           "More than {runs} of your questions in {period:g} s were refused.", _nothing),
+    Limit(TOLD, _client, lambda limits: Pool(limits.rate, limits.burst), 429,
+          "The limit is {runs} tokens in {period:g} s, {burst:g} at once, from your address.", _weight),
     Limit("seconds", _client, lambda limits: Pool.of(limits.slot_seconds), 429,
           "Your commands have taken more than {runs} seconds in {period:g} s.", _nothing),
     Limit("network seconds", _network, lambda limits: Pool.of(limits.slot_seconds, 2), 429,
@@ -137,8 +139,6 @@ PLACE = (
           "You have {limit} answers in progress already."),
     Limit("network viewers", _network, lambda limits: _share(limits, limits.viewers), 429,
           "Your network has {limit} answers in progress already."),
-    Limit(TOLD, _client, lambda limits: Pool(limits.rate, limits.burst), 429,
-          "The limit is {runs} tokens in {period:g} s, {burst:g} at once, from your address.", _weight),
     Limit("network rate", _network, lambda limits: Pool.of(limits.global_rate, limits.network_share), 429,
           "The limit is {runs} runs in {period:g} s, {burst:g} at once, from your network."),
 )
@@ -159,6 +159,7 @@ SLOT = (
           "The limit is {runs} runs in {period:g} s, for all visitors together."),
 )
 # fmt: on
+PENALTY = PLACE[0]  # which each refusal with 429 spends
 IDLE = "client slots"  # whoever holds none of these runs nothing
 # Charged at the end, with the seconds that a slot was held.
 CHARGED = tuple(limit for limit in PLACE if limit.name in {"seconds", "network seconds"})
@@ -192,6 +193,7 @@ class Guard:
         self._store = store or Memory(clock)
         self._clock = clock
         self._claims = functools.lru_cache(REMEMBERED)(self._claims_of)
+        self._told = Quota(TOLD, limits.rate.runs, math.ceil(limits.rate.period), 0, 0)
         self._amounts = {limit.name: limit.of(limits) for limit in (*PLACE, *SLOT)}
 
     def place(self, client: str, weight: float = 1.0) -> Lease:
@@ -221,6 +223,18 @@ class Guard:
 
         return Lease(give_back, lease.quotas)
 
+    def headers(self, quotas: Sequence[Quota] = ()) -> dict[str, str]:
+        """Return the headers of an answer: policies, and what is left by them where that is known.
+
+        They are those of draft-ietf-httpapi-ratelimit-headers.
+        """
+        policies = {
+            each.policy: f'"{each.policy}";q={each.quota};w={each.window}' for each in (self._told, *quotas)
+        }
+        states = [f'"{each.policy}";r={each.left};t={each.reset}' for each in quotas]
+        state = {"RateLimit": ", ".join(states)} if states else {}
+        return {"RateLimit-Policy": ", ".join(policies.values()), **state}
+
     def close(self) -> None:
         """Give back all that is held."""
         self._store.close()
@@ -249,7 +263,7 @@ class Guard:
     ) -> tuple[list[Limit], list[Claim], Token | None]:
         """Return the limits that concern a question, a claim for each, and the penalty for being refused."""
         concerned = [limit for limit in limits if limit.whose is _all or limit.whose(asked)]
-        penalty = self._claim(PLACE[0], asked)
+        penalty = self._claim(PENALTY, asked)
         claims = [self._claim(limit, asked) for limit in concerned]
         return concerned, claims, penalty if isinstance(penalty, Token) else None
 
@@ -269,14 +283,6 @@ class Guard:
             idle=f"{IDLE} {asked.client}",
             floor=amount.floor,
         )
-
-
-def headers(quotas: Iterable[Quota]) -> dict[str, str]:
-    """Return the headers for some quotas, none for none (draft-ietf-httpapi-ratelimit-headers)."""
-    found = tuple(quotas)
-    policies = ", ".join(f'"{each.policy}";q={each.quota};w={each.window}' for each in found)
-    states = ", ".join(f'"{each.policy}";r={each.left};t={each.reset}' for each in found)
-    return {"RateLimit-Policy": policies, "RateLimit": states} if found else {}
 
 
 @functools.lru_cache(1024)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lookingglass import configuration
-from lookingglass.guard import PLACE, SLOT, Asked, Guard, Lease, Limits, Rate, headers, network_of
+from lookingglass.guard import PLACE, SLOT, Asked, Guard, Lease, Limits, Rate, network_of
 from lookingglass.problems import Refusal
 from lookingglass.store import OWNED, Decision, Gone, Memory
 from lookingglass.targets import Network
@@ -334,11 +334,14 @@ def test_headers_tell_the_policy_and_what_is_left() -> None:
     house = House()
     lease = house.place(weight=4)
     assert isinstance(lease, Lease)
-    assert headers(lease.quotas) == {
+    assert house.guard.headers(lease.quotas) == {
         "RateLimit-Policy": '"rate";q=20;w=60',
         "RateLimit": '"rate";r=6;t=12',
     }
-    assert headers(()) == {}
+    assert house.guard.headers() == {"RateLimit-Policy": '"rate";q=20;w=60'}
+    house.place(weight=1)
+    refusal = refused(house.place(weight=1), 429, "You have 2 answers in progress already.")
+    assert house.guard.headers(refusal.quotas)["RateLimit"] == '"rate";r=5;t=15'
 
 
 def test_refusal_tells_the_state_of_the_limit_that_has_refused() -> None:
@@ -346,8 +349,8 @@ def test_refusal_tells_the_state_of_the_limit_that_has_refused() -> None:
     for number in range(5):
         house.slot(f"192.0.2.{number}", TARGET)
     refusal = refused(house.slot("192.0.2.9", TARGET), 429)
-    assert headers(refusal.quotas) == {
-        "RateLimit-Policy": '"network target_rate";q=20;w=240',
+    assert house.guard.headers(refusal.quotas) == {
+        "RateLimit-Policy": '"rate";q=20;w=60, "network target_rate";q=20;w=240',
         "RateLimit": '"network target_rate";r=0;t=60',
     }
 
