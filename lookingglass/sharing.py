@@ -113,8 +113,10 @@ class Shared(ABC):
         """Give shares back, and tokens where ``refund`` says so; the store learns it a moment later."""
         shares = [claim.key for claim in claims if isinstance(claim, Share)]
         with self._books:
-            self._holds.subtract(shares)
-            self._holds = +self._holds
+            for key in shares:
+                self._holds[key] -= 1
+                if not self._holds[key]:
+                    del self._holds[key]
             self._given.update(shares)
             if refund:
                 tokens = [claim for claim in claims if isinstance(claim, Token) and claim.amount]
