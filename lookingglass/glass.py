@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import rfc8522
 from commands import JSON, Command, Router
 from lookingglass import targets
-from lookingglass.aiming import Aim, Aimer
+from lookingglass.aiming import Aimer
 from lookingglass.configuration import Configuration
 from lookingglass.facts.common import find_json
 from lookingglass.guard import Guard, Lease
@@ -17,6 +17,7 @@ from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.problems import Problem, Refusal
 from lookingglass.runs import Runs, Task, Viewer
+from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
 from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
 
@@ -180,7 +181,7 @@ class Glass:
         self.runs = Runs(configuration.limits.output_kib * 1024)
         self._limits = configuration.limits
         self._vocabulary = Vocabulary.of(self.routers)
-        self._guard = Guard(configuration.limits)
+        self._guard = Guard(configuration.limits, open_store(configuration.store))
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
         resolver = Resolver(self.runs.loop, configuration.limits.lookups)
         self._aimer = Aimer(families, configuration.deny, resolver)
@@ -211,6 +212,7 @@ class Glass:
     def close(self) -> None:
         """End what runs and start nothing more; waits for at most two seconds."""
         self.runs.close()
+        self._guard.close()
 
     def _check(self, question: Question, record: Record) -> Checked:
         parameters = Parameters.read(question.parameters)
@@ -225,34 +227,43 @@ class Glass:
         return Checked(router, command, target, _read_vrf(router, command, parameters), parameters)
 
     def _admit(self, checked: Checked, visitor: Visitor, record: Record) -> Answer:
-        place = self._guard.place(visitor.key)
+        place = self._guard.place(visitor.key, checked.command.weight)
         try:
             self.runs.start_loop()
             look_up = self._aimer.look_up(checked.target, visitor)
         except BaseException:
             place.end(refund=True)  # nothing was looked up
             raise
-        return Answer(look_up, lambda found: self._start(checked, found), place, record, self.journal)
+        return Answer(
+            look_up, lambda found: self._start(checked, visitor, found), place, record, self.journal
+        )
 
-    def _start(self, checked: Checked, found: Sequence[targets.Address]) -> tuple[Viewer, Subject]:
+    def _start(
+        self, checked: Checked, visitor: Visitor, found: Sequence[targets.Address]
+    ) -> tuple[Viewer, Subject]:
         router, command, target, vrf, parameters = checked
         aim = self._aimer.aim(command, target, parameters.protocol, found)
         media, template = rfc8522.choose_format(command, parameters, aim.family, aim.kind)
         invocation = router.invocation(template, aim.family, aim.text, vrf)
-        viewer = self._view(Task(invocation, command.parser), aim, command, parameters)
+        viewer = self._view(
+            Task(invocation, command.parser),
+            lambda: self._guard.slot(aim.network, visitor.key, router.name),
+            command,
+            parameters,
+        )
         named = target.text if target else None
         subject = Subject(router, command, named, aim.address, vrf, media, self._limits.output_kib)
         return viewer, subject
 
-    def _view(self, task: Task, aim: Aim, command: Command, parameters: Parameters) -> Viewer:
+    def _view(
+        self, task: Task, take_slot: Callable[[], Lease], command: Command, parameters: Parameters
+    ) -> Viewer:
         limits = self._limits
         ceiling = command.runtime or limits.max_runtime
         seconds = parameters.runtime
         if seconds is None:
             seconds = limits.runtime
-        return self.runs.view(
-            task, lambda: self._guard.slot(aim.network), min(seconds or ceiling, ceiling), ceiling
-        )
+        return self.runs.view(task, take_slot, min(seconds or ceiling, ceiling), ceiling)
 
 
 def _outcome_of(error: BaseException) -> Outcome:

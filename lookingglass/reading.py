@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lookingglass import targets
-from lookingglass.guard import Rate
+from lookingglass.store import Rate
+from lookingglass.stores import read_store
 from lookingglass.visitors import UNIX
 
 COMMENT = "$comment"  # a key that every object may have
@@ -255,6 +256,15 @@ def with_metrics(value: Any, place: Place) -> Any:
         place.error("this needs a package that is not here; pip install 'tinytracer[metrics]'")
         return None
     return found
+
+
+def store(value: Any, place: Place) -> Any:
+    """Read where limits live; nothing of the value is told, for it may have a password."""
+    try:
+        return read_store(value if is_text(value) else "", place.folder)
+    except ValueError as error:
+        place.error(str(error))
+        return None
 
 
 def existing_folder(value: Any, place: Place) -> Any:

@@ -35,7 +35,8 @@ ORDER = [
                 "negotiation",
             ),
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
-            *("journal", "visitors", "guard", "runs", "children", "output", "names", "loop", "targets"),
+            *("journal", "visitors", "guard", "stores", "in_sqlite", "in_redis", "sharing", "store"),
+            *("runs", "children", "output", "names", "loop", "targets"),
             *("facts", *TOOLS, "facts.schemas", "facts.common", "problems"),
         )
     ),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from examples.lab.lab import Lab
-from tests.support import Glass, descendants, gone_within, is_alive
+from tests.support import GENEROUS, Glass, descendants, gone_within, is_alive
 
 pytestmark = pytest.mark.lab
 ADDRESS = "198.51.100.2"  # of r1
@@ -147,8 +147,7 @@ def glass(remote: Remote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         {"name": "stranger.example", "via": [*ssh, "stranger"], "commands": COMMANDS},
         {"name": "nos.example", "via": [*ssh, "nos"], "remote": "cli", "commands": cli},
     ]
-    limits = {"rate": "10000/minute", "burst": 10000, "target_rate": "10000/minute", "per_client": 16}
-    config.write_text(json.dumps({"routers": routers, "limits": limits, "targets": {"deny": []}}))
+    config.write_text(json.dumps({"routers": routers, "limits": GENEROUS, "targets": {"deny": []}}))
     glass = Glass(remote.lab, config)
     yield glass
     glass.stop()
