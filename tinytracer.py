@@ -281,9 +281,10 @@ class TinyTracer:
         refuse: Callable[[Problem], Reply] = problem_reply,
     ) -> Answering:
         def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
+            start = starter(start_response, self._glass.headers(answer.quotas))
             pieces = once_begun(
                 answer,
-                represent(answer, starter(start_response)),
+                represent(answer, start),
                 lambda problem: refuse(problem).send(start_response),
             )
             take_over = environ.get("lookingglass.live")  # of our own server, see connections.Task

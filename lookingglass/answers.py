@@ -137,13 +137,13 @@ def problem_headers(problem: Problem) -> dict[str, str]:
     return {**problem.headers, **retry}
 
 
-def starter(start_response: WSGIStart) -> Start:
-    """Return what starts an answer in progress."""
+def starter(start_response: WSGIStart, more: Mapping[str, str]) -> Start:
+    """Return what starts an answer in progress; ``more`` headers go with each."""
 
     def start(status: int, media: str, headers: Mapping[str, str]) -> None:
         kind = media if media == JSON else f"{media}; charset=utf-8"
         shared = {} if media == HTML else OPEN
-        every = {"Content-Type": kind, **SECURITY, **FRESH, **LIVE, **shared, **headers}
+        every = {"Content-Type": kind, **SECURITY, **FRESH, **LIVE, **shared, **more, **headers}
         start_response(status_line(status), [*every.items()])
 
     return start

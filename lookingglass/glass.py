@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from lookingglass.facts.common import find_json
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.names import LookUp, Resolver, Unresolved
-from lookingglass.problems import Problem, Refusal
+from lookingglass.problems import Problem, Quota, Refusal
 from lookingglass.runs import Runs, Task, Viewer
 from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
@@ -63,6 +64,7 @@ class Answer:
     ) -> None:
         self.has_left = False  # the visitor
         self.record = record
+        self.quotas = place.quotas  # what limits leave to the visitor
         self._look_up = look_up
         self._start = start
         self._place = place
@@ -200,6 +202,9 @@ class Glass:
             answer = self._admit(self._check(question, record), visitor, record)
         except BaseException as error:
             self.journal.close(record, _outcome_of(error))
+            if isinstance(error, Problem):
+                quotas = error.quotas if isinstance(error, Refusal) else ()
+                error.headers = {**error.headers, **self.headers(quotas)}
             raise
         answer.begin()
         return answer
@@ -208,6 +213,10 @@ class Glass:
         """Write the record of a question that somebody else refuses, and return the Problem."""
         self.journal.close(self.journal.begin(visitor, question.path), _outcome_of(problem))
         return problem
+
+    def headers(self, quotas: Sequence[Quota]) -> dict[str, str]:
+        """Return the headers of an answer that tell what limits leave to the visitor."""
+        return self._guard.headers(quotas)
 
     def close(self) -> None:
         """End what runs and start nothing more; waits for at most two seconds."""
@@ -234,9 +243,8 @@ class Glass:
         except BaseException:
             place.end(refund=True)  # nothing was looked up
             raise
-        return Answer(
-            look_up, lambda found: self._start(checked, visitor, found), place, record, self.journal
-        )
+        start = functools.partial(self._start, checked, visitor)
+        return Answer(look_up, start, place, record, self.journal)
 
     def _start(
         self, checked: Checked, visitor: Visitor, found: Sequence[targets.Address]

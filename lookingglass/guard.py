@@ -288,7 +288,7 @@ class Guard:
 
 @functools.lru_cache(1024)
 def network_of(client: str) -> str:
-    """Return the /24 or /48 of a client's key; who is not known is one network."""
+    """Return the /24 or /48 of a client's address or key; all unknown clients are one network."""
     try:
         network = ipaddress.ip_network(client)
     except ValueError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import ipaddress
 import json
 import logging
 import re
@@ -13,11 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TextIO
 
+from lookingglass.guard import network_of
 from lookingglass.visitors import Visitor
 
 LONGEST = 200  # characters of what was asked that are told when it was not understood
 PLAIN = re.compile(r"[A-Za-z0-9._:/,+-]+")  # a value that logfmt needs no quotes for
-NETWORKS = {4: 24, 6: 48}  # prefix lengths that stand for a client
 
 log = logging.getLogger("tinytracer.journal")
 
@@ -127,14 +125,10 @@ class StandardError(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-@functools.lru_cache(1024)
 def _shown(address: str, clients: str) -> str:
-    if clients == "full" or not address:
-        return address
-    if clients == "none":
+    if clients == "none" or not address:
         return ""
-    version = ipaddress.ip_address(address).version
-    return str(ipaddress.ip_network(f"{address}/{NETWORKS[version]}", strict=False))
+    return address if clients == "full" else network_of(address)
 
 
 def _logfmt(fields: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lookingglass import targets
+from lookingglass.guard import network_of
 from lookingglass.problems import HTTPProblem
 
 X_FORWARDED = "HTTP_X_FORWARDED"  # how headers begin that proxies add
@@ -33,8 +34,8 @@ class Visitor(NamedTuple):
 
     @property
     def network(self) -> str:
-        """Return what a network's share is counted by: the IPv4 /24, the IPv6 /48, or one for all unknown."""
-        return client_network(self.address)
+        """Return what a network's share is counted by."""
+        return network_of(self.key)
 
     @classmethod
     def of(cls, environ: Mapping[str, Any], trust: Trust) -> Visitor:
@@ -94,13 +95,6 @@ def client_key(client: str) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
     return str(address or "unknown")
-
-
-@functools.lru_cache(1024)
-def client_network(client: str) -> str:
-    """Return what a client's network is counted by: its IPv4 /24, its IPv6 /48, or one for all unknown."""
-    address = read_client(client)
-    return str(targets.network_of(address) if address else "unknown")
 
 
 @functools.lru_cache(1024)
