@@ -12,9 +12,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from tests.bench.servers import allow_many_files
 from tests.soak.clients import FAULTS, Client, Tally, canonical, request

@@ -1,4 +1,4 @@
-"""The looking glass under test: as a program of its own, or inside this process, where one can look deeper."""
+"""The looking glass under test: as a program of its own, or inside this process, to look deeper."""
 
 from __future__ import annotations
 
