@@ -282,11 +282,8 @@ class TinyTracer:
     ) -> Answering:
         def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
             start = starter(start_response, self._glass.headers(answer.quotas))
-            pieces = once_begun(
-                answer,
-                represent(answer, start),
-                lambda problem: refuse(problem).send(start_response),
-            )
+            represented = represent(answer, start)
+            pieces = once_begun(answer, represented, lambda problem: refuse(problem).send(start_response))
             take_over = environ.get("lookingglass.live")  # of our own server, see connections.Task
             connection = None if take_over else visitors.connection_of(environ)
             body = Body(answer, pieces, self._glass.runs.loop, connection)
