@@ -72,7 +72,7 @@ AUTHORITY = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
 # What the base URL depends on when it is not configured (PEP 3333, URL reconstruction).
 ORIGIN = ("wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME")
 HTML_UTF8 = f"{HTML}; charset=utf-8"
-HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY}, b"ok")
+HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY, **FRESH}, b"ok")
 LISTEN = "127.0.0.1:8080"
 
 log = logging.getLogger("tinytracer")
@@ -176,6 +176,7 @@ class TinyTracer:
         return self._shelf.get(name, lambda: Ready(conf.resource(name), ASSETS[name], {}))
 
     def _healthz(self, environ: Environ) -> Answering:
+        self._glass.check_health()
         return HEALTHY
 
     def _testfile(self, environ: Environ, path: str) -> Answering:

@@ -138,6 +138,10 @@ class Glass:
         self.journal.close(Record(visitor, question.path), _refused(problem))
         return problem
 
+    def check_health(self) -> None:
+        """Raise the Problem that keeps every command from being run."""
+        self.runs.check_health()
+
     def close(self) -> None:
         """End what runs and start nothing more; waits for at most two seconds."""
         self.runs.close()

@@ -25,7 +25,8 @@ ORDER = [
         for name in (
             *("serving", "connections", "page", "openapi", "ready", "answers", "downloads", "negotiation"),
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
-            *("journal", "visitors", "guard", "runs", "children", "output", "loop", "targets"),
+            *("journal", "visitors", "guard", "runs", "children", "sources", "complaints", "output"),
+            *("roll", "watcher", "loop", "targets"),
             *("facts", *TOOLS, "facts.schemas", "facts.common", "problems"),
         )
     ),
