@@ -387,7 +387,7 @@ def test_refused_slot_passes_through_and_nothing_runs(runs: Runs) -> None:
 
 def test_machine_without_descriptors_is_503() -> None:
     script = """
-import resource
+import gc, resource
 from commands import Invocation
 from lookingglass.problems import Problem
 from lookingglass.runs import Runs, Task
@@ -406,6 +406,7 @@ for most in range(3, 30):
         print(viewer.result()[1].status)
         viewer.close()
     runs.close()
+    gc.collect()
 """
     argv = [sys.executable, "-c", script]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
