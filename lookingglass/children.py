@@ -156,10 +156,13 @@ def _spawn(invocation: Invocation, stdout: int, stderr: int) -> subprocess.Popen
 
 
 def _is_left(pipe: int) -> bool:
-    """Tell whether nobody can write to a pipe any more."""
-    poll = select.poll()
-    poll.register(pipe, 0)
-    return any(events & select.POLLHUP for _, events in poll.poll(0))
+    """Tell whether nobody can write to a pipe any more, as far as there is memory for asking."""
+    try:
+        poll = select.poll()
+        poll.register(pipe, 0)
+        return any(events & select.POLLHUP for _, events in poll.poll(0))
+    except (OSError, MemoryError):
+        return True
 
 
 def _as_problem(error: OSError | MemoryError, program: str) -> Problem:

@@ -131,7 +131,8 @@ class Roll:
             self._free.append(place)
             is_at_rest = self._is_empty() and not self._is_closed
         if is_at_rest:
-            self._loop.call_at(time.monotonic() + REST, self._rest)
+            with contextlib.suppress(OSError, MemoryError):
+                self._loop.call_at(time.monotonic() + REST, self._rest)
 
     def tell(self, pipe: int) -> None:
         """Have the watcher end whoever may write to a pipe although its Run has ended."""
@@ -213,7 +214,8 @@ class Roll:
             is_first = self._failures == 1
         if is_first:
             log.error("The watcher %s. Without it, commands outlive this process when it is killed.", why)
-        self._loop.call_at(time.monotonic() + pause, self._start)
+        with contextlib.suppress(OSError, MemoryError):
+            self._loop.call_at(time.monotonic() + pause, self._start)
 
 
 def _python() -> str:
