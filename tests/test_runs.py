@@ -898,6 +898,28 @@ def test_source_that_cannot_be_killed_holds_its_slot_but_no_viewer(piped: Any, s
     assert soon(lambda: is_at_rest(runs))
 
 
+def test_source_that_can_be_neither_watched_nor_killed_holds_its_slot_but_no_viewer(
+    piped: Any, slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(28, "no space left")
+
+    monkeypatch.setattr(runs_module, "LOOKS", 0.1)
+    source = Immortal()
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "watch", refuse)
+        began = time.monotonic()
+        with pytest.raises(Busy):
+            piped(source)
+        assert time.monotonic() - began < 2 * DYING
+    with pytest.raises(BrokenPipeError):
+        os.write(source.writer, b"nobody reads this")
+    time.sleep(0.3)
+    assert (slots.taken, slots.returned) == (1, 0)
+    source.go()
+    assert slots.are_back_within(1)
+
+
 def test_pipe_of_what_cannot_be_killed_is_closed(piped: Any) -> None:
     source = Immortal()
     _, viewer = piped(source, seconds=0.1)
