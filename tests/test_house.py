@@ -37,7 +37,8 @@ ORDER = [
             ),
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
             *("journal", "visitors", "guard", "stores", "in_sqlite", "in_redis", "sharing", "store"),
-            *("runs", "children", "output", "names", "loop", "targets"),
+            *("runs", "children", "sources", "complaints", "output", "names"),
+            *("roll", "watcher", "loop", "targets"),
             *("facts", *TOOLS, "facts.schemas", "facts.common", "problems"),
         )
     ),
