@@ -67,6 +67,7 @@ class Command(NamedTuple):
     parser: str | None = None
     runtime: float | None = None  # seconds, this command's own ceiling
     probes: bool = True  # it sends packets to its target, rather than looking it up in a table
+    weight: int = 1  # tokens of the limit "rate" that it costs
 
     @property
     def formats(self) -> tuple[str, ...]:

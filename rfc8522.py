@@ -108,7 +108,7 @@ def choose(routers: Sequence[Router], parameters: Parameters) -> Router:
 
 
 def router_of(routers: Sequence[Router], name: str) -> Router | None:
-    """Return the router of a name in any case of ASCII, for names are (section 2); None: there is none."""
+    """Return the router with this name, in any case of ASCII (section 2); None: there is none."""
     same = (router for router in routers if name.isascii() and router.name.lower() == name.lower())
     return next(same, None)
 

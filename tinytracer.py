@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import re
@@ -11,14 +10,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from webob import Request
 
 import rfc8522
 from commands import JSON, TEXT
 from lookingglass import configuration as conf
-from lookingglass import downloads, journal, page, visitors
+from lookingglass import downloads, journal, names, page, visitors
 from lookingglass.answers import (
     FRESH,
     HTML,
@@ -31,6 +30,7 @@ from lookingglass.answers import (
     Pieces,
     Reply,
     Start,
+    once_begun,
     problem_headers,
     problem_reply,
     starter,
@@ -41,6 +41,9 @@ from lookingglass.page import Page
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
 from lookingglass.visitors import Visitor
+
+if TYPE_CHECKING:
+    import argparse
 
 __version__ = "0.1.0"
 
@@ -61,6 +64,7 @@ ROUTES = [
         (r"/api/info", "info"),
         (r"/api/capabilities", "capabilities"),
         (r"/openapi\.json", "openapi"),
+        (r"/metrics", "metrics"),
         (r"/testfiles/(?P<path>.+)", "testfile"),
     )
 ]
@@ -88,6 +92,10 @@ class TinyTracer:
         self._glass = Glass(configuration)
         self._page = Page(configuration)
         self._shelf = Shelf()
+        if configuration.metrics:  # then an optional package is imported
+            from lookingglass.metrics import Metrics
+
+            self._figures = Metrics(self._glass, __version__).reply
         self.close = weakref.finalize(self, self._glass.close)  # also when the host program ends
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
@@ -112,7 +120,7 @@ class TinyTracer:
         match, handler = next((found for found in matches if found[0]), (None, ""))
         if match is None and not path.isascii():
             _refuse_what_is_no_text(path)
-        if match is None:
+        if match is None or (handler == "metrics" and not self._shows_figures(environ)):
             raise NotFound("There is nothing at this path.")
         method = environ["REQUEST_METHOD"]
         if method not in METHODS:
@@ -171,6 +179,14 @@ class TinyTracer:
 
         return self._ready(environ, "openapi", make)
 
+    def _shows_figures(self, environ: Environ) -> bool:
+        """Tell whether there is /metrics for whoever asks; for others there is nothing at this path."""
+        configuration = self._configuration
+        return visitors.comes_from(environ, configuration.trustproxy, configuration.metrics)
+
+    def _metrics(self, environ: Environ) -> Answering:
+        return self._figures()
+
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()
         return self._shelf.get(name, lambda: Ready(conf.resource(name), ASSETS[name], {}))
@@ -198,15 +214,24 @@ class TinyTracer:
         query = dict(_query(environ))
         given = {name: query.get(name, "").strip() for name in page.FIELDS}
         choice = page.choose(self._glass.routers, given)
-        status, headers, problem = 200, {}, choice.problem
         if given["run"] and environ["REQUEST_METHOD"] != "HEAD":
             try:
                 answer = self._ask_from_page(environ, given, choice)
-                return self._live(answer, page.as_page(*self._page.render(given, client, choice)))
+                represent = page.as_page(*self._page.render(given, client, choice))
+                return self._live(
+                    answer, represent, lambda problem: self._problem_page(given, client, choice, problem)
+                )
             except Problem as error:
-                status, headers, problem = error.status, problem_headers(error), str(error)
-        body = b"".join(self._page.render(given, client, choice, problem))
-        return Reply(status, {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE, **headers}, body)
+                return self._problem_page(given, client, choice, error)
+        body = b"".join(self._page.render(given, client, choice, choice.problem))
+        return Reply(200, {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE}, body)
+
+    def _problem_page(
+        self, given: Mapping[str, str], client: str, choice: page.Choice, problem: Problem
+    ) -> Reply:
+        body = b"".join(self._page.render(given, client, choice, str(problem)))
+        headers = {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE, **problem_headers(problem)}
+        return Reply(problem.status, headers, body)
 
     def _blank_page(self, client: str) -> Ready:
         """Make the page without a question, which is private where it shows the visitor's address."""
@@ -247,9 +272,19 @@ class TinyTracer:
             raise self._glass.refuse(question, visitor, error) from None
         return self._glass.ask(question, visitor)
 
-    def _live(self, answer: Answer, represent: Callable[[Answer, Start], Pieces]) -> Answering:
+    def _live(
+        self,
+        answer: Answer,
+        represent: Callable[[Answer, Start], Pieces],
+        refuse: Callable[[Problem], Reply] = problem_reply,
+    ) -> Answering:
         def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
-            pieces = represent(answer, starter(start_response))
+            start = starter(start_response, self._glass.headers(answer.quotas))
+            pieces = once_begun(
+                answer,
+                represent(answer, start),
+                lambda problem: refuse(problem).send(start_response),
+            )
             take_over = environ.get("lookingglass.live")  # of our own server, see connections.Task
             connection = None if take_over else visitors.connection_of(environ)
             body = Body(answer, pieces, self._glass.runs.loop, connection)
@@ -303,7 +338,7 @@ class LazyApplication:
         return application(environ, start_response)
 
     def close(self) -> None:
-        """End what runs, for a host program that is told to stop; afterwards nothing is started."""
+        """End what runs, for a host program that stops; afterwards nothing is started."""
         if self._application:
             self._application.close()
 
@@ -347,6 +382,7 @@ def serve(options: argparse.Namespace) -> int:
         logging.getLogger().setLevel(logging.DEBUG)
     for line in configuration.lacking():
         log.warning(line)
+    names.hasten()
     looking_glass = TinyTracer(configuration)
     try:
         viewers = configuration.limits.viewers
@@ -368,6 +404,8 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="tinytracer",
         description="A network looking glass. Without an action it serves.",
@@ -397,10 +435,8 @@ def _log_to_standard_error() -> None:
     """Log with the level before each message; the journal's lines are for programs and stay bare."""
     # what these formats do not show is not gathered for each line
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    bare = logging.StreamHandler()
-    bare.setFormatter(logging.Formatter("%(message)s"))
-    journal.log.addHandler(bare)
+    logging.basicConfig(level=logging.INFO, handlers=[journal.StandardError("%(levelname)s: %(message)s")])
+    journal.log.addHandler(journal.StandardError("%(message)s"))
     journal.log.propagate = False
 
 

@@ -27,6 +27,7 @@ REQUEST = 20.0  # seconds for sending a request
 STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle or has a request
 DOWNLOAD = 600.0  # the same for what is only sent; proxies may pause
 SIGN_OF_LIFE = 15.0  # seconds without a byte after which a live answer may say something
+IGNORED = 16  # times 64 KiB that are read of what follows the last request of a connection
 QUEUED = 16  # requests on one connection, the one that is answered included
 SEND_BUFFER = 65536  # bytes; with as many as the kernel likes, a slow client is not heard of for minutes
 BEHIND = 65536  # bytes that wait for a client, from which on a live answer is not asked for more
@@ -205,10 +206,19 @@ class Channel(channel.HTTPChannel):
             self._is_closed = True
             live, self._live = self._live, None
             self.server.loop.forget(self.descriptor)
+        if self.close_when_flushed:
+            self._ignore_the_rest()
         self.server.count(self.client, -1)
         super().handle_close()
         if live:
             live[1].close()
+
+    def _ignore_the_rest(self) -> None:
+        """Read what has come behind a last request: unread, it would destroy the answer on its way."""
+        with contextlib.suppress(OSError):
+            for _ in range(IGNORED):
+                if not self.socket.recv(65536):
+                    break
 
     def look(self, now: float) -> None:
         """Close the connection when a request comes too slowly or nothing goes on; let a live one speak."""
@@ -219,13 +229,22 @@ class Channel(channel.HTTPChannel):
         elif self.total_outbufs_len:
             is_stale = quiet > DOWNLOAD
         else:
-            coming = self.request
+            coming = self.request  # it waits for our word, which could not be sent before
             is_begun = coming is not None and (coming.headers_finished or coming.header_plus.strip())
             is_stale = quiet > STALLED or bool(is_begun and now - self._begun > REQUEST)
         if is_stale:
             self.handle_close()
         elif self._live is not None and quiet >= SIGN_OF_LIFE:
             self.notify()
+
+    def _continue(self) -> None:
+        """Tell a client to go on, whose request has come behind one that was being answered."""
+        coming = self.request
+        if self._is_closed or self.requests or self.close_when_flushed or coming is None:
+            return
+        if coming.expect_continue and coming.headers_finished:
+            self.send_continue()
+            self.update()
 
     def _read(self) -> None:
         try:
@@ -381,6 +400,8 @@ class Channel(channel.HTTPChannel):
         self.update()
         if goes_on:
             self.server.add_task(self)
+        elif self.request is not None:
+            self.server.loop.call_soon(self._continue)
 
 
 def mend_waitress() -> None:

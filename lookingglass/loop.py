@@ -1,4 +1,4 @@
-"""One thread that waits for descriptors and for moments, on behalf of everybody who would wait for them."""
+"""Wait for descriptors and for moments in one thread, on behalf of everybody."""
 
 from __future__ import annotations
 

@@ -61,8 +61,8 @@ class Run:
     """Read one source once, into a buffer of decoded text for any number of viewers."""
 
     def __init__(self, task: Task, output_limit: int, loop: Loop, gone: Callable[[], None]) -> None:
-        self._output = Output(output_limit, task.invocation.skip)
-        self.pieces = self._output.pieces
+        self.output = Output(output_limit, task.invocation.skip)
+        self.pieces = self.output.pieces
         self.end: End | None = None
         self.problem: Problem | None = None  # why its source could not be opened
         self.lock = threading.Lock()
@@ -243,13 +243,13 @@ class Run:
 
     def _on_output(self, events: int) -> None:
         source = self._source
-        data = source.read() if source else None
+        data = _read(source) if source else None
         if source is None or data is None:
             return
         self._append(data)
-        if not data or (self._output.is_full and source.exit is not None):
+        if not data or (self.output.is_full and source.exit is not None):
             self._loop.forget(source.output)
-        if self._output.is_full:
+        if self.output.is_full:
             self.stop("full")
         if not data:
             self._on_exit(events)  # most often it has ended as well
@@ -271,10 +271,10 @@ class Run:
         self._release()
         if self._state is not State.ENDED:
             reason = self._reason if self._state is State.STOPPING else "exit"
-            self._finish("full" if reason == "exit" and self._output.is_full else reason, status)
+            self._finish("full" if reason == "exit" and self.output.is_full else reason, status)
 
     def _drain(self, source: Source) -> None:
-        while not self._output.is_full and (data := source.read()):
+        while not self.output.is_full and (data := _read(source)):
             self._append(data)
 
     def _close_output(self, source: Source) -> None:
@@ -285,7 +285,7 @@ class Run:
 
     def _append(self, data: bytes) -> None:
         with self.lock:
-            is_news = self._output.add(data)
+            is_news = self.output.add(data)
         if is_news:
             self._tell()
 
@@ -368,6 +368,14 @@ class Viewer:
         self.run.leave(self)
 
 
+def _read(source: Source) -> bytes | None:
+    """Return what a source has to say; one whose connection is broken has ended."""
+    try:
+        return source.read()
+    except OSError:
+        return b""
+
+
 class Runs:
     """Keep the Runs under way, so that visitors who ask the same question share one."""
 
@@ -378,7 +386,7 @@ class Runs:
         self._output_limit = output_limit  # bytes
         self._lock = threading.Lock()
         self._runs: dict[Task, Run] = {}  # the newest of each task
-        self._alive: set[Run] = set()  # also those that are being stopped
+        self.alive: set[Run] = set()  # also those that are being stopped
         self._is_closed = False
 
     def view(self, task: Task, take_slot: Callable[[], Lease], seconds: float, ceiling: float) -> Viewer:
@@ -386,10 +394,7 @@ class Runs:
 
         ``take_slot`` admits a new source; its Refusal passes through, and so does what the source raises.
         """
-        try:
-            self.loop.start()  # at the first question, and so behind any fork
-        except (OSError, RuntimeError, MemoryError) as error:
-            raise Busy(FULL) from error
+        self.start_loop()
         with self._lock:
             if self._is_closed:
                 raise Busy(CLOSING)
@@ -400,7 +405,7 @@ class Runs:
             started = run = Run(task, self._output_limit, self.loop, lambda: self._forget(task, started))
             viewer = run.admit(seconds, ceiling)
             self._runs[task] = run
-            self._alive.add(run)
+            self.alive.add(run)
         run.start(self._open_source, take_slot)
         if self._is_closed:
             run.stop("closing")
@@ -410,7 +415,7 @@ class Runs:
         """Start no more Runs, end those under way, and wait until they are gone (at most 2 GRACE)."""
         with self._lock:
             self._is_closed = True
-            under_way = list(self._alive)
+            under_way = list(self.alive)
         for run in under_way:
             run.stop("closing")
         end = time.monotonic() + 2 * GRACE
@@ -418,6 +423,13 @@ class Runs:
             run.wait(end - time.monotonic())
         self._roll.close()
         self.loop.end()
+
+    def start_loop(self) -> None:
+        """Start the thread that reads all sources, at the first question, behind any fork; raises Busy."""
+        try:
+            self.loop.start()
+        except (OSError, RuntimeError, MemoryError) as error:
+            raise Busy(FULL) from error
 
     def check_health(self) -> None:
         """Raise Busy when commands cannot be run, whatever the limits say."""
@@ -428,6 +440,6 @@ class Runs:
 
     def _forget(self, task: Task, run: Run) -> None:
         with self._lock:
-            self._alive.discard(run)
+            self.alive.discard(run)
             if self._runs.get(task) is run:
                 del self._runs[task]

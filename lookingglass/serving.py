@@ -26,7 +26,7 @@ from lookingglass.visitors import client_key
 
 SPARE_CONNECTIONS = 512  # beyond the viewers, for visitors between two requests
 SPARE_FILES = 64  # descriptors that are neither connections nor pipes of commands
-THREADS = 40  # for look-ups of names, of which 32 may wait at once, and for all that does not wait
+THREADS = 8  # none of which waits for a client, a name or a command
 
 LOOKS = 1.0  # seconds between two looks at all connections
 SHARE = 64  # connections of one client; proxies and this machine may have all
@@ -134,7 +134,10 @@ class Server:
                     self._pumps -= 1
                     return
                 connection = self._waiting.popleft()
-            connection.pump()
+            try:
+                connection.pump()
+            except Exception:  # which must not cost this thread's place
+                log.exception("an answer in progress failed")
 
     def cancel(self) -> None:
         """Forget a task that was not begun, as waitress has it."""
@@ -280,7 +283,7 @@ def _bind_unix(path: str, opened: list[socket.socket]) -> None:
     each = socket.socket(socket.AF_UNIX)
     opened.append(each)
     each.bind(path)
-    os.chmod(path, 0o666)  # noqa: S103 - who may reach the folder may ask, as on loopback
+    os.chmod(path, 0o666)  # noqa: S103 - everybody who can reach the folder may ask, as on loopback
 
 
 def _url(listening: socket.socket) -> str:

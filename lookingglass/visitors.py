@@ -7,12 +7,17 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lookingglass import targets
+from lookingglass.guard import network_of
 from lookingglass.problems import HTTPProblem
 
+X_FORWARDED = "HTTP_X_FORWARDED"  # how headers begin that proxies add
+FORWARDED_FOR = f"{X_FORWARDED}_FOR"  # the one by which a trusted proxy is believed
+# Headers that tell of a proxy, and are never believed.
+UNBELIEVED = ("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_X_CLIENT_IP")
 UNIX = "unix:"  # a unix socket, among trusted proxies
 UNIX_PEERS = ("", "localhost")  # REMOTE_ADDR of a unix socket's other end, with gunicorn and with waitress
 WITH_PORT = re.compile(r"(?:([0-9.]{7,15})|\[([0-9A-Fa-f:.]{2,45})\])(?::[0-9]{1,5})?")
@@ -25,7 +30,12 @@ class Visitor(NamedTuple):
     """Say who asks."""
 
     address: str  # canonical; "" when it is not known
-    key: str  # what limits count: the IPv4 address, the IPv6 /64, or one key for all who are not known
+    key: str  # what limits count: the IPv4 address, the IPv6 /64, or one key for all unknown visitors
+
+    @property
+    def network(self) -> str:
+        """Return what a network's share is counted by."""
+        return network_of(self.key)
 
     @classmethod
     def of(cls, environ: Mapping[str, Any], trust: Trust) -> Visitor:
@@ -36,19 +46,39 @@ class Visitor(NamedTuple):
 
 def client_address(environ: Mapping[str, Any], trust: Trust) -> str:
     """Return who has asked, walking X-Forwarded-For from the right over trusted proxies; "": not known."""
+    return str(_walk(environ, trust)[0] or "")
+
+
+def comes_from(environ: Mapping[str, Any], trust: Trust, networks: Sequence[targets.Network]) -> bool:
+    """Tell whether a request certainly comes from one of some networks.
+
+    A proxy's own address says nothing of who is behind it. So where a header tells of a proxy, all proxies
+    have to be trusted ones, which name somebody else, by X-Forwarded-For and nothing besides.
+    """
+    client, claims = _walk(environ, trust)
+    if client is None or claims or any(name.startswith(UNBELIEVED) for name in environ):
+        return False
+    if any(name.startswith(X_FORWARDED) for name in environ):
+        names_nobody = not environ.get(FORWARDED_FOR, "").strip(", \t")
+        if names_nobody or is_proxy(client, trust):
+            return False
+    return any(client in network for network in networks)
+
+
+def _walk(environ: Mapping[str, Any], trust: Trust) -> tuple[targets.Address | None, list[str]]:
+    """Return who has asked, None: not known, and what X-Forwarded-For claims beyond that."""
     peer: str = environ.get("REMOTE_ADDR") or ""
     client = read_client(peer)
-    header = environ.get("HTTP_X_FORWARDED_FOR")
-    if header and trust:
-        is_trusted = peer in UNIX_PEERS and (isinstance(trust, bool) or UNIX in trust)
-        # RFC 9110 section 5.6.1: empty elements of a list count for nothing
-        forwarded = [part for part in map(str.strip, header.split(",")) if part]
-        while forwarded and (is_trusted or is_proxy(client, trust)):
-            claimed = read_client(forwarded.pop())
-            if claimed is None:
-                break
-            client, is_trusted = claimed, False
-    return str(client or "")
+    # RFC 9110 section 5.6.1: empty elements of a list count for nothing
+    forwarded = [part for part in map(str.strip, environ.get(FORWARDED_FOR, "").split(",")) if part]
+    is_trusted = peer in UNIX_PEERS and (trust is True or (not isinstance(trust, bool) and UNIX in trust))
+    while forwarded and (is_trusted or is_proxy(client, trust)):
+        claimed = read_client(forwarded[-1])
+        if claimed is None:
+            break
+        client, is_trusted = claimed, False
+        forwarded.pop()
+    return client, forwarded
 
 
 def is_proxy(client: targets.Address | None, trust: Trust) -> bool:

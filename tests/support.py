@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import http.client
 import json
 import os
@@ -34,7 +35,12 @@ V1 = "/.well-known/looking-glass/v1"
 HERE = Path(__file__).parent.parent
 SAMPLES = HERE / "examples" / "samples"
 MEDIA = ("application/json", "text/plain", "text/event-stream")
-GENEROUS = {"rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000}
+GENEROUS = {
+    **dict.fromkeys(("rate", "target_rate", "global_rate", "slot_seconds"), "1000000/minute"),
+    "burst": 1000000,
+    **dict.fromkeys(("per_client", "per_router"), 1000),
+    "network_share": 1,
+}
 TICKER = "import time\nfor _ in range(30): print(f'{time.time():.6f}', flush=True); time.sleep(0.1)"
 ECHO_AND_WAIT = "import sys, time; print(sys.argv[1]); time.sleep(1000)"
 COMMANDS: dict[str, Any] = {
@@ -223,7 +229,8 @@ def first_number(viewer: Viewer) -> int:
 
 
 def open_files() -> set[str]:
-    """Return what this process has open."""
+    """Return what this process has open, beside what only waits for the collector of cycles."""
+    gc.collect()
     found = set()
     for each in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):

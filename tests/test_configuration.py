@@ -335,7 +335,9 @@ def test_values_arrive() -> None:
 
 def test_defaults_are_safe() -> None:
     read = configuration.read({"commands": {"ping": PING}}, HERE)
-    assert read.limits == Limits(30, 60, 16, 64, 2, 256, Rate(10, 60), 5, Rate(20, 60))
+    assert read.limits == Limits(
+        30, 60, 16, 64, 2, 256, Rate(20, 60), 10, Rate(20, 60), 8, 0.25, Rate(120, 60), Rate(60, 60)
+    )
     assert (read.trustproxy, read.debug, read.testfiles, read.host) == (False, False, None, None)
     assert (read.title, read.blurb, read.info, read.showip) == ("Looking Glass", "", {}, True)
     assert (read.log, read.log_clients) == ("logfmt", "network")

@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from lookingglass.guard import SLOT_RETRY, Claim, Guard, Lease, Limits, Rate, Share, Tables, Token
-from lookingglass.problems import Refusal
+from lookingglass.guard import Claim, Guard, Lease, Limits, Rate, Share, Tables, Token
+from lookingglass.problems import SOON, Refusal
 from lookingglass.targets import network_of
 
 
@@ -46,7 +46,7 @@ def test_a_slot_beyond_the_last_is_refused_until_one_is_given_back() -> None:
     lease = guard.slot(None)
     refusal = refused(guard.slot, None)
     assert (refusal.status, refusal.failure_source) == (503, "glass")
-    assert refusal.retry_after == SLOT_RETRY
+    assert refusal.retry_after == SOON
     assert "2" in str(refusal)
     lease.end()
     guard.slot(None)
@@ -206,7 +206,7 @@ def test_full_table_is_told_as_such() -> None:
     guard = Guard(GENEROUS._replace(rate=Rate(1, 86400.0), burst=1), Tables(clock, size=1))
     guard.place("192.0.2.1")
     refusal = refused(guard.place, "192.0.2.2")
-    assert (refusal.status, refusal.retry_after) == (503, SLOT_RETRY)
+    assert (refusal.status, refusal.retry_after) == (503, SOON)
     assert "room" in str(refusal)
 
 
@@ -382,7 +382,7 @@ class Visits(RuleBasedStateMachine):
     def what_is_held_is_what_the_leases_say(self) -> None:
         expected: dict[tuple[str, str], int] = {}
         for key, _ in self.leases:
-            claimed = [("slots", "")] if key == "slot" else [("viewers", ""), ("viewers", key)]
+            claimed = [("concurrent", "")] if key == "slot" else [("viewers", ""), ("per_client", key)]
             for each in claimed:
                 expected[each] = expected.get(each, 0) + 1
         assert self.tables._held == expected

@@ -55,7 +55,7 @@ def is_at_rest(runs: Runs) -> bool:
     watcher = runs._roll._watcher
     callbacks = set(runs.loop._callbacks) - ({watcher.exit} if watcher else set())
     moments = set(runs.loop._moments) - {runs._roll._rest}
-    return not (runs._alive or runs._runs or callbacks or moments or runs.loop._soon)
+    return not (runs.alive or runs._runs or callbacks or moments or runs.loop._soon)
 
 
 @pytest.fixture
@@ -847,6 +847,33 @@ def test_source_without_exit_ends_with_its_output(piped: Any) -> None:
     assert (text, end.reason, end.status) == ("begin\nend\n", "exit", 0)
 
 
+@pytest.mark.parametrize("moment", ["at once", "later"])
+def test_source_whose_connection_breaks_has_ended(
+    piped: Any, slots: Slots, caplog: pytest.LogCaptureFixture, moment: str
+) -> None:
+    source = Pipe()
+    read = source.read
+
+    def broken() -> bytes | None:
+        if moment == "at once" or (data := read()) == b"":
+            raise ConnectionResetError
+        return data
+
+    source.read = broken  # type: ignore[method-assign]
+    if moment == "at once":
+        source.finish()
+    runs, viewer = piped(source)
+    if moment == "later":
+        source.say("begin\n")
+        assert await_text(viewer) == "begin\n"
+        source.finish()
+    text, end = to_the_end(viewer)
+    assert (text, end.reason) == ("begin\n" if moment == "later" else "", "exit")
+    assert slots.are_back_within(1)
+    assert soon(lambda: is_at_rest(runs))
+    assert not caplog.text
+
+
 def test_source_without_exit_is_told_to_stop_when_its_viewer_leaves(piped: Any, slots: Slots) -> None:
     source = Pipe()
     runs, viewer = piped(source)
@@ -891,11 +918,22 @@ def test_source_that_cannot_be_killed_holds_its_slot_but_no_viewer(piped: Any, s
     assert source.told == ["terminate", "kill"]
     time.sleep(0.3)
     assert (slots.taken, slots.returned) == (1, 0)
-    assert runs._alive  # whoever asks the same again gets a Run of its own, if there is a slot
+    assert runs.alive  # whoever asks the same again gets a Run of its own, if there is a slot
     source.say("nobody reads this")
     source.go()
     assert slots.are_back_within(1)
     assert soon(lambda: is_at_rest(runs))
+
+
+def test_last_words_are_read_when_the_end_is_noticed_before_them(piped: Any) -> None:
+    source = Immortal()
+    runs, viewer = piped(source)
+    runs.loop.call_soon(lambda: time.sleep(0.2))
+    time.sleep(0.05)
+    source.go()
+    source.say("last words")
+    text, end = to_the_end(viewer)
+    assert (text, end.reason, end.status) == ("last words", "exit", 0)
 
 
 def test_source_that_can_be_neither_watched_nor_killed_holds_its_slot_but_no_viewer(
@@ -940,7 +978,7 @@ def test_closing_does_not_wait_for_what_cannot_be_killed(piped: Any, slots: Slot
     # the loop has ended: nobody looks any more, and the process is about to end
     os.close(source.exit)  # type: ignore[arg-type]
     source.is_reaped, slots.returned = True, slots.taken
-    runs._alive.clear()
+    runs.alive.clear()
     runs._runs.clear()
     runs.loop._callbacks.clear()
 
@@ -1041,7 +1079,7 @@ class Orders(RuleBasedStateMachine):
         for each in self.sources:
             if not isinstance(each, Immortal):
                 each.finish()
-        for run in self.runs._alive.copy():
+        for run in self.runs.alive.copy():
             run.stop("left")
         for viewer in self.viewers:
             read_out(viewer, 5)

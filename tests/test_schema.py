@@ -93,7 +93,7 @@ def test_default_in_the_table_is_what_its_reader_takes(section: str) -> None:
         if key.default is not None and key.default is not REQUIRED:
             given = document(key.name, key.default)
             if key.name == "rate":
-                given["limits"]["burst"] = 5  # which else follows the rate that is given
+                given["limits"]["burst"] = 10  # which else follows the rate that is given
             assert values(given) == values(document("$comment", "nothing")), key.name
 
 
