@@ -106,8 +106,9 @@ class Invocation(NamedTuple):
     """Say what to execute on this machine; visitors with equal invocations share one Run."""
 
     argv: tuple[str, ...]
-    stderr: int | None = subprocess.STDOUT  # as Popen has it
+    stderr: int | None = subprocess.STDOUT  # as Popen has it; None: to the log
     skip: int = 0  # lines left out at the beginning of the output
+    router: str = ""  # whose name goes with standard error to the log
 
 
 class Router(NamedTuple):
@@ -139,7 +140,8 @@ class Router(NamedTuple):
     def invocation(self, template: Template, family: int, target: str, vrf: str) -> Invocation:
         """Return what to execute; what leads to a router complains in the log only."""
         stderr = None if self.via else subprocess.STDOUT if template.stderr else subprocess.DEVNULL
-        return Invocation(self.argv(template, family, target, vrf), stderr, template.skip)
+        argv = self.argv(template, family, target, vrf)
+        return Invocation(argv, stderr, template.skip, self.name if self.via else "")
 
     def succeeded(self, status: int | None, text: str) -> bool:
         """Tell whether a command ran and succeeded, by its exit status (None: not known) and its output."""

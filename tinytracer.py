@@ -76,10 +76,7 @@ AUTHORITY = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
 # What the base URL depends on when it is not configured (PEP 3333, URL reconstruction).
 ORIGIN = ("wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME")
 HTML_UTF8 = f"{HTML}; charset=utf-8"
-HEALTHY, CLOSING = (
-    Reply(status, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY}, body)
-    for status, body in ((200, b"ok"), (503, b"closing"))
-)
+HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY, **FRESH}, b"ok")
 LISTEN = "127.0.0.1:8080"
 
 log = logging.getLogger("tinytracer")
@@ -195,7 +192,8 @@ class TinyTracer:
         return self._shelf.get(name, lambda: Ready(conf.resource(name), ASSETS[name], {}))
 
     def _healthz(self, environ: Environ) -> Answering:
-        return HEALTHY if self.close.alive else CLOSING
+        self._glass.check_health()
+        return HEALTHY
 
     def _testfile(self, environ: Environ, path: str) -> Answering:
         response = downloads.send(Request(environ), self._configuration.testfiles, path)
@@ -282,11 +280,8 @@ class TinyTracer:
     ) -> Answering:
         def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
             start = starter(start_response, self._glass.headers(answer.quotas))
-            pieces = once_begun(
-                answer,
-                represent(answer, start),
-                lambda problem: refuse(problem).send(start_response),
-            )
+            represented = represent(answer, start)
+            pieces = once_begun(answer, represented, lambda problem: refuse(problem).send(start_response))
             take_over = environ.get("lookingglass.live")  # of our own server, see connections.Task
             connection = None if take_over else visitors.connection_of(environ)
             body = Body(answer, pieces, self._glass.runs.loop, connection)

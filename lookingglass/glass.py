@@ -218,6 +218,10 @@ class Glass:
         """Return the headers of an answer that tell what limits leave to the visitor."""
         return self._guard.headers(quotas)
 
+    def check_health(self) -> None:
+        """Raise the Problem that keeps every command from being run."""
+        self.runs.check_health()
+
     def close(self) -> None:
         """End what runs and start nothing more; waits for at most two seconds."""
         self.runs.close()

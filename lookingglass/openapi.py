@@ -111,7 +111,7 @@ RESOURCES: dict[str, tuple[str, tuple[str, ...], str, str, tuple[int, ...]]] = {
     f"{V1}/routers/{{number}}": ("Describe a router", ("number",), JSON, "Router", (400, 404, 405, 500)),
     "/api/info": ("Title and blurb", (), JSON, "Info", (405, 500)),
     "/api/capabilities": ("Address families", (), JSON, "Capabilities", (405, 500)),
-    "/healthz": ("Tell whether it is alive", (), TEXT, "Healthy", (405, 500)),
+    "/healthz": ("Tell whether it is alive", (), TEXT, "Healthy", (405, 500, 503)),
 }
 
 

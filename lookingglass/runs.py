@@ -16,47 +16,29 @@ viewers are told then, but its slot is given back only when it is really gone.
 from __future__ import annotations
 
 import enum
+import functools
 import select
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from commands import Invocation
-from lookingglass.children import GRACE, Child
+from lookingglass.children import Child
 from lookingglass.facts.common import Facts
 from lookingglass.loop import Loop
 from lookingglass.output import Digest, Output
 from lookingglass.problems import Busy, Problem
+from lookingglass.roll import Roll
+from lookingglass.sources import Lease, Opening, Source
+from lookingglass.watcher import GRACE
 from rfc8522 import End, Reason
 
 DYING = GRACE / 4  # seconds that a killed source has for ending
+LOOKS = 1.0  # seconds between two looks at a source that cannot be watched
 AT_ONCE = 0.005  # seconds in which a source is read by the thread that has opened it
-
-
-class Lease(Protocol):
-    """A slot that is held until ``end``; ending it twice does no harm."""
-
-    def end(self) -> object: ...
-
-
-class Source(Protocol):
-    """What a Run reads: a child process is one, another looking glass can be one.
-
-    ``output`` and ``exit`` are descriptors that are readable when there is output or its end, and when the
-    source has ended; without ``exit`` it ends with its output. ``read`` returns output, b"" at its end, None
-    when there is none now. ``reap`` frees what has ended and returns the exit status, None without one.
-    """
-
-    output: int
-    exit: int | None
-
-    def read(self) -> bytes | None: ...
-    def terminate(self) -> None: ...
-    def kill(self) -> None: ...
-    def has_ended(self) -> bool: ...
-    def close_output(self) -> None: ...
-    def reap(self) -> int | None: ...
+CLOSING = "This looking glass is stopping."
+FULL = "This machine cannot run more commands now."
 
 
 class State(enum.Enum):
@@ -158,47 +140,61 @@ class Run:
 
     # --- its life
 
-    def start(self, open_source: Callable[[Invocation], Source], take_slot: Callable[[], Lease]) -> None:
+    def start(self, open_source: Opening, take_slot: Callable[[], Lease]) -> None:
         """Take a slot and open the source; a Problem is raised, and told to all viewers."""
         try:
             self._slot = take_slot()
-            self._begin(open_source(self._task.invocation))
+            source = open_source(self._task.invocation)
         except BaseException as error:
-            self.problem = error if isinstance(error, Problem) else Busy("This machine cannot do more now.")
+            self.problem = error if isinstance(error, Problem) else Busy(FULL)
             self._finish("exit", None)
-            self._release()
+            self._release(refund=True)
+            if isinstance(error, OSError | MemoryError):
+                raise self.problem from error
             raise
-
-    def _begin(self, source: Source) -> None:
-        """Read an open source from now on; raises Busy when that cannot be, and then the source is ended."""
         with self.lock:
             self._source = source
             self._enter(State.RUNNING)
+        try:
+            self._begin(source)
+        except (OSError, ValueError, MemoryError) as error:
+            busy = Busy(FULL)
+            if self._abandon(busy):
+                raise busy from error
+
+    def _begin(self, source: Source) -> None:
+        """Read an open source from now on."""
         if self._has_ended_at_once(source):
             return
-        try:
-            with self.lock:  # nothing is closed before both are watched, and nobody leaves meanwhile
-                self._loop.watch(source.output, select.EPOLLIN, self._on_output)
-                if source.exit is not None:
-                    self._loop.watch(source.exit, select.EPOLLIN, self._on_exit)
-                for viewer in self._viewers:
-                    self._loop.call_at(viewer.deadline, viewer.expire)
-        except (OSError, ValueError) as error:
-            self._abandon(source)
-            raise Busy("This machine cannot run more commands now.") from error
+        with self.lock:  # nothing is closed before all is watched, and nobody leaves meanwhile
+            self._loop.watch(source.output, select.EPOLLIN, self._on_output)
+            if source.exit is not None:
+                self._loop.watch(source.exit, select.EPOLLIN, self._on_exit)
+            for viewer in self._viewers:
+                self._loop.call_at(viewer.deadline, viewer.expire)
 
-    def _abandon(self, source: Source) -> None:
-        """End a source that cannot be watched, and wait for that (at most GRACE)."""
+    def _abandon(self, problem: Problem) -> bool:
+        """End a source that cannot be watched, and tell whether it had not ended by itself."""
         with self.lock:
-            self._source = None
+            source = self._source
+            if source is None:
+                return False
+            self._enter(State.STOPPING)
+            self.problem = problem
+            source.kill()
         self._loop.forget(source.output)
-        source.kill()
-        source.close_output()
-        end = time.monotonic() + GRACE
-        while not (has_ended := source.has_ended()) and time.monotonic() < end:
-            time.sleep(0.01)
-        if has_ended:
-            source.reap()
+        end = time.monotonic() + DYING
+        while not source.has_ended() and time.monotonic() < end:
+            time.sleep(DYING / 100)
+        self._look()
+        self._give_up()
+        return True
+
+    def _look(self) -> None:
+        """Look again and again whether a source has ended that cannot be watched."""
+        self._on_exit(0)
+        if self._source is not None:
+            self._loop.call_at(time.monotonic() + LOOKS, self._look)
 
     def _has_ended_at_once(self, source: Source) -> bool:
         """Read a source in this thread while it may end at once: to wake another one costs too much."""
@@ -302,10 +298,10 @@ class Run:
         self._under_way.release()
         self._tell()
 
-    def _release(self) -> None:
+    def _release(self, refund: bool = False) -> None:
         self._gone()
         if self._slot is not None:
-            self._slot.end()
+            self._slot.end(refund)
 
     def _tell(self) -> None:
         """Notify the viewers, those that wait for the end only then."""
@@ -383,15 +379,15 @@ def _read(source: Source) -> bytes | None:
 class Runs:
     """Keep the Runs under way, so that visitors who ask the same question share one."""
 
-    def __init__(self, output_limit: int, open_source: Callable[[Invocation], Source] = Child) -> None:
+    def __init__(self, output_limit: int, open_source: Callable[[Invocation], Source] | None = None) -> None:
         self.loop = Loop()
-        self._open_source = open_source
+        self._roll = Roll(self.loop)
+        self._open_source = open_source or functools.partial(Child, loop=self.loop, roll=self._roll)
         self._output_limit = output_limit  # bytes
         self._lock = threading.Lock()
         self._runs: dict[Task, Run] = {}  # the newest of each task
         self.alive: set[Run] = set()  # also those that are being stopped
         self._is_closed = False
-        self._thread: threading.Thread | None = None
 
     def view(self, task: Task, take_slot: Callable[[], Lease], seconds: float, ceiling: float) -> Viewer:
         """Return a viewer of the Run of ``task`` for ``seconds``; start it when it does not run yet.
@@ -401,7 +397,7 @@ class Runs:
         self.start_loop()
         with self._lock:
             if self._is_closed:
-                raise Busy("This looking glass is stopping.")
+                raise Busy(CLOSING)
             run = self._runs.get(task)
             viewer = run.join(seconds, ceiling) if run else None
             if viewer is not None:
@@ -425,21 +421,22 @@ class Runs:
         end = time.monotonic() + 2 * GRACE
         for run in under_way:
             run.wait(end - time.monotonic())
+        self._roll.close()
         self.loop.end()
 
     def start_loop(self) -> None:
         """Start the thread that reads all sources, at the first question, behind any fork; raises Busy."""
-        if self._thread is not None:
-            return
-        with self._lock:
-            if self._thread is None:
-                try:
-                    self.loop.open()
-                    thread = threading.Thread(target=self.loop.run, name="runs", daemon=True)
-                    thread.start()
-                except (OSError, RuntimeError) as error:
-                    raise Busy("This machine cannot run commands now.") from error
-                self._thread = thread
+        try:
+            self.loop.start()
+        except (OSError, RuntimeError, MemoryError) as error:
+            raise Busy(FULL) from error
+
+    def check_health(self) -> None:
+        """Raise Busy when commands cannot be run, whatever the limits say."""
+        if self._is_closed:
+            raise Busy(CLOSING)
+        if not self.loop.is_well():
+            raise Busy("What reads the commands hangs or has ended.")
 
     def _forget(self, task: Task, run: Run) -> None:
         with self._lock:

@@ -17,6 +17,7 @@ import pytest
 from webob import Request
 
 from lookingglass import answers
+from lookingglass.store import Memory
 from tests.support import GENEROUS, MEDIA, V1, asker, build, gone_within, open_files, soon
 from tinytracer import TinyTracer
 
@@ -190,11 +191,13 @@ def test_second_visitor_is_told_why_the_first_ones_run_did_not_begin() -> None:
         assert b"/no/such" not in body
     envelopes = [json.loads(body) for body in bodies if body.startswith(b"{")]
     assert [each["code"] for each in envelopes] == [502, 502]
-    assert not application._glass._guard._tables._held
+    store = application._glass._guard._store
+    assert isinstance(store, Memory)
+    assert not store._held
     application.close()
 
 
-def test_visitor_who_has_joined_a_run_that_got_no_slot_may_try_again() -> None:
+def test_visitor_who_has_joined_a_run_that_got_no_slot_may_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the first one may: what was refused costs no token."""
     limits = {**GENEROUS, "concurrent": 1, "rate": "1/day", "burst": 1}
     application = build({"commands": COMMANDS, "limits": limits})
@@ -202,12 +205,12 @@ def test_visitor_who_has_joined_a_run_that_got_no_slot_may_try_again() -> None:
     guard = application._glass._guard
     may_go, waits, slot = threading.Event(), threading.Event(), guard.slot
 
-    def slowly(network: Any) -> Any:
+    def slowly(*asked: Any) -> Any:
         waits.set()
         may_go.wait(5)
-        return slot(network)
+        return slot(*asked)
 
-    guard.slot = slowly  # type: ignore[method-assign]
+    monkeypatch.setattr(guard, "slot", slowly)
     statuses: list[int] = []
 
     def ask(number: int) -> None:

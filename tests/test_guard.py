@@ -1,334 +1,272 @@
-"""Limits: slots, places, rates; by a clock that the test moves."""
+"""The guard: what is taken all or none, leases that end once, rates, and how it refuses."""
 
 from __future__ import annotations
 
 import ipaddress
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from lookingglass.guard import Claim, Guard, Lease, Limits, Rate, Share, Tables, Token
+from lookingglass.guard import Lease, Rate
 from lookingglass.problems import SOON, Refusal
+from lookingglass.store import Claim, Memory, Share, Token
 from lookingglass.targets import network_of
+from tests.limiting import Clock, House, admitted, refused
+
+PLENTY = Rate(1_000_000, 60.0)
+TARGET, NEIGHBOUR, OTHER = (
+    network_of(ipaddress.ip_address(text)) for text in ("203.0.113.5", "203.0.113.200", "198.51.100.1")
+)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-GENEROUS = Limits(rate=Rate(1000, 60), burst=1000, per_client=1000, target_rate=Rate(1000, 60))
-NETWORK = network_of(ipaddress.ip_address("203.0.113.5"))
+def roomy(**limits: object) -> House:
+    """Return a house whose limits are out of reach, but for some."""
+    rates = dict.fromkeys(("rate", "target_rate", "global_rate", "slot_seconds"), PLENTY)
+    places = {"burst": 1_000_000, "per_client": 1000, "per_router": 1000, "network_share": 1.0}
+    return House(**{**rates, **places, **limits})
 
 
-def guard_of(clock: Clock | None = None, **limits: Any) -> Guard:
-    return Guard(GENEROUS._replace(**limits), Tables(clock or Clock()))
+def at_once(number: int, visit: Callable[[], object]) -> None:
+    """Call something in as many threads, which begin together."""
+    together = threading.Barrier(number)
+
+    def begin() -> None:
+        together.wait(60)
+        visit()
+
+    threads = [threading.Thread(target=begin) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
-def refused(call: Callable[..., object], *arguments: object) -> Refusal:
-    with pytest.raises(Refusal) as caught:
-        call(*arguments)
-    return caught.value
+# --- places and slots
 
 
-def test_a_slot_beyond_the_last_is_refused_until_one_is_given_back() -> None:
-    guard = guard_of(concurrent=2)
-    guard.slot(None)
-    lease = guard.slot(None)
-    refusal = refused(guard.slot, None)
-    assert (refusal.status, refusal.failure_source) == (503, "glass")
-    assert refusal.retry_after == SOON
-    assert "2" in str(refusal)
+def test_slot_beyond_the_last_is_refused_until_one_is_given_back() -> None:
+    house = roomy(concurrent=2)
+    admitted(house.slot())
+    lease = admitted(house.slot())
+    refusal = refused(house.slot(), 503, "All 2 slots are taken.")
+    assert (refusal.failure_source, refusal.retry_after) == ("glass", SOON)
     lease.end()
-    guard.slot(None)
+    admitted(house.slot())
+
+
+def test_viewers_places_are_counted_over_all_clients() -> None:
+    house = roomy(viewers=2)
+    admitted(house.place("192.0.2.1"))
+    lease = admitted(house.place("198.51.100.2"))
+    refusal = refused(house.place("203.0.113.3"), 503, "All 2 viewers' places are taken.")
+    assert (refusal.failure_source, refusal.retry_after) == ("glass", SOON)
+    lease.end()
+    admitted(house.place("203.0.113.3"))
+
+
+def test_one_client_has_its_share_and_others_have_theirs() -> None:
+    house = roomy(per_client=2)
+    admitted(house.place("2001:db8::/64"))
+    lease = admitted(house.place("2001:db8::/64"))
+    refusal = refused(house.place("2001:db8::/64"), 429, "You have 2 answers in progress already.")
+    assert (refusal.failure_source, refusal.retry_after) == ("visitor", SOON)
+    admitted(house.place("2001:db8:0:1::/64"))
+    lease.end()
+    admitted(house.place("2001:db8::/64"))
+
+
+def test_client_whose_processes_do_not_end_gets_no_more_of_them() -> None:
+    house = roomy(per_client=1)
+    leases = [admitted(house.slot()) for _ in range(2)]  # the second while the first is ending
+    refused(house.slot(), 429, "You run 2 commands already.")
+    admitted(house.slot("192.0.2.2"))
+    leases[0].end()
+    admitted(house.slot())
+
+
+def test_refused_place_takes_nothing_of_the_client_and_none_of_the_places() -> None:
+    house = roomy(viewers=2, per_client=1, rate=Rate(2, 60.0), burst=2)
+    lease = admitted(house.place())
+    for _ in range(5):
+        refused(house.place(), 429)
+    admitted(house.place("192.0.2.2"))  # the second place of all is still there
+    lease.end()
+    admitted(house.place()).end()  # and so is the second token
+    refused(house.place(), 429, "2 tokens in 60 s")
+
+
+# --- leases
 
 
 def test_giving_back_twice_gives_back_once() -> None:
-    guard = guard_of(concurrent=1)
-    lease = guard.slot(None)
+    house = roomy(concurrent=1)
+    lease = admitted(house.slot())
     assert lease.end() is True
     assert lease.end() is False
-    guard.slot(None)
+    admitted(house.slot())
     assert lease.end() is False
-    assert refused(guard.slot, None).status == 503
+    refused(house.slot(), 503)
 
 
 def test_lease_that_many_threads_end_is_given_back_once() -> None:
-    given: list[bool] = []
     for _ in range(20):
-        given.clear()
-        lease, firsts, together = Lease(given.append), [], threading.Barrier(8)
-
-        def end(lease: Lease = lease, together: threading.Barrier = together) -> None:
-            together.wait()
-            firsts.append(lease.end(refund=True))  # noqa: B023 - joined below
-
-        threads = [threading.Thread(target=end) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        given: list[bool] = []
+        firsts: list[bool] = []
+        lease = Lease(given.append)
+        at_once(8, lambda lease=lease, firsts=firsts: firsts.append(lease.end(refund=True)))  # type: ignore[misc]
         assert given == [True]
         assert sorted(firsts) == [False] * 7 + [True]
 
 
-def test_viewers_places_are_counted_over_all_clients() -> None:
-    guard = guard_of(viewers=2)
-    guard.place("192.0.2.1")
-    lease = guard.place("192.0.2.2")
-    assert refused(guard.place, "192.0.2.3").status == 503
-    lease.end()
-    guard.place("192.0.2.3")
-
-
-def test_one_client_has_its_share_and_others_have_theirs() -> None:
-    guard = guard_of(per_client=2)
-    guard.place("2001:db8::/64")
-    lease = guard.place("2001:db8::/64")
-    refusal = refused(guard.place, "2001:db8::/64")
-    assert (refusal.status, refusal.failure_source) == (429, "visitor")
-    guard.place("2001:db8:0:1::/64")
-    lease.end()
-    guard.place("2001:db8::/64")
+# --- rates
 
 
 def test_rate_is_a_burst_and_then_a_refill() -> None:
-    clock = Clock()
-    guard = guard_of(clock, rate=Rate(10, 60.0), burst=5)
+    house = roomy(rate=Rate(10, 60.0), burst=5)
     for _ in range(5):
-        guard.place("192.0.2.1").end()
-    refusal = refused(guard.place, "192.0.2.1")
-    assert (refusal.status, refusal.retry_after) == (429, 6)
-    assert "10 runs in 60 s" in str(refusal)
-    guard.place("192.0.2.2").end()
-    clock.now += refusal.retry_after
-    guard.place("192.0.2.1").end()
-    assert refused(guard.place, "192.0.2.1").status == 429
-    clock.now += 3600
+        admitted(house.place()).end()
+    words = "The limit is 10 tokens in 60 s, 5 at once, from your address. Try again in 6 s."
+    refusal = refused(house.place(), 429, words)
+    assert refusal.retry_after == 6
+    admitted(house.place("192.0.2.2")).end()
+    house.clock.now += refusal.retry_after
+    admitted(house.place()).end()
+    refused(house.place(), 429)
+    house.clock.now += 3600
     for _ in range(5):
-        guard.place("192.0.2.1").end()
-    assert refused(guard.place, "192.0.2.1").status == 429
+        admitted(house.place()).end()
+    refused(house.place(), 429)
 
 
-def test_a_refused_client_loses_no_token() -> None:
-    clock = Clock()
-    guard = guard_of(clock, rate=Rate(60, 60.0), burst=1)
-    guard.place("192.0.2.1").end()
-    for _ in range(100):
-        refused(guard.place, "192.0.2.1")
-    clock.now += 1.0
-    guard.place("192.0.2.1")
+def test_network_has_its_share_of_all_runs() -> None:
+    house = roomy(global_rate=Rate(12, 60.0), network_share=0.25)
+    for number in range(3):
+        admitted(house.place(f"192.0.2.{number}")).end()
+    words = "The limit is 12 runs in 240 s, 3 at once, from your network."
+    assert refused(house.place("192.0.2.9"), 429, words).retry_after == 20
+    admitted(house.place("198.51.100.1"))
+
+
+def test_visitor_who_waits_as_long_as_told_is_admitted_at_any_rate() -> None:
+    house = roomy(rate=Rate(7, 60.0), burst=1)
+    for _ in range(20):
+        admitted(house.place()).end()
+        house.clock.now += refused(house.place(), 429).retry_after
+
+
+def test_clock_that_jumps_back_admits_nobody_more() -> None:
+    house = roomy(rate=Rate(10, 60.0), burst=1)
+    admitted(house.place()).end()
+    house.clock.now -= 10_000
+    refused(house.place(), 429)
 
 
 def test_target_network_is_counted_over_all_clients() -> None:
-    guard = guard_of(target_rate=Rate(2, 60.0))
-    guard.slot(NETWORK)
-    guard.slot(network_of(ipaddress.ip_address("203.0.113.200")))
-    assert refused(guard.slot, NETWORK).status == 429
-    guard.slot(network_of(ipaddress.ip_address("198.51.100.1")))
-    guard.slot(None)  # a look-up sends no packets
+    house = roomy(target_rate=Rate(2, 60.0))
+    admitted(house.slot("192.0.2.1", TARGET))
+    admitted(house.slot("10.0.0.1", NEIGHBOUR))
+    words = "The limit is 2 runs in 60 s, 2 at once, to this target's network."
+    assert refused(house.slot("10.1.0.1", TARGET), 429, words).retry_after == 30
+    admitted(house.slot("10.1.0.1", OTHER))
+    admitted(house.slot("10.1.0.1"))  # a look-up sends no packets
 
 
-def test_a_refused_target_takes_no_slot() -> None:
-    guard = guard_of(concurrent=2, target_rate=Rate(1, 60.0))
-    guard.slot(NETWORK)
-    refused(guard.slot, NETWORK)
-    guard.slot(None)
-    assert refused(guard.slot, None).status == 503
+def test_refused_target_takes_no_slot() -> None:
+    house = roomy(concurrent=2, target_rate=Rate(1, 60.0))
+    admitted(house.slot(target=TARGET))
+    refused(house.slot(target=TARGET), 429)
+    admitted(house.slot())
+    refused(house.slot(), 503)
 
 
-def test_a_refused_slot_takes_no_token_of_the_target() -> None:
-    clock = Clock()
-    guard = guard_of(clock, concurrent=1, target_rate=Rate(1, 60.0))
-    lease = guard.slot(None)
+def test_refused_slot_takes_no_token_of_the_target() -> None:
+    house = roomy(concurrent=1, target_rate=Rate(1, 60.0))
+    lease = admitted(house.slot())
     for _ in range(5):
-        assert refused(guard.slot, NETWORK).status == 503
+        refused(house.slot(target=TARGET), 503)
     lease.end()
-    guard.slot(NETWORK)
+    admitted(house.slot(target=TARGET))
 
 
-def test_a_refused_place_takes_nothing_of_the_client_and_none_of_the_places() -> None:
-    guard = guard_of(viewers=2, per_client=1, rate=Rate(2, 60.0), burst=2)
-    lease = guard.place("192.0.2.1")
-    for _ in range(5):
-        assert refused(guard.place, "192.0.2.1").status == 429
-    guard.place("192.0.2.2")  # the second place of all is still there
-    lease.end()
-    guard.place("192.0.2.1").end()  # and so is the second token
+# --- the table in memory
 
 
-def test_a_clock_that_jumps_back_admits_nobody_more() -> None:
+def bucket(key: str, burst: float = 2) -> Token:
+    return Token(key, Rate(60, 60.0), burst, owner=key)
+
+
+def test_full_table_denies_new_keys_until_old_ones_are_refilled() -> None:
     clock = Clock()
-    guard = guard_of(clock, rate=Rate(10, 60.0), burst=1)
-    guard.place("192.0.2.1").end()
-    clock.now -= 10_000
-    assert refused(guard.place, "192.0.2.1").status == 429
-
-
-def token(key: str, burst: int = 2) -> Token:
-    return Token(("client", key), Rate(60, 60.0), burst, "from your address")
-
-
-def test_a_full_table_denies_new_keys_until_old_ones_are_refilled() -> None:
-    clock = Clock()
-    tables = Tables(clock, size=3)
+    memory = Memory(clock, size=3)
     for key in "abc":
-        assert tables.take([token(key)]) == (0.0, None)
+        assert memory.take([bucket(key)]).refused is None
     clock.now += 0.5
-    assert tables.take([token("d")]) == (math.inf, token("d"))
-    assert tables.take([token("a")]) == (0.0, None)
-    clock.now += 1.5
-    assert tables.take([token("d")]) == (0.0, None)
+    decision = memory.take([bucket("d")])
+    assert (decision.seconds, decision.refused) == (math.inf, bucket("d"))
+    assert memory.take([bucket("a")]).refused is None
+    clock.now += 0.5
+    assert memory.take([bucket("d")]).refused is None
+    assert memory.take([bucket("e")]).refused is None  # in the place of "b" and "c"; "a" was used since
+    assert memory.take([bucket("f")]).refused == bucket("f")
 
 
-def test_a_table_stays_bounded_under_many_clients() -> None:
+def test_table_stays_bounded_under_many_clients() -> None:
     clock = Clock()
-    tables = Tables(clock, size=1000)
-    admitted = 0
+    memory = Memory(clock, size=1000)
+    taken = most = 0
     for number in range(20_000):
         clock.now += 0.001
-        admitted += tables.take([token(str(number), burst=5)])[1] is None
-    assert 1000 <= admitted <= 5000
-    assert len(tables._tokens) <= 1000
+        claim = bucket(str(number), 5)._replace(amount=5.0)  # which take five seconds to come back
+        taken += memory.take([claim]).refused is None
+        most = max(most, len(memory._buckets))
+    assert taken == pytest.approx(4000, abs=2)
+    assert most == 1000
 
 
-def test_full_table_is_told_as_such() -> None:
-    clock = Clock()
-    guard = Guard(GENEROUS._replace(rate=Rate(1, 86400.0), burst=1), Tables(clock, size=1))
-    guard.place("192.0.2.1")
-    refusal = refused(guard.place, "192.0.2.2")
-    assert (refusal.status, refusal.retry_after) == (503, SOON)
-    assert "room" in str(refusal)
-
-
-def test_token_is_given_back_for_what_was_refused_and_only_then() -> None:
-    guard = guard_of(rate=Rate(2, 60.0), burst=2)
-    for _ in range(5):
-        guard.place("192.0.2.1").end(refund=True)
-    for _ in range(2):
-        guard.place("192.0.2.1").end()
-    assert refused(guard.place, "192.0.2.1").status == 429
-
-
-def test_refund_never_fills_a_bucket_over_its_brim() -> None:
-    clock = Clock()
-    guard = guard_of(clock, rate=Rate(1, 60.0), burst=2)
-    lease = guard.place("192.0.2.1")
-    clock.now += 3600
-    lease.end(refund=True)
-    for _ in range(2):
-        guard.place("192.0.2.1").end()
-    assert refused(guard.place, "192.0.2.1").status == 429
-
-
-def test_who_waits_as_long_as_told_is_admitted() -> None:
-    clock = Clock()
-    guard = guard_of(clock, rate=Rate(7, 60.0), burst=1)
-    for _ in range(20):
-        guard.place("192.0.2.1").end()
-        refusal = refused(guard.place, "192.0.2.1")
-        assert f"Try again in {refusal.retry_after} s." in str(refusal)
-        clock.now += refusal.retry_after
-
-
-@pytest.mark.parametrize(
-    "claims",
-    [
-        [Share(("all", ""), 5, 503, "all"), Share(("mine", "x"), 0, 429, "mine")],
-        [Share(("all", ""), 5, 503, "all"), token("full"), Share(("mine", "x"), 0, 429, "mine")],
-        [token("a"), token("full")],
-        [token("a"), Share(("all", ""), 5, 503, "all"), token("full")],
-    ],
-)
-def test_refused_claim_leaves_those_before_it_untouched(claims: list[Claim]) -> None:
-    clock = Clock()
-    tables = Tables(clock)
-    while tables.take([token("full")])[1] is None:
-        pass
-    held, tokens = dict(tables._held), dict(tables._tokens)
-    seconds, refused_claim = tables.take(claims)
-    assert seconds > 0
-    assert refused_claim in claims[1:]
-    assert (tables._held, tables._tokens) == (held, tokens)
+# --- many threads
 
 
 def test_two_hundred_threads_take_all_of_a_claim_or_none() -> None:
     """Each take wants one of 16 and one of 4: none of the 16 may be lost by those that got none of the 4."""
-    tables = Tables(Clock())
-    claims: list[Claim] = [
-        Share(("all", ""), 16, 503, "all"),
-        Share(("few", ""), 4, 503, "few"),
-        token("x", burst=100_000),
-    ]
-    together = threading.Barrier(200)
-    taken, lock = [0, 0, 0], threading.Lock()
+    memory = Memory(Clock())
+    claims: list[Claim] = [Share("all", 16), Share("few", 4), bucket("x", 100_000)]
+    taken, held, most, lock = 0, 0, 0, threading.Lock()
 
     def visit() -> None:
-        together.wait(60)
+        nonlocal taken, held, most
         for _ in range(20):
-            is_taken = tables.take(claims)[1] is None
-            if not is_taken:
+            if memory.take(claims).refused:
                 continue
             with lock:
-                taken[0] += 1
-                taken[1] += 1
-                taken[2] = max(taken[2], taken[1])
+                taken, held = taken + 1, held + 1
+                most = max(most, held)
             with lock:
-                taken[1] -= 1
-            tables.give(claims, refund=False)
+                held -= 1
+            memory.give(claims)
 
-    threads = [threading.Thread(target=visit) for _ in range(200)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert 1 <= taken[2] <= 4
-    assert tables._held == {}
-    assert tables._tokens["client", "x"][0] == 100_000 - taken[0]
+    at_once(200, visit)
+    assert 1 <= most <= 4
+    assert memory._held == {}
+    assert memory._buckets["x"].tokens == 100_000 - taken
 
 
 def test_two_hundred_threads_never_hold_more_than_the_slots() -> None:
-    guard = guard_of(concurrent=16, viewers=64)
-    held, most, refusals = [0], [0], [0]
-    lock, together = threading.Lock(), threading.Barrier(200)
-
-    def visit() -> None:
-        for _ in range(3):
-            together.wait(60)
-            try:
-                lease = guard.slot(None)
-            except Refusal:
-                with lock:
-                    refusals[0] += 1
-                together.wait(60)
-                continue
-            with lock:
-                held[0] += 1
-                most[0] = max(most[0], held[0])
-            together.wait(60)
-            with lock:
-                held[0] -= 1
-            lease.end()
-
-    threads = [threading.Thread(target=visit) for _ in range(200)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most[0] == 16
-    assert refusals[0] == 3 * (200 - 16)
+    house = roomy(concurrent=16)
+    for _ in range(3):
+        given: list[Lease | Refusal] = []
+        at_once(200, lambda given=given: given.append(house.slot()))  # type: ignore[misc]
+        leases = [each for each in given if isinstance(each, Lease)]
+        assert (len(given), len(leases)) == (200, 16)
+        at_once(16, lambda leases=leases: leases.pop().end())  # type: ignore[misc]
     for _ in range(16):
-        guard.slot(None)
-    assert refused(guard.slot, None).status == 503
+        admitted(house.slot())
+    refused(house.slot(), 503)
 
 
 class Visits(RuleBasedStateMachine):
@@ -336,57 +274,55 @@ class Visits(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock = Clock()
-        self.tables = Tables(self.clock)
-        limits = Limits(concurrent=3, viewers=4, per_client=2, rate=Rate(60, 60.0), burst=3)
-        self.guard = Guard(limits, self.tables)
-        self.leases: list[tuple[str, Lease]] = []
+        limits = {"concurrent": 3, "viewers": 4, "per_client": 2, "rate": Rate(60, 60.0), "burst": 3}
+        self.house = roomy(**limits)
+        self.places: list[tuple[str, Lease]] = []
+        self.slots: list[tuple[str, Lease]] = []
+
+    @rule(client=st.sampled_from("abc"), weight=st.integers(1, 4))
+    def place(self, client: str, weight: int) -> None:
+        is_full = len(self.places) == 4
+        has_share = [key for key, _ in self.places].count(client) == 2
+        given = self.house.place(client, weight)
+        if isinstance(given, Lease):
+            assert not is_full
+            assert not has_share
+            self.places.append((client, given))
+        elif not (is_full or has_share):
+            assert given.status == 429  # it is too fast
+        assert is_full or getattr(given, "status", 200) != 503
 
     @rule(client=st.sampled_from("abc"))
-    def place(self, client: str) -> None:
-        mine = sum(key == client for key, _ in self.leases)
-        places = sum(key != "slot" for key, _ in self.leases)
-        try:
-            self.leases.append((client, self.guard.place(client)))
-        except Refusal as refusal:
-            status = refusal.status
+    def slot(self, client: str) -> None:
+        given = self.house.slot(client)
+        if isinstance(given, Lease):
+            self.slots.append((client, given))
+            assert len(self.slots) <= 3
         else:
-            status = 200
-        if places == 4 or mine == 2:
-            assert status == (503 if places == 4 else 429)
-        else:
-            assert status in {200, 429}  # it may be too fast
+            assert (given.status, len(self.slots)) == (503, 3)
 
-    @rule()
-    def slot(self) -> None:
-        slots = sum(key == "slot" for key, _ in self.leases)
-        try:
-            self.leases.append(("slot", self.guard.slot(None)))
-        except Refusal:
-            assert slots == 3
-        else:
-            assert slots < 3
-
-    @rule(number=st.integers(0, 9), refund=st.booleans())
-    def end(self, number: int, refund: bool) -> None:
-        if self.leases:
-            _, lease = self.leases.pop(number % len(self.leases))
+    @rule(number=st.integers(0, 9), is_place=st.booleans(), refund=st.booleans())
+    def end(self, number: int, is_place: bool, refund: bool) -> None:
+        leases = self.places if is_place else self.slots
+        if leases:
+            _, lease = leases.pop(number % len(leases))
             assert lease.end(refund)
             assert not lease.end(refund)
 
     @rule(seconds=st.floats(-5, 100))
     def wait(self, seconds: float) -> None:
-        self.clock.now += seconds
+        self.house.clock.now += seconds
 
     @invariant()
     def what_is_held_is_what_the_leases_say(self) -> None:
-        expected: dict[tuple[str, str], int] = {}
-        for key, _ in self.leases:
-            claimed = [("concurrent", "")] if key == "slot" else [("viewers", ""), ("per_client", key)]
-            for each in claimed:
-                expected[each] = expected.get(each, 0) + 1
-        assert self.tables._held == expected
-        assert len(self.tables._tokens) <= 3
+        expected: Counter[str] = Counter()
+        for client, _ in self.places:
+            expected.update(["viewers ", f"per_client {client}", f"network viewers {client}"])
+        for client, _ in self.slots:
+            expected.update(["concurrent ", "per_router r1"])
+            expected.update([f"network slots {client}", f"client slots {client}"])
+        assert self.house.memory._held == expected
+        assert len(self.house.memory._buckets) <= 16  # five a client, and one of all
 
 
 TestVisits = Visits.TestCase

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,7 +37,8 @@ ORDER = [
             ),
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
             *("journal", "visitors", "guard", "stores", "in_sqlite", "in_redis", "sharing", "store"),
-            *("runs", "children", "output", "names", "loop", "targets"),
+            *("runs", "children", "sources", "complaints", "output", "names"),
+            *("roll", "watcher", "loop", "targets"),
             *("facts", *TOOLS, "facts.schemas", "facts.common", "problems"),
         )
     ),
@@ -74,6 +76,14 @@ def imported(path: Path) -> Iterator[str]:
 def test_every_module_has_a_place_in_the_order() -> None:
     names = {name_of(path) for path in FILES} - {"lookingglass"}
     assert names == set(ORDER)
+
+
+def test_contributing_names_every_module_once_in_this_order() -> None:
+    lines = (HERE / "CONTRIBUTING.md").read_text().splitlines()
+    cells = [line.split("|")[1] for line in lines if line.startswith("| `")]
+    named = [Path(name).stem for cell in cells for name in re.findall(r"`([\w/]+(?:\.py|facts/))`", cell)]
+    rows = [name for name in ORDER if not name.startswith("lookingglass.facts.")]  # which have one row
+    assert named == [name.rpartition(".")[2] for name in rows]
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

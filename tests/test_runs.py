@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import select
@@ -20,9 +21,12 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from commands import Invocation
 from lookingglass import output
 from lookingglass import runs as runs_module
-from lookingglass.children import GRACE, Child
+from lookingglass.children import Child
+from lookingglass.loop import Loop
 from lookingglass.problems import Busy, Problem, Refusal
-from lookingglass.runs import DYING, Runs, Source, State, Task, Viewer
+from lookingglass.runs import DYING, Runs, State, Task, Viewer
+from lookingglass.sources import Source
+from lookingglass.watcher import GRACE
 from tests.support import (
     Slots,
     await_text,
@@ -47,8 +51,11 @@ def task(argv: tuple[str, ...], parser: str | None = None, **more: Any) -> Task:
 
 
 def is_at_rest(runs: Runs) -> bool:
-    """Tell whether nothing is under way or waited for any more."""
-    return not (runs.alive or runs._runs or runs.loop._callbacks or runs.loop._moments or runs.loop._soon)
+    """Tell whether nothing is under way or waited for any more, but the watcher and its rest."""
+    watcher = runs._roll._watcher
+    callbacks = set(runs.loop._callbacks) - ({watcher.exit} if watcher else set())
+    moments = set(runs.loop._moments) - {runs._roll._rest}
+    return not (runs.alive or runs._runs or callbacks or moments or runs.loop._soon)
 
 
 @pytest.fixture
@@ -380,13 +387,13 @@ def test_refused_slot_passes_through_and_nothing_runs(runs: Runs) -> None:
 
 def test_machine_without_descriptors_is_503() -> None:
     script = """
-import resource
+import gc, resource
 from commands import Invocation
 from lookingglass.problems import Problem
 from lookingglass.runs import Runs, Task
 class Slot:
-    def end(self): print("given back")
-for most in range(3, 24):
+    def end(self, refund=False): print("given back")
+for most in range(3, 30):
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, 64))
     runs = Runs(100)
     try:
@@ -399,12 +406,13 @@ for most in range(3, 24):
         print(viewer.result()[1].status)
         viewer.close()
     runs.close()
+    gc.collect()
 """
     argv = [sys.executable, "-c", script]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     *_, last = lines = done.stdout.split("\n")[:-1]
     answers = [line for line in lines if line != "given back"]
-    assert len(answers) == 21, done.stderr
+    assert len(answers) == 27, done.stderr
     assert answers[0] == "503"
     assert set(answers) <= {"503", "0"}
     assert last == "0"
@@ -417,7 +425,7 @@ def test_machine_without_threads_is_503_and_leaves_no_child(
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr(_thread, "start_new_thread", refuse)
         with pytest.raises(Problem) as caught:
             ask(("sleep", "1000"))
     assert caught.value.status == 503
@@ -428,6 +436,7 @@ def test_source_that_cannot_be_watched_is_ended_and_told(
     monkeypatch: pytest.MonkeyPatch, runs: Runs, slots: Slots
 ) -> None:
     to_the_end(runs.view(task(("true",)), slots, 10, 10))
+    (watcher,) = children()
     watch, left = runs.loop.watch, [1]
 
     def refuse(*arguments: Any) -> None:
@@ -444,7 +453,7 @@ def test_source_that_cannot_be_watched_is_ended_and_told(
         assert caught.value.status == 503
         assert slots.are_back_within(2)
         assert soon(lambda: is_at_rest(runs))
-        assert not [each for each in children() if is_alive(each)]
+        assert [each for each in children() if is_alive(each)] == [watcher]
 
 
 # --- starting
@@ -465,7 +474,7 @@ class Gate:
         assert self.may_go.wait(10)
         if self.problem:
             raise self.problem
-        return Child(invocation)
+        return Child(invocation, Loop())
 
 
 class Asking(threading.Thread):
@@ -541,7 +550,7 @@ def test_failure_to_open_a_source_is_told_to_all_who_have_joined(slots: Slots, p
 
 def test_slow_source_does_not_hold_other_questions(slots: Slots) -> None:
     gate = Gate()
-    runs = Runs(4096, lambda each: gate(each) if each.argv[0] == "sleep" else Child(each))
+    runs = Runs(4096, lambda each: gate(each) if each.argv[0] == "sleep" else Child(each, Loop()))
     slow = Asking(lambda: runs.view(task(("sleep", "0.1")), slots, 10, 10))
     assert gate.is_waiting.wait(5)
     began = time.monotonic()
@@ -925,6 +934,28 @@ def test_last_words_are_read_when_the_end_is_noticed_before_them(piped: Any) -> 
     source.say("last words")
     text, end = to_the_end(viewer)
     assert (text, end.reason, end.status) == ("last words", "exit", 0)
+
+
+def test_source_that_can_be_neither_watched_nor_killed_holds_its_slot_but_no_viewer(
+    piped: Any, slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(28, "no space left")
+
+    monkeypatch.setattr(runs_module, "LOOKS", 0.1)
+    source = Immortal()
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "watch", refuse)
+        began = time.monotonic()
+        with pytest.raises(Busy):
+            piped(source)
+        assert time.monotonic() - began < 2 * DYING
+    with pytest.raises(BrokenPipeError):
+        os.write(source.writer, b"nobody reads this")
+    time.sleep(0.3)
+    assert (slots.taken, slots.returned) == (1, 0)
+    source.go()
+    assert slots.are_back_within(1)
 
 
 def test_pipe_of_what_cannot_be_killed_is_closed(piped: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -178,6 +179,17 @@ def test_claims_are_taken_all_or_none(store: Store) -> None:
     assert takes(store, one, two)
 
 
+def test_refused_claim_leaves_the_others_untouched_wherever_it_stands(store: Store) -> None:
+    share, full = Share("share", 5), Share("full", 0)
+    token, spent = Token("token", SLOW, 2), Token("spent", SLOW, 1)
+    assert takes(store, spent)
+    for missing in (full, spent):
+        for claims in itertools.permutations([share, token, missing]):
+            assert store.take(claims).refused == missing
+    assert exactly(store, "share", 5)
+    assert store.take([token]).left["token"] == pytest.approx(1, abs=0.01)
+
+
 def test_tokens_come_back_with_time_and_never_above_the_burst(store: Store) -> None:
     token = Token("token", Rate(10, 1.0), 2)
     assert takes(store, token)
@@ -199,6 +211,14 @@ def test_refund_is_given_back_and_a_charge_makes_debts(store: Store) -> None:
     store.charge(token, 30)
     decision = store.take([token._replace(amount=0.0)])
     assert decision.seconds == pytest.approx(30, abs=1.5)
+
+
+def test_refund_never_fills_a_bucket_over_its_brim(store: Store) -> None:
+    token = Token("token", Rate(10, 1.0), 2)
+    assert takes(store, token)
+    time.sleep(0.3)
+    store.give([token], refund=True)
+    assert store.take([token]).left["token"] == pytest.approx(1, abs=0.01)
 
 
 def test_reserve_is_for_those_who_hold_nothing(store: Store) -> None:
