@@ -269,7 +269,7 @@ async def reads_slowly(client: Client) -> None:
 async def never_reads(client: Client) -> None:
     async with Wire(client.port, delay=1) as wire:
         await client.put(wire, client.question("flood", "text/plain"))
-        await client.later(8)
+        await client.later(4)
 
 
 async def pipelines(client: Client) -> None:

@@ -18,8 +18,9 @@ from typing import Any
 
 from lookingglass import configuration as conf
 from lookingglass import journal, serving
+from lookingglass.roll import Roll
 from tests.bench.servers import SUMMED_UP, THREADS
-from tests.support import HERE, free_port, soon, stat
+from tests.support import HERE, free_port, soon, stat, watchers
 from tinytracer import TinyTracer
 
 LIMITS: dict[str, Any] = {
@@ -117,9 +118,10 @@ class Watched:
         return {}
 
     def children(self) -> set[int]:
-        """Return its children, zombies included."""
+        """Return its children, zombies included, but not its watcher."""
         parent = [str(self.pid)]
-        return {int(pid) for pid in os.listdir("/proc") if pid.isdigit() and stat(pid)[1:2] == parent}
+        found = {int(pid) for pid in os.listdir("/proc") if pid.isdigit() and stat(pid)[1:2] == parent}
+        return found - watchers(self.pid)
 
     def files(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
@@ -206,6 +208,8 @@ class Inside(Watched):
         runs, resolver, store = glass.runs, glass._aimer._resolver, glass._guard._store
         listening = len(server._sockets)
         held: Any = store._held  # type: ignore[attr-defined]
+        callbacks = [*runs.loop._callbacks.values(), *runs.loop._moments]
+        wanted = [each for each in callbacks if not isinstance(getattr(each, "__self__", None), Roll)]
         return {
             "connections": len(server.channels),
             "clients of connections": len(server._clients),
@@ -213,8 +217,7 @@ class Inside(Watched):
             "descriptors of the server's loop": len(server.loop._callbacks) - listening,
             "moments of the server's loop": len(server.loop._moments),
             "runs": len(runs.alive) + len(runs._runs),
-            "descriptors of the runs' loop": len(runs.loop._callbacks),
-            "moments of the runs' loop": len(runs.loop._moments),
+            "callbacks of the runs' loop": len(wanted),
             "open records": len(glass.journal.open),
             "look-ups": len(resolver._under_way) + len(resolver._held),
             "shares": len(held),
