@@ -93,6 +93,11 @@ class Answer:
             self.viewer, self._subject = self._start(found)
         except BaseException as error:
             self._end(_outcome_of(error), self._is_free(error))
+            if isinstance(error, Problem):
+                error.__cause__ = error.__context__ = (
+                    None  # whose frames lead to the Run, which keeps the error
+                )
+                raise error.with_traceback(None)  # noqa: B904 - the same
             raise
         self.viewer.notify = self._tell
         with self._lock:
