@@ -146,7 +146,8 @@ def test_missing_program_costs_the_target_network_nothing() -> None:
     ask = asker(application)
     for _ in range(5):
         assert "no program" in error(ask(f"{V1}/missing/192.0.2.1"), 502)
-    assert [ask(f"{V1}/echo/192.0.2.1").status for _ in range(3)] == [200, 200, 429]
+    clients = [f"203.0.{number}.1" for number in range(3)]
+    assert [ask(f"{V1}/echo/192.0.2.1", REMOTE_ADDR=each).status for each in clients] == [200, 200, 429]
     application.close()
 
 
