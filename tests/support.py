@@ -26,6 +26,7 @@ from examples.lab.lab import Lab
 from lookingglass import configuration as conf
 from lookingglass.guard import Lease
 from lookingglass.problems import Problem
+from lookingglass.roll import PROGRAM
 from lookingglass.runs import Viewer
 from rfc8522 import End
 from tinytracer import TinyTracer
@@ -281,6 +282,21 @@ def descendants(pid: int) -> set[int]:
     return {each for each in found if is_alive(each)}
 
 
+def watchers(pid: int) -> set[int]:
+    """Return the watchers that a process or a child of it has, by their command line."""
+    found = set()
+    for each in descendants(pid):
+        with contextlib.suppress(OSError):
+            if PROGRAM in Path(f"/proc/{each}/cmdline").read_text(errors="replace").split("\0"):
+                found.add(each)
+    return found
+
+
+def commands_of(pid: int) -> set[int]:
+    """Return what runs below a process, without watchers."""
+    return descendants(pid) - watchers(pid)
+
+
 def configuration(folder: Path, **document: Any) -> Path:
     path = folder / "config.json"
     base: dict[str, Any] = {"commands": COMMANDS, "limits": GENEROUS, "targets": {"deny": []}}
@@ -344,7 +360,8 @@ class Server:
         return connection
 
     def children(self) -> set[int]:
-        return descendants(self.process.pid)
+        """Return what runs below the server, without watchers."""
+        return commands_of(self.process.pid)
 
     def wait_for_children(self, more_than: int = 0) -> set[int]:
         end = time.monotonic() + 5

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from examples.lab.lab import Lab
-from tests.support import GENEROUS, Glass, descendants, gone_within, is_alive
+from tests.support import GENEROUS, Glass, commands_of, gone_within, is_alive
 
 pytestmark = pytest.mark.lab
 ADDRESS = "198.51.100.2"  # of r1
@@ -208,7 +208,7 @@ def test_stopped_run_leaves_no_process_on_either_side(
     process.terminate()
     process.wait()
     assert gone_within(2.0, *there)
-    assert descendants(glass.process.pid) == set()
+    assert commands_of(glass.process.pid) == set()
 
 
 def test_time_limit_holds_on_the_router_too(glass: Glass, remote: Remote) -> None:

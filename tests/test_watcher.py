@@ -40,6 +40,7 @@ from tests.support import (
     soon,
     stat,
     to_the_end,
+    watchers,
 )
 
 # An ordinary user, without what setpriv itself may do: it keeps capabilities until the next program.
@@ -62,16 +63,6 @@ COMMANDS = {
     "other": {"cmd": ["sleep", "1001"]},
     "true": {"cmd": ["true"]},
 }
-
-
-def watchers(pid: int) -> set[int]:
-    """Return the watchers of a process, by their command line."""
-    found = set()
-    for each in descendants(pid):
-        argv = Path(f"/proc/{each}/cmdline").read_bytes().split(b"\0")
-        if argv[-2:-1] == [str(pid).encode()] and watcher.__doc__ in argv[-3].decode():
-            found.add(each)
-    return found
 
 
 @pytest.fixture
@@ -182,7 +173,7 @@ def test_server_that_ends_normally_leaves_no_watcher(serve: Serve) -> None:
     server = serve(commands=COMMANDS)
     connection = server.begin(f"{V1}/stubborn")
     assert soon(lambda: len(watchers(server.process.pid)) == 1)
-    left = server.children()
+    left = descendants(server.process.pid)
     assert len(left) >= 2
     server.process.terminate()
     assert server.process.communicate(timeout=10)[1].count("watcher") == 0
