@@ -226,12 +226,10 @@ class TinyTracer:
         body = b"".join(self._page.render(given, client, choice, choice.problem))
         return Reply(200, {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE}, body)
 
-    def _problem_page(
-        self, given: Mapping[str, str], client: str, choice: page.Choice, problem: Problem
-    ) -> Reply:
-        body = b"".join(self._page.render(given, client, choice, str(problem)))
-        headers = {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE, **problem_headers(problem)}
-        return Reply(problem.status, headers, body)
+    def _problem_page(self, given: dict[str, str], client: str, choice: page.Choice, error: Problem) -> Reply:
+        body = b"".join(self._page.render(given, client, choice, str(error)))
+        headers = {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE, **problem_headers(error)}
+        return Reply(error.status, headers, body)
 
     def _blank_page(self, client: str) -> Ready:
         """Make the page without a question, which is private where it shows the visitor's address."""
