@@ -380,9 +380,10 @@ class Server:
 
     def wait_for_children(self, more_than: int = 0) -> set[int]:
         end = time.monotonic() + 5
-        while len(found := self.children()) <= more_than and time.monotonic() < end:
+        while len(self.children()) <= more_than and time.monotonic() < end:
             time.sleep(0.01)
-        return found
+        time.sleep(0.02)  # until a watcher that was forked can be told from a command
+        return self.children()
 
     def stop(self) -> None:
         if self.process.poll() is None:
