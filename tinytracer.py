@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import os
 import re
@@ -11,21 +12,17 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from webob import Request
 
 import rfc8522
 from commands import JSON, TEXT
 from lookingglass import configuration as conf
-from lookingglass import downloads, journal, page, visitors
+from lookingglass import downloads, journal, origins, page, visitors
 from lookingglass.answers import (
-    FRESH,
     HTML,
-    LIVE,
-    OPEN,
     REPRESENTATIONS,
-    SECURITY,
     Body,
     Environ,
     Pieces,
@@ -36,34 +33,38 @@ from lookingglass.answers import (
     starter,
 )
 from lookingglass.glass import Answer, Glass, Question
+from lookingglass.headers import FRESH, LIVE, OPEN, PREFLIGHT, SECURITY
 from lookingglass.negotiation import best_offer
 from lookingglass.page import Page
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
+from lookingglass.turnstile import Turnstile
 from lookingglass.visitors import Visitor
 
 __version__ = "0.1.0"
 
 V1 = r"/\.well-known/looking-glass/v1"
-# A route is a pattern of the whole path, in any case, and the method of TinyTracer that answers.
+ALL, CORS, OWN = "all", "cors", "own"  # which sites' programs may read: all, those that "cors" names, none
+# A route is a pattern of the whole path, in any case, the method of TinyTracer that answers, and for whom.
 ROUTES = [
-    (re.compile(pattern, re.ASCII | re.IGNORECASE | re.DOTALL), handler)
-    for pattern, handler in (
-        (r"/", "show_page"),
-        (r"", "to_page"),
-        (V1 + r"/cmd/?", "command_list"),
-        (V1 + r"/routers/?", "router_list"),
-        (V1 + r"/routers/(?P<number>[^/]+)/?", "router_details"),
-        (V1 + r"/(?P<path>.+)", "run"),
-        (r"/\.well-known/looking-glass/?", "index"),
-        (r"/(?P<name>style\.css|script\.js|icon\.svg)", "asset"),
-        (r"/healthz", "healthz"),
-        (r"/api/info", "info"),
-        (r"/api/capabilities", "capabilities"),
-        (r"/openapi\.json", "openapi"),
-        (r"/testfiles/(?P<path>.+)", "testfile"),
+    (re.compile(pattern, re.ASCII | re.IGNORECASE | re.DOTALL), handler, readers)
+    for pattern, handler, readers in (
+        (r"/", "show_page", OWN),
+        (r"", "to_page", OWN),
+        (V1 + r"/cmd/?", "command_list", ALL),
+        (V1 + r"/routers/?", "router_list", ALL),
+        (V1 + r"/routers/(?P<number>[^/]+)/?", "router_details", ALL),
+        (V1 + r"/(?P<path>.+)", "run", CORS),
+        (r"/\.well-known/looking-glass/?", "index", ALL),
+        (r"/(?P<name>style\.css|script\.js|icon\.svg)", "asset", OWN),
+        (r"/healthz", "healthz", OWN),
+        (r"/api/info", "info", ALL),
+        (r"/api/capabilities", "capabilities", ALL),
+        (r"/openapi\.json", "openapi", ALL),
+        (r"/testfiles/(?P<path>.+)", "testfile", OWN),
     )
 ]
+UNCOUNTED = {"healthz", "run"}  # handlers whose requests are none that "limits.requests" counts
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
 ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -72,10 +73,19 @@ AUTHORITY = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
 # What the base URL depends on when it is not configured (PEP 3333, URL reconstruction).
 ORIGIN = ("wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME")
 HTML_UTF8 = f"{HTML}; charset=utf-8"
-HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY}, b"ok")
+HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY, **FRESH}, b"ok")
 LISTEN = "127.0.0.1:8080"
 
 log = logging.getLogger("tinytracer")
+
+
+class Route(NamedTuple):
+    """A row of ROUTES for one request."""
+
+    handler: str
+    readers: str
+    parts: Mapping[str, str]  # of the path
+
 
 Answering = Callable[[Environ, Any], Iterable[bytes]]  # a WSGI application that answers one request
 
@@ -88,18 +98,18 @@ class TinyTracer:
         self._glass = Glass(configuration)
         self._page = Page(configuration)
         self._shelf = Shelf()
+        limits = configuration.limits
+        self._turnstile = Turnstile(limits.requests, limits.downloads)
         self.close = weakref.finalize(self, self._glass.close)  # also when the host program ends
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Answer one request (PEP 3333), whatever happens: an error is an envelope as well."""
         try:
             return self._dispatch(environ)(environ, start_response)
-        except Problem as problem:
-            return problem_reply(problem)(environ, start_response)
         except Exception:
             log.exception("a request failed")
             failure = Problem("The looking glass has failed; its log says more.")
-            return problem_reply(failure)(environ, start_response)
+            return problem_reply(failure, {})(environ, start_response)
 
     def is_proxy(self, peer: str) -> bool:
         """Tell whether many visitors may come from a peer's address: a proxy's, or this machine's own."""
@@ -107,20 +117,38 @@ class TinyTracer:
         return any(visitors.is_proxy(address, trust) for trust in (True, self._configuration.trustproxy))
 
     def _dispatch(self, environ: Environ) -> Answering:
-        path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="surrogateescape")
-        matches = ((pattern.fullmatch(path), handler) for pattern, handler in ROUTES)
-        match, handler = next((found for found in matches if found[0]), (None, ""))
-        if match is None and not path.isascii():
-            _refuse_what_is_no_text(path)
-        if match is None:
-            raise NotFound("There is nothing at this path.")
+        """Return what answers a request; an error may be read by whoever may read its resource."""
+        route = _route(environ)
+        sharing = self._sharing(environ, route.readers)
+        try:
+            if route.handler not in UNCOUNTED:
+                self._turnstile.request(self._visitor(environ).key)
+            return self._answer(environ, route, sharing)
+        except Problem as problem:
+            return problem_reply(problem, sharing)
+
+    def _answer(self, environ: Environ, route: Route, sharing: Mapping[str, str]) -> Answering:
         method = environ["REQUEST_METHOD"]
         if method not in METHODS:
             raise HTTPProblem(405, f"Only {ALLOW['Allow']} are offered here.", ALLOW)
-        if method == "OPTIONS":
-            return Reply(204, {**ALLOW, **OPEN, **SECURITY}, b"")
-        answer: Callable[..., Answering] = getattr(self, f"_{handler}")
-        return answer(environ, **match.groupdict())
+        if method == "OPTIONS" and route.handler != "nothing":
+            preflight = PREFLIGHT if "Access-Control-Allow-Origin" in sharing else {}
+            return Reply(204, {**ALLOW, **SECURITY, **sharing, **preflight}, b"")
+        answer: Callable[..., Answering] = getattr(self, f"_{route.handler}")
+        return answer(environ, **route.parts)
+
+    def _sharing(self, environ: Environ, readers: str) -> Mapping[str, str]:
+        """Return the headers that say which other sites' programs may read a resource."""
+        if readers == CORS:
+            return origins.sharing(environ, self._configuration.cors)
+        return OPEN if readers == ALL else {}
+
+    def _nothing(self, environ: Environ) -> Answering:
+        try:
+            environ.get("PATH_INFO", "").encode("latin-1").decode()
+        except UnicodeDecodeError:
+            raise HTTPProblem(400, "The URL is not UTF-8.") from None
+        raise NotFound("There is nothing at this path.")
 
     def _ready(self, environ: Environ, key: Hashable, make: Callable[[str], Ready]) -> Ready:
         """Return what depends on the base URL only, made once."""
@@ -179,7 +207,10 @@ class TinyTracer:
         return HEALTHY
 
     def _testfile(self, environ: Environ, path: str) -> Answering:
-        response = downloads.send(Request(environ), self._configuration.testfiles, path)
+        origins.refuse_embedded(environ)
+        client = self._visitor(environ).key
+        admit = functools.partial(self._turnstile.download, client)
+        response = downloads.send(Request(environ), self._configuration.testfiles, path, admit)
         response.headers.update(SECURITY.items())
         return response
 
@@ -201,7 +232,7 @@ class TinyTracer:
         if given["run"] and environ["REQUEST_METHOD"] != "HEAD":
             try:
                 answer = self._ask_from_page(environ, given, choice)
-                return self._live(answer, page.as_page(*self._page.render(given, client, choice)))
+                return self._live(answer, page.as_page(*self._page.render(given, client, choice)), {})
             except Problem as error:
                 status, headers, problem = error.status, problem_headers(error), str(error)
         body = b"".join(self._page.render(given, client, choice, problem))
@@ -221,6 +252,7 @@ class TinyTracer:
         return self._ask(environ, Question(path, tuple(parameters)), refusal)
 
     def _run(self, environ: Environ, path: str) -> Answering:
+        sharing = self._sharing(environ, CORS)
         question, problem = Question(path), None
         try:
             question = Question(path, _query(environ))
@@ -230,10 +262,10 @@ class TinyTracer:
         if environ["REQUEST_METHOD"] == "HEAD":  # which runs nothing, and leaves no record
             if problem:
                 raise problem
-            visitors.refuse_forged(environ)
+            self._refuse_forged(environ)
             self._glass.check(question)
-            return Reply(200, {"Content-Type": media, **SECURITY, **FRESH, **LIVE, **OPEN}, b"")
-        return self._live(self._ask(environ, question, problem), REPRESENTATIONS[media])
+            return Reply(200, {"Content-Type": media, **SECURITY, **FRESH, **LIVE, **sharing}, b"")
+        return self._live(self._ask(environ, question, problem), REPRESENTATIONS[media], sharing)
 
     def _ask(self, environ: Environ, question: Question, problem: Problem | None = None) -> Answer:
         """Return the answer in progress; a refusal leaves a record, whoever refuses."""
@@ -241,14 +273,19 @@ class TinyTracer:
         try:
             if problem:
                 raise problem
-            visitors.refuse_forged(environ)
+            self._refuse_forged(environ)
         except Problem as error:
             raise self._glass.refuse(question, visitor, error) from None
         return self._glass.ask(question, visitor)
 
-    def _live(self, answer: Answer, represent: Callable[[Answer, Start], Pieces]) -> Answering:
+    def _refuse_forged(self, environ: Environ) -> None:
+        origins.refuse_forged(environ, self._configuration.host, self._configuration.cors)
+
+    def _live(
+        self, answer: Answer, represent: Callable[[Answer, Start], Pieces], sharing: Mapping[str, str]
+    ) -> Answering:
         def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
-            pieces = represent(answer, starter(start_response))
+            pieces = represent(answer, starter(start_response, sharing))
             take_over = environ.get("lookingglass.live")  # of our own server, see connections.Task
             connection = None if take_over else visitors.connection_of(environ)
             body = Body(answer, pieces, self._glass.runs.loop, connection)
@@ -279,11 +316,13 @@ def _query(environ: Environ) -> tuple[tuple[str, str], ...]:
         raise HTTPProblem(400, "The URL is not UTF-8.") from None
 
 
-def _refuse_what_is_no_text(path: str) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise HTTPProblem(400, "The URL is not UTF-8.") from None
+def _route(environ: Environ) -> Route:
+    """Return the row of ROUTES that a path matches, or one that answers 404."""
+    path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="surrogateescape")
+    for pattern, handler, readers in ROUTES:
+        if match := pattern.fullmatch(path):
+            return Route(handler, readers, match.groupdict())
+    return Route("nothing", ALL, {})
 
 
 class LazyApplication:

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from waitress import channel, parser, task, utilities
 
 import rfc8522
-from lookingglass.answers import FRESH, OPEN, SECURITY
+from lookingglass.headers import FRESH, OPEN, SECURITY
 
 REQUEST = 20.0  # seconds for sending a request
 STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle or has a request

@@ -35,6 +35,9 @@ class Limits(NamedTuple):
     rate: Rate = Rate(10, 60.0)  # answers for one client
     burst: int = 5
     target_rate: Rate = Rate(20, 60.0)  # runs towards one target network, for all clients together
+    downloads: int = 2  # at once for one client
+    connections: int = 64  # of one client
+    requests: Rate = Rate(20, 1.0)  # of one client, for what costs little
 
 
 class Share(NamedTuple):

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lookingglass import targets
-from lookingglass.problems import HTTPProblem
 
 UNIX = "unix:"  # a unix socket, among trusted proxies
 UNIX_PEERS = ("", "localhost")  # REMOTE_ADDR of a unix socket's other end, with gunicorn and with waitress
@@ -81,15 +80,6 @@ def read_client(text: str) -> targets.Address | None:
     if getattr(address, "scope_id", None):
         return None
     return getattr(address, "ipv4_mapped", None) or address
-
-
-def refuse_forged(environ: Mapping[str, Any]) -> None:
-    """Refuse what another site's page makes a browser ask, by a link or as an image; raises HTTPProblem."""
-    if (
-        environ.get("HTTP_SEC_FETCH_SITE", "").lower() == "cross-site"
-        and environ.get("HTTP_SEC_FETCH_MODE", "").lower() != "cors"
-    ):
-        raise HTTPProblem(400, "Commands are not run for links on other sites; open this page itself.")
 
 
 def connection_of(environ: Mapping[str, Any]) -> int | None:

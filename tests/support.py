@@ -33,7 +33,10 @@ V1 = "/.well-known/looking-glass/v1"
 HERE = Path(__file__).parent.parent
 SAMPLES = HERE / "examples" / "samples"
 MEDIA = ("application/json", "text/plain", "text/event-stream")
-GENEROUS = {"rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000}
+GENEROUS = {
+    "rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000,
+    "requests": "100000/second", "downloads": 1000,
+}  # fmt: skip
 TICKER = "import time\nfor _ in range(30): print(f'{time.time():.6f}', flush=True); time.sleep(0.1)"
 ECHO_AND_WAIT = "import sys, time; print(sys.argv[1]); time.sleep(1000)"
 COMMANDS: dict[str, Any] = {

@@ -25,8 +25,8 @@ ORDER = [
         for name in (
             *("serving", "connections", "page", "openapi", "ready", "answers", "downloads", "negotiation"),
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
-            *("journal", "visitors", "guard", "runs", "children", "output", "loop", "targets"),
-            *("facts", *TOOLS, "facts.schemas", "facts.common", "problems"),
+            *("journal", "visitors", "turnstile", "guard", "runs", "children", "output", "loop", "targets"),
+            *("facts", *TOOLS, "facts.schemas", "facts.common", "origins", "headers", "problems"),
         )
     ),
     "rfc8522",
