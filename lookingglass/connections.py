@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import re
 import select
 import socket
 import threading
@@ -18,10 +17,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from waitress import channel, parser, task, utilities
+from waitress import channel, task, utilities
 
 import rfc8522
 from lookingglass.headers import FRESH, OPEN, SECURITY
+from lookingglass.messages import Parser
 
 REQUEST = 20.0  # seconds for sending a request
 STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle or has a request
@@ -38,16 +38,6 @@ WAITRESS: dict[str, Any] = {
     "max_request_header_size": 16384,  # bytes
     "outbuf_overflow": 1 << 60,  # bytes: no temporary files
 }
-# RFC 9110 section 5.5, in possessive steps: the one of waitress takes seconds for 16 KiB of blanks.
-HEADER_FIELD = re.compile(
-    rb"(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+"
-    rb"(?P<value>(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++[\x21-\x7e\x80-\xff]++)*+)?+)[ \t]*+\Z"
-)
-# RFC 9112 section 3, for the same reason: that of waitress takes a minute for 16 KiB of digits.
-FIRST_LINE = re.compile(
-    rb"(?P<method>[!#$%&'*+\-.^_`|~0-9A-Za-z]++) (?P<uri>[^ ]++)(?: HTTP/(?P<version>[0-9]\.[0-9]))?"
-)
-
 READ, WRITE, ONCE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLONESHOT
 HALF = select.EPOLLRDHUP  # the client has closed its side
 
@@ -60,21 +50,6 @@ class Live(Protocol):
     def pull(self) -> bytes | None: ...
     def on_news(self, notify: Callable[[], None]) -> None: ...
     def close(self) -> None: ...
-
-
-class Parser(parser.HTTPRequestParser):
-    """Refuse what cannot be read as HTTP, whatever it is that waitress stumbles over."""
-
-    path = ""  # for the log, also of what has none
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Read the request line and the header; raises ParsingError, which is answered with 400."""
-        try:
-            super().parse_header(header_plus)
-        except ValueError as error:
-            raise parser.ParsingError("not HTTP") from error
-        if not self.content_length and not self.chunked:
-            self.expect_continue = False  # there is nothing to go on with (RFC 9110 section 10.1.1)
 
 
 class Task(task.WSGITask):
@@ -381,9 +356,3 @@ class Channel(channel.HTTPChannel):
         self.update()
         if goes_on:
             self.server.add_task(self)
-
-
-def mend_waitress() -> None:
-    """Replace two patterns that waitress has as globals: they take seconds for 16 KiB of blanks or digits."""
-    parser.HEADER_FIELD_RE = HEADER_FIELD
-    parser.first_line_re = FIRST_LINE

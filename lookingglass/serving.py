@@ -20,8 +20,9 @@ from typing import Any, NamedTuple, Protocol
 from waitress import task
 from waitress.adjustments import Adjustments
 
-from lookingglass.connections import HALF, ONCE, READ, WAITRESS, Channel, mend_waitress
+from lookingglass.connections import HALF, ONCE, READ, WAITRESS, Channel
 from lookingglass.loop import Loop
+from lookingglass.messages import mend_waitress
 from lookingglass.visitors import client_key
 
 SPARE_CONNECTIONS = 512  # beyond the viewers, for visitors between two requests

@@ -20,7 +20,7 @@ import pytest
 import waitress.parser
 from waitress import rfc7230
 
-from lookingglass import connections
+from lookingglass import messages
 from tests.support import (
     GENEROUS,
     HERE,
@@ -272,7 +272,7 @@ def test_blanks_in_headers_do_not_stop_the_server(serve: Serve) -> None:
 @pytest.mark.parametrize("value", [b"a  b", b"  a  ", b"", b"\ta\t\tb\t", b"\xff"])
 def test_header_is_read_as_waitress_reads_it(value: bytes) -> None:
     line = b"X-Y:" + value
-    ours, theirs = (each.match(line) for each in (connections.HEADER_FIELD, WAITRESS_FIELD))
+    ours, theirs = (each.match(line) for each in (messages.HEADER_FIELD, WAITRESS_FIELD))
     assert ours
     assert theirs
     assert ours.groupdict() == theirs.groupdict()
@@ -280,7 +280,7 @@ def test_header_is_read_as_waitress_reads_it(value: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"X", b"X Y: a", b": a", b"X: a\x00", b"X: \x7f"])
 def test_header_is_refused_as_waitress_refuses_it(line: bytes) -> None:
-    assert not connections.HEADER_FIELD.match(line)
+    assert not messages.HEADER_FIELD.match(line)
     assert not WAITRESS_FIELD.match(line)
 
 
@@ -302,7 +302,7 @@ BAD_LINES = b"|GET|GET  /|GET / HTTP/11|GET / HTTP/1.1 |G(T / HTTP/1.1|G a b| G 
 
 @pytest.mark.parametrize("line", GOOD_LINES + BAD_LINES)
 def test_request_line_is_read_as_waitress_reads_it(line: bytes) -> None:
-    ours, theirs = (each.fullmatch(line) for each in (connections.FIRST_LINE, WAITRESS_LINE))
+    ours, theirs = (each.fullmatch(line) for each in (messages.FIRST_LINE, WAITRESS_LINE))
     assert bool(ours) == (line in GOOD_LINES)
     assert (ours and ours.groupdict()) == (theirs and theirs.groupdict())
 
