@@ -59,8 +59,8 @@ def answers(server: Server, pieces: list[bytes]) -> bytes:
                 connection.sendall(piece)
             while data := connection.recv(65536):
                 received += data
-        except ConnectionError:  # it has closed before all was sent
-            assert received
+        except ConnectionError:  # it has closed before all was sent, and its answer may be lost by that
+            assert received or len(pieces) > 1
         return received
 
 
@@ -68,8 +68,10 @@ def check(server: Server, file: Path, pieces: list[bytes]) -> None:
     marks: Path = server.marks  # type: ignore[attr-defined]
     marks.write_text("")
     received = answers(server, pieces)
-    assert list(map(int, STATUS.findall(received))) == statuses(file)
     assert (marks.read_text() == "x") == ("_run" in file.stem)
+    if not received and len(pieces) > 1 and statuses(file)[-1] >= 400:
+        return
+    assert list(map(int, STATUS.findall(received))) == statuses(file)
     if statuses(file)[-1] in {400, 413, 431, 501}:
         envelope = json.loads(received.rpartition(b"\r\n\r\n")[2])
         assert (envelope["status"], envelope["code"]) == ("error", statuses(file)[-1])
