@@ -386,8 +386,8 @@ def serve(options: argparse.Namespace) -> int:
         log.warning(line)
     looking_glass = TinyTracer(configuration)
     try:
-        viewers = configuration.limits.viewers
-        serving.serve(looking_glass, options.listen or [LISTEN], viewers, looking_glass.is_proxy)
+        limits = configuration.limits
+        serving.serve(looking_glass, options.listen or [LISTEN], limits, looking_glass.is_proxy)
     except serving.ListenError as error:
         print(error, file=sys.stderr)
         return 1

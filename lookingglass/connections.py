@@ -8,28 +8,34 @@ writes what there is. A client that reads too slowly gets the rest later; nobody
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import select
 import socket
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from waitress import channel, task, utilities
+from waitress import buffers, channel, task, utilities
 
 import rfc8522
 from lookingglass.headers import FRESH, OPEN, SECURITY
 from lookingglass.messages import Parser
 
-REQUEST = 20.0  # seconds for sending a request
-STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle or has a request
-DOWNLOAD = 600.0  # the same for what is only sent; proxies may pause
+REQUEST = 20.0  # seconds for sending a request, blank lines before it included
+STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle
+DOWNLOAD = 60.0  # seconds over which a client that reads has to take the least rate, on average
+LEAST = 512  # bytes a second: less than half of what a modem of 9.6 kbit/s takes
+LEAST_OF_FILE = 8192  # the same for test files, of which there are few at once
 SIGN_OF_LIFE = 15.0  # seconds without a byte after which a live answer may say something
 QUEUED = 16  # requests on one connection, the one that is answered included
 SEND_BUFFER = 65536  # bytes; with as many as the kernel likes, a slow client is not heard of for minutes
 BEHIND = 65536  # bytes that wait for a client, from which on a live answer is not asked for more
+UNREAD = 65536  # bytes of a refused request that are read and thrown away
 TURN = 1 << 18  # bytes that are sent to one client before others have their turn
 WAITRESS: dict[str, Any] = {
     "clear_untrusted_proxy_headers": False,  # visitors.client_address() judges them
@@ -115,7 +121,6 @@ class Channel(channel.HTTPChannel):
     request that is being answered keeps others from being read. ``_lock`` guards what several threads change.
     """
 
-    parser_class = Parser
     task_class = Task
     error_task_class = ErrorTask
 
@@ -123,10 +128,16 @@ class Channel(channel.HTTPChannel):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._active = 0.0  # when something was received or sent last, by the monotonic clock
         self._begun = 0.0  # when the request began that is not complete yet
+        self._coming: Parser | None = None  # the latest request
+        self._sent = 0  # bytes
+        self._taken = 0  # of them, when ``look`` looked last
+        self._looked = time.monotonic()
+        self._patience = DOWNLOAD  # seconds for which the client may go on taking nothing
         self.requests: list[Parser] = []
         super().__init__(server, sock, addr, server.adj, map=server.channels)
         self.descriptor = sock.fileno()
-        self.client: str | None = None  # whose share of connections it is part of
+        self.client = ""  # whose share of connections it is part of, and in which network; "": nobody's
+        self.network = ""
         self._lock = threading.Lock()
         self._interest = READ | HALF
         self._is_half_closed = False
@@ -144,6 +155,23 @@ class Channel(channel.HTTPChannel):
         self._active = time.monotonic()
 
     # --- in the main thread
+
+    @property
+    def is_answering(self) -> bool:
+        """Tell whether a request is being answered."""
+        return bool(self.requests)
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing is being answered or sent."""
+        return not self.requests and not self.total_outbufs_len
+
+    def parser_class(self, adj: Any) -> Parser:
+        """Begin a request, or go on with one of which there were only blank lines."""
+        if self._coming is None or not self._coming.empty:
+            self._begun = time.monotonic()
+        self._coming = Parser(adj)
+        return self._coming
 
     def on_events(self, events: int) -> None:
         """Read, write or close; then nothing is waited for until ``update``."""
@@ -164,10 +192,7 @@ class Channel(channel.HTTPChannel):
 
     def received(self, data: bytes) -> bool:
         """Take what was received; close the connection of a client that sends more than can be answered."""
-        request = self.request
         taken: bool = super().received(data)
-        if self.request is not request:
-            self._begun = time.monotonic()
         if len(self.requests) > QUEUED:
             self.handle_close()
         return taken
@@ -180,7 +205,9 @@ class Channel(channel.HTTPChannel):
             self._is_closed = True
             live, self._live = self._live, None
             self.server.loop.forget(self.descriptor)
-        self.server.count(self.client, -1)
+        self.server.count(self, -1)
+        with contextlib.suppress(OSError):  # unread bytes would make the kernel take the answer back
+            self.socket.recv(UNREAD)
         super().handle_close()
         if live:
             live[1].close()
@@ -190,17 +217,32 @@ class Channel(channel.HTTPChannel):
         quiet = now - self._active
         if self.requests:
             self._begun = now  # what comes behind them has to wait
-            is_stale = quiet > STALLED and self.total_outbufs_len > 0
-        elif self.total_outbufs_len:
-            is_stale = quiet > DOWNLOAD
+        if self.total_outbufs_len:
+            is_stale = not self._keeps_up(now)
         else:
-            coming = self.request
-            is_begun = coming is not None and (coming.headers_finished or coming.header_plus.strip())
-            is_stale = quiet > STALLED or bool(is_begun and now - self._begun > REQUEST)
+            self._patience = DOWNLOAD
+            coming = self._coming
+            is_begun = coming is not None and (coming.empty or not coming.completed)
+            is_late = quiet > STALLED or (is_begun and now - self._begun > REQUEST)
+            is_stale = is_late and not self.requests
+        self._looked = now
         if is_stale:
             self.handle_close()
         elif self._live is not None and quiet >= SIGN_OF_LIFE:
             self.notify()
+
+    def _keeps_up(self, now: float) -> bool:
+        """Tell whether the client takes enough of what it is sent, on average.
+
+        The average is a budget of seconds: time uses it up, and bytes that have arrived fill it again.
+        """
+        waiting = int.from_bytes(fcntl.ioctl(self.descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        taken = self._sent - waiting
+        is_file = any(isinstance(each, buffers.ReadOnlyFileBasedBuffer) for each in list(self.outbufs))
+        earned = (taken - self._taken) / (LEAST_OF_FILE if is_file else LEAST)
+        self._patience = min(DOWNLOAD, self._patience + earned - (now - self._looked))
+        self._taken = taken
+        return self._patience > 0
 
     def _read(self) -> None:
         try:
@@ -286,8 +328,11 @@ class Channel(channel.HTTPChannel):
                 break
             outbuf.skip(sent, True)
             self.total_outbufs_len -= sent
+            self._sent += sent
             room -= sent
             self.last_activity = 0
+        while len(self.outbufs) > 1 and not len(self.outbufs[0]):
+            self.outbufs.pop(0).close()  # a file is closed when it was sent, not at the next request
         return room < TURN
 
     def service(self) -> None:

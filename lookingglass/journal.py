@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 import json
 import logging
 import re
 import time
 from typing import Any, NamedTuple
 
-from lookingglass.visitors import Visitor
+from lookingglass.visitors import Visitor, network_key
 
 LONGEST = 200  # characters of what was asked that are told when it was not understood
 PLAIN = re.compile(r"[A-Za-z0-9._:/,+-]+")  # a value that logfmt needs no quotes for
-NETWORKS = {4: 24, 6: 48}  # prefix lengths that stand for a client
 
 log = logging.getLogger("tinytracer.journal")
 
@@ -78,8 +76,7 @@ def _shown(address: str, clients: str) -> str:
         return address
     if clients == "none":
         return ""
-    version = ipaddress.ip_address(address).version
-    return str(ipaddress.ip_network(f"{address}/{NETWORKS[version]}", strict=False))
+    return network_key(address)
 
 
 def _logfmt(fields: dict[str, Any]) -> str:

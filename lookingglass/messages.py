@@ -39,6 +39,8 @@ class Parser(parser.HTTPRequestParser):
     """Refuse what cannot be read as HTTP/1.0 or 1.1 in one way only, whatever waitress makes of it."""
 
     path = ""  # for the log, also of what has none
+    completed: bool
+    empty: bool
 
     def received(self, data: bytes) -> int:
         """Take some bytes and return how many were part of this request."""

@@ -12,9 +12,11 @@ from collections.abc import Callable
 
 from lookingglass.guard import Lease, Rate
 from lookingglass.problems import ROUNDING, Refusal
+from lookingglass.visitors import network_key
 
 CLIENTS = 65536  # that are remembered; when all of them ask too much, new ones are denied
 DOWNLOADS = 16  # at once, of all clients, or as many as one client may have
+NETWORK_SHARE = 0.25  # of them that one network may have
 BURST = 5.0  # seconds whose requests may come at once: a browser opens all its tabs together
 RETRY = 10  # seconds after which a download may have ended; a guess
 
@@ -33,7 +35,8 @@ class Turnstile:
         self._paid: dict[
             str, float
         ] = {}  # until when what a client has asked for is paid; in order of last use
-        self._held: collections.Counter[str] = collections.Counter()  # downloads
+        self._held: collections.Counter[str] = collections.Counter()  # downloads by client
+        self._held_by_network: collections.Counter[str] = collections.Counter()
 
     def request(self, client: str) -> None:
         """Count a request; raises Refusal 429 when the client asks too often."""
@@ -53,6 +56,8 @@ class Turnstile:
     def download(self, client: str) -> Lease:
         """Admit a download; raises Refusal: 503 when all places are taken, 429 when the client has its."""
         whole = max(DOWNLOADS, self._downloads)
+        network = network_key(client)
+        share = max(self._downloads, int(whole * NETWORK_SHARE))
         with self._lock:
             if self._held[client] >= self._downloads:
                 raise Refusal(
@@ -60,8 +65,11 @@ class Turnstile:
                 )
             if self._held.total() >= whole:
                 raise Refusal(503, RETRY, f"All {whole} places for downloads are taken.")
+            if self._held_by_network[network] >= share:
+                raise Refusal(429, RETRY, f"The limit is {share} downloads at once from your network.")
             self._held[client] += 1
-        return Lease(lambda refund: self._leave(client))
+            self._held_by_network[network] += 1
+        return Lease(lambda refund: self._leave(client, network))
 
     def _forget(self, now: float) -> None:
         """Forget the two clients that have not asked for longest, if all they asked for is paid."""
@@ -71,8 +79,9 @@ class Turnstile:
                 return
             del self._paid[oldest]
 
-    def _leave(self, client: str) -> None:
+    def _leave(self, client: str, network: str) -> None:
         with self._lock:
-            self._held[client] -= 1
-            if not self._held[client]:
-                del self._held[client]
+            for counter, key in ((self._held, client), (self._held_by_network, network)):
+                counter[key] -= 1
+                if not counter[key]:
+                    del counter[key]

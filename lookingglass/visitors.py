@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from lookingglass import targets
 
 UNIX = "unix:"  # a unix socket, among trusted proxies
+NETWORKS = {4: 24, 6: 48}  # prefix lengths of what one customer has, or shares with neighbours
 UNIX_PEERS = ("", "localhost")  # REMOTE_ADDR of a unix socket's other end, with gunicorn and with waitress
 WITH_PORT = re.compile(r"(?:([0-9.]{7,15})|\[([0-9A-Fa-f:.]{2,45})\])(?::[0-9]{1,5})?")
 
@@ -64,6 +65,15 @@ def client_key(client: str) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
     return str(address or "unknown")
+
+
+@functools.lru_cache(1024)
+def network_key(client: str) -> str:
+    """Return what a client's network is counted by: its IPv4 /24, its IPv6 /48, or one key for the unknown."""
+    address = read_client(client.partition("/")[0])
+    if address is None:
+        return "unknown"
+    return str(ipaddress.ip_network(f"{address}/{NETWORKS[address.version]}", strict=False))
 
 
 @functools.lru_cache(1024)

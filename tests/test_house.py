@@ -35,7 +35,7 @@ ORDER = [
                 "negotiation",
             ),
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
-            *("journal", "visitors", "turnstile", "guard", "runs", "children", "output", "loop", "targets"),
+            *("journal", "turnstile", "visitors", "guard", "runs", "children", "output", "loop", "targets"),
             *("facts", *TOOLS, "facts.schemas", "facts.common", "origins", "headers", "problems"),
         )
     ),

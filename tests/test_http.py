@@ -97,7 +97,7 @@ def read(pieces: list[bytes]) -> list[tuple[object, ...]]:
         rest = each
         while rest:
             rest = rest[parser.received(rest) :]
-            if not bool(parser.completed):  # type: ignore[has-type]
+            if not parser.completed:
                 continue
             if parser.error:
                 return [*found, (parser.error.code,)]

@@ -343,15 +343,14 @@ def test_connections_on_which_nothing_goes_on_are_closed(serve: Serve, tmp_path:
 
 
 SHARED_OUT = """
-import sys, tinytracer; from lookingglass import serving
-serving.SHARE = 5
+import sys, tinytracer
 tinytracer.TinyTracer.is_proxy = lambda self, peer: peer != "127.0.0.2"
 tinytracer.main(sys.argv[1:])
 """
 
 
 def test_one_client_has_its_share_of_connections_and_others_have_theirs(serve: Serve) -> None:
-    server = serve(program=("-c", SHARED_OUT))
+    server = serve(program=("-c", SHARED_OUT), limits={**GENEROUS, "connections": 5})
     where = ("127.0.0.1", server.port)
     with contextlib.ExitStack() as stack:
         greedy = [stack.enter_context(socket.create_connection(where, 5, ("127.0.0.2", 0))) for _ in range(8)]
