@@ -28,7 +28,7 @@ class Turnstile:
         """Admit ``requests``, of which those of BURST may come at once, and ``downloads`` at once."""
         self._rate = requests
         self._gap = requests.period / requests.runs  # seconds that a request is worth
-        self._burst = max(requests.runs, BURST // self._gap)
+        self._burst = max(requests.runs, round(BURST / self._gap))
         self._downloads = downloads
         self._clock = clock
         self._lock = threading.Lock()
@@ -48,7 +48,7 @@ class Turnstile:
             paid = max(now, self._paid.get(client, now)) + self._gap
             seconds = paid - now - self._burst * self._gap
             if seconds > ROUNDING:
-                limit = f"{self._rate.runs} requests in {self._rate.period:g} s, {self._burst:g} at once"
+                limit = f"{self._rate.runs} requests in {self._rate.period:g} s, {self._burst} at once"
                 raise Refusal(429, seconds, f"The limit is {limit}, from your address.")
             self._paid.pop(client, None)
             self._paid[client] = paid

@@ -69,7 +69,7 @@ def client_key(client: str) -> str:
 
 @functools.lru_cache(1024)
 def network_key(client: str) -> str:
-    """Return what a client's network is counted by: its IPv4 /24, its IPv6 /48, or one key for the unknown."""
+    """Return what a client's network is counted by: its IPv4 /24 or IPv6 /48, or one key for all unknown."""
     address = read_client(client.partition("/")[0])
     if address is None:
         return "unknown"
