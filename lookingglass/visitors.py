@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import itertools
 import os
 import re
 import stat
@@ -15,9 +16,19 @@ from lookingglass import targets
 UNIX = "unix:"  # a unix socket, among trusted proxies
 NETWORKS = {4: 24, 6: 48}  # prefix lengths of what one customer has, or shares with neighbours
 UNIX_PEERS = ("", "localhost")  # REMOTE_ADDR of a unix socket's other end, with gunicorn and with waitress
-WITH_PORT = re.compile(r"(?:([0-9.]{7,15})|\[([0-9A-Fa-f:.]{2,45})\])(?::[0-9]{1,5})?")
+# RFC 7239 section 6: an address, perhaps with a port, which may be hidden
+WITH_PORT = re.compile(
+    r"(?:([0-9.]{7,15})|\[([0-9A-Fa-f:.]{2,45})\])(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]{1,64}))?"
+)
+# RFC 7239 section 4: a parameter, or nothing, and what separates it from the next
+WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+PARAMETER = re.compile(
+    rf"[ \t]*+(?:(?P<name>{WORD})=(?:(?P<token>{WORD})|\"(?P<quoted>(?:[^\"\\]|\\.)*+)\"))?+"
+    r"[ \t]*+(?P<end>[;,]|\Z)"
+)
+QUOTED_PAIR = re.compile(r"\\(.)")
 
-# Whose X-Forwarded-For is believed: True means loopback addresses and unix sockets.
+# Whose forwarding headers are believed: True means loopback addresses and unix sockets.
 Trust = bool | tuple[targets.Network | str, ...]
 
 
@@ -35,20 +46,62 @@ class Visitor(NamedTuple):
 
 
 def client_address(environ: Mapping[str, Any], trust: Trust) -> str:
-    """Return who has asked, walking X-Forwarded-For from the right over trusted proxies; "": not known."""
+    """Return who has asked, walking from the right over what trusted proxies say; "": not known.
+
+    Where X-Forwarded-For and Forwarded (RFC 7239) are there and differ, a visitor may have written one of
+    them: then the client is the last one on which they agree.
+    """
     peer: str = environ.get("REMOTE_ADDR") or ""
-    client = read_client(peer)
-    header = environ.get("HTTP_X_FORWARDED_FOR")
-    if header and trust:
-        is_trusted = peer in UNIX_PEERS and (isinstance(trust, bool) or UNIX in trust)
-        # RFC 9110 section 5.6.1: empty elements of a list count for nothing
-        forwarded = [part for part in map(str.strip, header.split(",")) if part]
-        while forwarded and (is_trusted or is_proxy(client, trust)):
-            claimed = read_client(forwarded.pop())
-            if claimed is None:
-                break
-            client, is_trusted = claimed, False
-    return str(client or "")
+    ways = []
+    if trust and (header := environ.get("HTTP_X_FORWARDED_FOR")):
+        ways.append(_walk(peer, _read_list(header), trust))
+    if trust and (header := environ.get("HTTP_FORWARDED")):
+        ways.append(_walk(peer, _read_forwarded(header), trust))
+    if not ways:
+        return str(read_client(peer) or "")
+    both = zip(ways[0], ways[-1], strict=False)
+    agreed = [one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], both)]
+    return str(agreed[-1] or "")  # the peer at least
+
+
+def _walk(peer: str, claims: list[str], trust: Trust) -> list[targets.Address | None]:
+    """Return the peer and those before it, the visitor last, as long as trusted proxies tell of them."""
+    way = [read_client(peer)]
+    is_trusted = peer in UNIX_PEERS and (isinstance(trust, bool) or UNIX in trust)
+    while claims and (is_trusted or is_proxy(way[-1], trust)):
+        claimed = read_client(claims.pop())
+        if claimed is None:
+            break
+        way.append(claimed)
+        is_trusted = False
+    return way
+
+
+def _read_list(header: str) -> list[str]:
+    """Return the elements of X-Forwarded-For; empty ones count for nothing (RFC 9110 section 5.6.1)."""
+    return [part for part in map(str.strip, header.split(",")) if part]
+
+
+def _read_forwarded(header: str) -> list[str]:
+    """Return the node of each element of Forwarded, "" where it names none; nothing where one is malformed.
+
+    A visitor who begins a quoted string could else hide what the proxy adds behind it.
+    """
+    nodes = []
+    element: dict[str, str] = {}  # its parameters
+    position, end = 0, ","
+    while end:
+        match = PARAMETER.match(header, position)
+        if match is None or (match["name"] or "").lower() in element:
+            return []
+        position, end = match.end(), match["end"]
+        if match["name"]:
+            value = match["token"] or QUOTED_PAIR.sub(r"\1", match["quoted"] or "")
+            element[match["name"].lower()] = value
+        if end != ";" and element:
+            nodes.append(element.get("for", ""))
+            element = {}
+    return nodes
 
 
 def is_proxy(client: targets.Address | None, trust: Trust) -> bool:
