@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from webob import Request
 
@@ -79,14 +79,6 @@ LISTEN = "127.0.0.1:8080"
 log = logging.getLogger("tinytracer")
 
 
-class Route(NamedTuple):
-    """A row of ROUTES for one request."""
-
-    handler: str
-    readers: str
-    parts: Mapping[str, str]  # of the path
-
-
 Answering = Callable[[Environ, Any], Iterable[bytes]]  # a WSGI application that answers one request
 
 
@@ -118,24 +110,26 @@ class TinyTracer:
 
     def _dispatch(self, environ: Environ) -> Answering:
         """Return what answers a request; an error may be read by whoever may read its resource."""
-        route = _route(environ)
-        sharing = self._sharing(environ, route.readers)
+        handler, readers, parts = _route(environ)
+        sharing = self._sharing(environ, readers)
         try:
-            if route.handler not in UNCOUNTED:
+            if handler not in UNCOUNTED:
                 self._turnstile.request(self._visitor(environ).key)
-            return self._answer(environ, route, sharing)
+            return self._answer(environ, handler, parts, sharing)
         except Problem as problem:
             return problem_reply(problem, sharing)
 
-    def _answer(self, environ: Environ, route: Route, sharing: Mapping[str, str]) -> Answering:
+    def _answer(
+        self, environ: Environ, handler: str, parts: Mapping[str, str], sharing: Mapping[str, str]
+    ) -> Answering:
         method = environ["REQUEST_METHOD"]
         if method not in METHODS:
             raise HTTPProblem(405, f"Only {ALLOW['Allow']} are offered here.", ALLOW)
-        if method == "OPTIONS" and route.handler != "nothing":
+        if method == "OPTIONS" and handler != "nothing":
             preflight = PREFLIGHT if "Access-Control-Allow-Origin" in sharing else {}
             return Reply(204, {**ALLOW, **SECURITY, **sharing, **preflight}, b"")
-        answer: Callable[..., Answering] = getattr(self, f"_{route.handler}")
-        return answer(environ, **route.parts)
+        answer: Callable[..., Answering] = getattr(self, f"_{handler}")
+        return answer(environ, **parts)
 
     def _sharing(self, environ: Environ, readers: str) -> Mapping[str, str]:
         """Return the headers that say which other sites' programs may read a resource."""
@@ -316,13 +310,13 @@ def _query(environ: Environ) -> tuple[tuple[str, str], ...]:
         raise HTTPProblem(400, "The URL is not UTF-8.") from None
 
 
-def _route(environ: Environ) -> Route:
-    """Return the row of ROUTES that a path matches, or one that answers 404."""
+def _route(environ: Environ) -> tuple[str, str, Mapping[str, str]]:
+    """Return handler and readers of a path, by ROUTES, and its named parts; handle what is not there as well."""
     path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="surrogateescape")
     for pattern, handler, readers in ROUTES:
         if match := pattern.fullmatch(path):
-            return Route(handler, readers, match.groupdict())
-    return Route("nothing", ALL, {})
+            return handler, readers, match.groupdict()
+    return "nothing", ALL, {}
 
 
 class LazyApplication:

@@ -94,11 +94,16 @@ def status_line(status: int) -> str:
     return f"{status} {responses.get(status, 'Unknown')}"
 
 
+def json_reply(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+    """Return JSON that is made for this request."""
+    body = json.dumps(value).encode() + b"\n"
+    return Reply(status, {"Content-Type": JSON, **SECURITY, **FRESH, **(headers or {})}, body)
+
+
 def problem_reply(problem: Problem, headers: Mapping[str, str]) -> Reply:
     """Return the envelope of an error (RFC 8522 section 2.3.3), with the headers of its resource."""
-    body = json.dumps(rfc8522.error(problem.status, str(problem))).encode() + b"\n"
-    every = {"Content-Type": JSON, **SECURITY, **FRESH, **headers, **problem_headers(problem)}
-    return Reply(problem.status, every, body)
+    every = {**headers, **problem_headers(problem)}
+    return json_reply(rfc8522.error(problem.status, str(problem)), problem.status, every)
 
 
 def problem_headers(problem: Problem) -> dict[str, str]:

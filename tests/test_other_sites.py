@@ -166,7 +166,7 @@ def test_only_what_a_script_may_read_runs_where_cors_allows_the_site(
         context = browser.new_context()
         page = context.new_page()
         page.goto(site.page(content.replace("URL", url)), wait_until="commit")
-        page.wait_for_timeout(150)
+        page.wait_for_timeout(400)
         context.close()
         if url.rpartition("/")[2] in glass.ran():
             ran.add(name)
