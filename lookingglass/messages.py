@@ -26,7 +26,6 @@ TARGET = re.compile(rb"(?:/|(?i:https?)://(?P<authority>[^/?#]++)|\*\Z)[\x21-\x7
 # RFC 9110 section 7.2, without user names and commas
 HOST = re.compile(r"[A-Za-z0-9._~%!$&'()*+;=:\[\]-]{1,270}")
 BLANK_LINES = re.compile(rb"(?:\r\n)*+")
-BARE_LF = re.compile(rb"(?<!\r)\n")
 END = b"\r\n\r\n"
 ONCE = re.compile(
     rb"\r\n(host|content-length|transfer-encoding):", re.IGNORECASE
@@ -73,7 +72,8 @@ class Parser(parser.HTTPRequestParser):
         known = len(self.header_plus)
         text = self.header_plus + data
         end = text.find(END, max(0, known - 3))
-        if BARE_LF.search(text, max(0, known - 1), len(text) if end < 0 else end):
+        head = text if end < 0 else text[:end]
+        if head.count(b"\n") > head.count(b"\r\n"):  # a bare line feed
             return True
         begun = BLANK_LINES.match(text)
         rest = text[begun.end() :] if begun else text

@@ -42,6 +42,7 @@ LIMITS = {
     "target_rate": "1000000/second",
     "per_client": 16,
     "concurrent": 32,
+    "requests": "1000000/second",
 }
 MANY_VIEWERS = {**LIMITS, "viewers": 1100, "per_client": 1100, "runtime": 60, "max_runtime": 60}
 EIGHT = {
