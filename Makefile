@@ -6,7 +6,7 @@ LAB_TOOLS := dnsmasq:dnsmasq-base
 BENCH_TOOLS := wrk:wrk
 TEST_TOOLS := $(BENCH_TOOLS) chromium:chromium unshare:util-linux curl:curl sshd:openssh-server nginx:nginx-light \
 	bird:bird2 vtysh:frr gobgp:gobgpd bgpctl:openbgpd \
-	openssl:openssl systemd-analyze:systemd visudo:sudo shellcheck:shellcheck
+	redis-server:redis-server openssl:openssl systemd-analyze:systemd visudo:sudo shellcheck:shellcheck
 OTHER_PYTHONS := 3.12 3.13
 MODULES := $(shell sed -n 's/^py_modules = //p' setup.cfg | tr -d ,)
 BUILD ?= build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import shlex
@@ -27,6 +28,12 @@ REMOTE_FAILURES = {
 }
 
 
+@functools.lru_cache(4096)
+def placeholders_of(argv: tuple[str, ...]) -> frozenset[str]:
+    """Return the names of the placeholders in an argv."""
+    return frozenset(name for element in argv for name in PLACEHOLDER.findall(element))
+
+
 class Template(NamedTuple):
     """Hold one argv with its PLACEHOLDERS, such as ``{{TARGET}}``."""
 
@@ -36,11 +43,13 @@ class Template(NamedTuple):
 
     def wants(self, *names: str) -> bool:
         """Tell whether it has one of some placeholders."""
-        return any(name in names for element in self.argv for name in PLACEHOLDER.findall(element))
+        return not placeholders_of(self.argv).isdisjoint(names)
 
     def expand(self, values: Mapping[str, str]) -> tuple[str, ...]:
         """Return the argv with every placeholder replaced, within its own element."""
-        return tuple(_replace(element, values) for element in self.argv)
+        if not placeholders_of(self.argv):
+            return self.argv
+        return tuple(PLACEHOLDER.sub(lambda match: values[match[1]], element) for element in self.argv)
 
 
 class Command(NamedTuple):
@@ -58,6 +67,7 @@ class Command(NamedTuple):
     parser: str | None = None
     runtime: float | None = None  # seconds, this command's own ceiling
     probes: bool = True  # it sends packets to its target, rather than looking it up in a table
+    weight: int = 1  # tokens of the limit "rate" that it costs
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -86,9 +96,9 @@ class Command(NamedTuple):
 
     def template_of(self, media: str, family: int, *, kind: str = "") -> Template | None:
         """Return what a media type has for an address family and a kind of target; None: nothing."""
-        offered = self.templates.get(media, {})
+        plain, offered = self.templates[TEXT], self.templates.get(media, {})
         own = f"{kind}{family}"
-        keys = (own,) if own in {**self.templates[TEXT], **offered} else (f"cmd{family}", "cmd")
+        keys = (own,) if own in plain or own in offered else (f"cmd{family}", "cmd")
         return next((offered[key] for key in keys if key in offered), None)
 
 
@@ -96,8 +106,9 @@ class Invocation(NamedTuple):
     """Say what to execute on this machine; visitors with equal invocations share one Run."""
 
     argv: tuple[str, ...]
-    stderr: int | None = subprocess.STDOUT  # as Popen has it
+    stderr: int | None = subprocess.STDOUT  # as Popen has it; None: to the log
     skip: int = 0  # lines left out at the beginning of the output
+    router: str = ""  # whose name goes with standard error to the log
 
 
 class Router(NamedTuple):
@@ -129,7 +140,8 @@ class Router(NamedTuple):
     def invocation(self, template: Template, family: int, target: str, vrf: str) -> Invocation:
         """Return what to execute; what leads to a router complains in the log only."""
         stderr = None if self.via else subprocess.STDOUT if template.stderr else subprocess.DEVNULL
-        return Invocation(self.argv(template, family, target, vrf), stderr, template.skip)
+        argv = self.argv(template, family, target, vrf)
+        return Invocation(argv, stderr, template.skip, self.name if self.via else "")
 
     def succeeded(self, status: int | None, text: str) -> bool:
         """Tell whether a command ran and succeeded, by its exit status (None: not known) and its output."""
@@ -146,7 +158,3 @@ def _parts(target: str) -> dict[str, str]:
     prefix = ipaddress.ip_network(target)
     values = (prefix.network_address, prefix.prefixlen, prefix.netmask)
     return dict(zip(PARTS, map(str, values), strict=True))
-
-
-def _replace(element: str, values: Mapping[str, str]) -> str:
-    return PLACEHOLDER.sub(lambda match: values[match[1]], element)

@@ -11,7 +11,6 @@ from urllib.parse import quote
 from commands import JSON, TEXT, Command, Router, Template
 
 PREFIX = "/.well-known/looking-glass"
-RETRY = 5  # seconds after which a slot may be free again; a guess, runs are short
 FAMILIES = {1: 4, 2: 6}  # IANA address family number -> IP version
 # Why a Run, or a viewer's part in it, has ended: by itself, after its time, with too much output, because
 # its last viewer has left, or because this looking glass is stopping.
@@ -109,7 +108,7 @@ def choose(routers: Sequence[Router], parameters: Parameters) -> Router:
 
 
 def router_of(routers: Sequence[Router], name: str) -> Router | None:
-    """Return the router of a name in any case of ASCII, for names are (section 2); None: there is none."""
+    """Return the router with this name, in any case of ASCII (section 2); None: there is none."""
     same = (router for router in routers if name.isascii() and router.name.lower() == name.lower())
     return next(same, None)
 

@@ -304,8 +304,12 @@ def test_info_and_capabilities_are_as_in_the_original_program() -> None:
     assert "IPv6" in error(ask(f"{V1}/echo/2001:db8::1"), 400)
 
 
-def test_healthz_is_ok(ask: Ask) -> None:
+def test_healthz_is_ok_until_the_application_is_closing(ask: Ask) -> None:
     assert ask("/healthz").body == b"ok"
+    application = build()
+    assert asker(application)("/healthz").status == 200
+    application.close()
+    assert asker(application)("/healthz").status == 503
 
 
 # --- representations

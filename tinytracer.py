@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
 import logging
 import os
@@ -12,34 +11,35 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from webob import Request
 
 import rfc8522
 from commands import JSON, TEXT
 from lookingglass import configuration as conf
-from lookingglass import downloads, journal, origins, page, visitors
+from lookingglass import downloads, journal, names, origins, page, visitors
 from lookingglass.answers import (
-    HTML,
     REPRESENTATIONS,
     Body,
     Environ,
     Pieces,
     Reply,
     Start,
-    problem_headers,
+    once_begun,
     problem_reply,
     starter,
 )
 from lookingglass.glass import Answer, Glass, Question
 from lookingglass.headers import FRESH, LIVE, OPEN, PREFLIGHT, SECURITY
 from lookingglass.negotiation import best_offer
-from lookingglass.page import Page
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
 from lookingglass.turnstile import Turnstile
 from lookingglass.visitors import Visitor
+
+if TYPE_CHECKING:
+    import argparse
 
 __version__ = "0.1.0"
 
@@ -61,9 +61,11 @@ ROUTES = [
         (r"/api/info", "info", ALL),
         (r"/api/capabilities", "capabilities", ALL),
         (r"/openapi\.json", "openapi", ALL),
+        (r"/metrics", "metrics", OWN),
         (r"/testfiles/(?P<path>.+)", "testfile", OWN),
     )
 ]
+NOTHING: tuple[str, str, Mapping[str, str]] = ("nothing", ALL, {})  # of ROUTES
 UNCOUNTED = {"healthz", "run"}  # handlers whose requests are none that "limits.requests" counts
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
@@ -72,12 +74,10 @@ ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "
 AUTHORITY = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
 # What the base URL depends on when it is not configured (PEP 3333, URL reconstruction).
 ORIGIN = ("wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME")
-HTML_UTF8 = f"{HTML}; charset=utf-8"
 HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY, **FRESH}, b"ok")
 LISTEN = "127.0.0.1:8080"
 
 log = logging.getLogger("tinytracer")
-
 
 Answering = Callable[[Environ, Any], Iterable[bytes]]  # a WSGI application that answers one request
 
@@ -88,10 +88,14 @@ class TinyTracer:
     def __init__(self, configuration: conf.Configuration) -> None:
         self._configuration = configuration
         self._glass = Glass(configuration)
-        self._page = Page(configuration)
+        self._page = page.Page(configuration)
         self._shelf = Shelf()
         limits = configuration.limits
         self._turnstile = Turnstile(limits.requests, limits.downloads)
+        if configuration.metrics:  # then an optional package is imported
+            from lookingglass.metrics import Metrics
+
+            self._figures = Metrics(self._glass, __version__).reply
         self.close = weakref.finalize(self, self._glass.close)  # also when the host program ends
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
@@ -111,6 +115,8 @@ class TinyTracer:
     def _dispatch(self, environ: Environ) -> Answering:
         """Return what answers a request; an error may be read by whoever may read its resource."""
         handler, readers, parts = _route(environ)
+        if handler == "metrics" and not self._shows_figures(environ):
+            handler, readers, parts = NOTHING
         sharing = self._sharing(environ, readers)
         try:
             if handler not in UNCOUNTED:
@@ -193,11 +199,19 @@ class TinyTracer:
 
         return self._ready(environ, "openapi", make)
 
+    def _shows_figures(self, environ: Environ) -> bool:
+        """Tell whether there is /metrics for whoever asks; for others there is nothing at this path."""
+        return visitors.comes_from(environ, self._configuration.trustproxy, self._configuration.metrics)
+
+    def _metrics(self, environ: Environ) -> Answering:
+        return self._figures()
+
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()
         return self._shelf.get(name, lambda: Ready(conf.resource(name), ASSETS[name], {}))
 
     def _healthz(self, environ: Environ) -> Answering:
+        self._glass.check_health()
         return HEALTHY
 
     def _testfile(self, environ: Environ, path: str) -> Answering:
@@ -218,32 +232,18 @@ class TinyTracer:
         """Show the form; where it was submitted without JavaScript, stream the output into the page."""
         client = self._visitor(environ).address if self._configuration.showip else ""
         if not environ.get("QUERY_STRING"):
-            return self._shelf.get(("page", client), lambda: self._blank_page(client))
-        query = dict(_query(environ))
-        given = {name: query.get(name, "").strip() for name in page.FIELDS}
+            return self._shelf.get(("page", client), lambda: self._page.blank(client))
+        given = page.read(_query(environ))
         choice = page.choose(self._glass.routers, given)
-        status, headers, problem = 200, {}, choice.problem
-        if given["run"] and environ["REQUEST_METHOD"] != "HEAD":
-            try:
-                answer = self._ask_from_page(environ, given, choice)
-                return self._live(answer, page.as_page(*self._page.render(given, client, choice)), {})
-            except Problem as error:
-                status, headers, problem = error.status, problem_headers(error), str(error)
-        body = b"".join(self._page.render(given, client, choice, problem))
-        return Reply(status, {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE, **headers}, body)
-
-    def _blank_page(self, client: str) -> Ready:
-        """Make the page without a question, which is private where it shows the visitor's address."""
-        body = b"".join(self._page.render(page.NOTHING, client))
-        return Ready(body, HTML_UTF8, {"Cache-Control": "private, no-cache"} if client else {})
-
-    def _ask_from_page(self, environ: Environ, given: Mapping[str, str], choice: page.Choice) -> Answer:
-        target = "" if choice.command.argument == "none" else given["ip"]
-        path = rfc8522.path_of(given["cmd"] if choice.problem else choice.command.name, target)
-        named = {**given, "router": choice.router.name}
-        parameters = [(name, named[name]) for name in ("router", "protocol", "vrf") if named[name]]
-        refusal = NotFound(choice.problem) if choice.problem else None
-        return self._ask(environ, Question(path, tuple(parameters)), refusal)
+        refuse = functools.partial(self._page.reply, given, client, choice)
+        if not given["run"] or environ["REQUEST_METHOD"] == "HEAD":
+            return refuse()
+        try:
+            answer = self._ask(environ, *page.question(given, choice))
+        except Problem as problem:
+            return refuse(problem)
+        represent = page.as_page(*self._page.render(given, client, choice))
+        return self._live(answer, represent, refuse, {})
 
     def _run(self, environ: Environ, path: str) -> Answering:
         sharing = self._sharing(environ, CORS)
@@ -259,7 +259,8 @@ class TinyTracer:
             self._refuse_forged(environ)
             self._glass.check(question)
             return Reply(200, {"Content-Type": media, **SECURITY, **FRESH, **LIVE, **sharing}, b"")
-        return self._live(self._ask(environ, question, problem), REPRESENTATIONS[media], sharing)
+        refuse = functools.partial(problem_reply, headers=sharing)
+        return self._live(self._ask(environ, question, problem), REPRESENTATIONS[media], refuse, sharing)
 
     def _ask(self, environ: Environ, question: Question, problem: Problem | None = None) -> Answer:
         """Return the answer in progress; a refusal leaves a record, whoever refuses."""
@@ -276,10 +277,16 @@ class TinyTracer:
         origins.refuse_forged(environ, self._configuration.host, self._configuration.cors)
 
     def _live(
-        self, answer: Answer, represent: Callable[[Answer, Start], Pieces], sharing: Mapping[str, str]
+        self,
+        answer: Answer,
+        represent: Callable[[Answer, Start], Pieces],
+        refuse: Callable[[Problem], Reply],
+        sharing: Mapping[str, str],
     ) -> Answering:
         def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
-            pieces = represent(answer, starter(start_response, sharing))
+            start = starter(start_response, {**sharing, **self._glass.headers(answer.quotas)})
+            represented = represent(answer, start)
+            pieces = once_begun(answer, represented, lambda problem: refuse(problem).send(start_response))
             take_over = environ.get("lookingglass.live")  # of our own server, see connections.Task
             connection = None if take_over else visitors.connection_of(environ)
             body = Body(answer, pieces, self._glass.runs.loop, connection)
@@ -311,12 +318,12 @@ def _query(environ: Environ) -> tuple[tuple[str, str], ...]:
 
 
 def _route(environ: Environ) -> tuple[str, str, Mapping[str, str]]:
-    """Return handler and readers of a path, by ROUTES, and its named parts; handle what is not there as well."""
+    """Return handler and readers of a path, by ROUTES, and its named parts; NOTHING has them as well."""
     path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="surrogateescape")
     for pattern, handler, readers in ROUTES:
         if match := pattern.fullmatch(path):
             return handler, readers, match.groupdict()
-    return "nothing", ALL, {}
+    return NOTHING
 
 
 class LazyApplication:
@@ -328,13 +335,14 @@ class LazyApplication:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request (PEP 3333); raises ConfigurationError when there is no way to."""
-        with self._lock:
-            if self._application is None:
-                self._application = TinyTracer(find_configuration(None))
-        return self._application(environ, start_response)
+        application = self._application
+        if application is None:
+            with self._lock:
+                application = self._application = self._application or TinyTracer(find_configuration(None))
+        return application(environ, start_response)
 
     def close(self) -> None:
-        """End what runs, for a host program that is told to stop; afterwards nothing is started."""
+        """End what runs, for a host program that stops; afterwards nothing is started."""
         if self._application:
             self._application.close()
 
@@ -360,7 +368,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not given or (given[0].startswith("-") and given[0] not in {"-h", "--help", "--version"}):
         given = ["serve", *given]
     options = _parser().parse_args(given)
-    _log_to_standard_error()
+    journal.log_to_standard_error()
     act: Callable[[argparse.Namespace], int] = options.act
     try:
         return act(options)
@@ -378,6 +386,7 @@ def serve(options: argparse.Namespace) -> int:
         logging.getLogger().setLevel(logging.DEBUG)
     for line in configuration.lacking():
         log.warning(line)
+    names.hasten()
     looking_glass = TinyTracer(configuration)
     try:
         limits = configuration.limits
@@ -399,6 +408,8 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="tinytracer",
         description="A network looking glass. Without an action it serves.",
@@ -422,15 +433,6 @@ def _parser() -> argparse.ArgumentParser:
                 help=f"HOST:PORT or unix:PATH, several times if need be; default: {LISTEN}",
             )
     return parser
-
-
-def _log_to_standard_error() -> None:
-    """Log with the level before each message; the journal's lines are for programs and stay bare."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    bare = logging.StreamHandler()
-    bare.setFormatter(logging.Formatter("%(message)s"))
-    journal.log.addHandler(bare)
-    journal.log.propagate = False
 
 
 ACTIONS: dict[Callable[[argparse.Namespace], int], str] = {

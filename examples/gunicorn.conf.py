@@ -24,7 +24,7 @@ except configuration.ConfigurationError as error:
 bind = "127.0.0.1:8080"
 worker_class = "gthread"  # an answer in progress holds a thread
 threads = 72  # the configuration's viewers, and 8
-workers = 1  # limits are counted in one process
+workers = 1  # with more, let them count limits together: configure a store
 keepalive = 75  # seconds; nginx closes idle connections before, so that no request meets a closed one
 control_socket_disable = True  # gunicorn 25 and later would write it into a home that a service need not have
 graceful_timeout = 3  # seconds; a visitor who reads nothing does not hold up the end

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from commands import Command
 from lookingglass import targets
+from lookingglass.names import LookUp, NoAddress, Resolver
+from lookingglass.visitors import Visitor
 from rfc8522 import ProtocolError
 
-RESOLVE = 3.0  # seconds for looking up a name
 NOT_RESOLVED = {"asn", "community", "large"}  # kinds of targets without an address
 
 
@@ -36,10 +37,10 @@ class Aim(NamedTuple):
 class Aimer:
     """Turn a visitor's target into an Aim, by what this looking glass is capable of and denies."""
 
-    def __init__(self, families: Sequence[int], deny: targets.DenyTable) -> None:
+    def __init__(self, families: Sequence[int], deny: targets.DenyTable, resolver: Resolver) -> None:
         self._families = families
         self._deny = deny
-        self._resolver = targets.Resolver()
+        self._resolver = resolver
 
     def families(self, command: Command, target: targets.Target | None, protocol: int | None) -> list[int]:
         """Return the IP versions that can be used, the preferred one first.
@@ -58,20 +59,34 @@ class Aimer:
             return [wanted]
         raise ProtocolError(f"This command is not offered for IPv{wanted or command.families()[0]}.")
 
-    def aim(self, command: Command, target: targets.Target | None, protocol: int | None) -> Aim:
-        """Resolve a name once, judge every address, choose one; raises Problem."""
+    def look_up(self, target: targets.Target | None, visitor: Visitor) -> LookUp | None:
+        """Have a name looked up; None: the target is none. Raises Problem, when nothing is looked up."""
+        if target is None or target.kind != "name":
+            return None
+        return self._resolver.ask(target.text, visitor.key, visitor.network)
+
+    def aim(
+        self,
+        command: Command,
+        target: targets.Target | None,
+        protocol: int | None,
+        found: Sequence[targets.Address] = (),
+    ) -> Aim:
+        """Judge every address, of a name those that were ``found``, and choose one; raises Problem."""
         families = self.families(command, target, protocol)
         if target is None or target.kind in NOT_RESOLVED:
             return Aim(families[0], target.text if target else "", target)
-        if target.kind == "name":
-            addresses = self._resolver.resolve(target.text, RESOLVE)
+        if target.family is None:
+            addresses = found
+            networks = [ipaddress.ip_network(each) for each in addresses]
         else:
-            addresses = (ipaddress.ip_network(target.text).network_address,)
+            networks = [ipaddress.ip_network(target.text)]
+            addresses = [networks[0].network_address]
         usable = [address for family in families for address in addresses if address.version == family]
-        if not usable:
-            raise ProtocolError(f"The name has no IPv{families[0]} address.")
-        networks = [ipaddress.ip_network(target.text if target.family else each) for each in addresses]
-        if command.probes and any(map(self._deny.denies_some, networks)):
+        is_denied = command.probes and any(map(self._deny.denies_some, networks))
+        if target.family is None and (is_denied or not usable):
+            raise NoAddress
+        if is_denied:
             raise ProtocolError("Targets in this network are not allowed.")
         text = target.text if target.kind == "prefix" else str(usable[0])
         return Aim(usable[0].version, text, target, targets.network_of(usable[0]) if command.probes else None)

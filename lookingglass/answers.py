@@ -7,7 +7,7 @@ import json
 import os
 import select
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from http.client import responses
 from typing import Any
 
@@ -16,6 +16,7 @@ from commands import EVENTS, JSON, TEXT
 from lookingglass.glass import Answer
 from lookingglass.headers import FRESH, LIVE, SECURITY
 from lookingglass.loop import Loop
+from lookingglass.problems import SOON, Busy
 from rfc8522 import Envelope, Problem
 
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
@@ -38,8 +39,13 @@ class Reply:
 
     def __call__(self, environ: Environ, start_response: WSGIStart) -> list[bytes]:
         """Send it; HEAD gets no body."""
+        body = self.send(start_response)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else body
+
+    def send(self, start_response: WSGIStart) -> list[bytes]:
+        """Send all of it."""
         start_response(self._status, self._headers[:])
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self._body]
+        return [self._body]
 
 
 class Body:
@@ -55,7 +61,8 @@ class Body:
         self._loop = loop
         self._connection = connection
         if connection is not None:
-            loop.watch(connection, select.EPOLLRDHUP, lambda events: answer.leave())
+            with contextlib.suppress(OSError, ValueError):  # then a silent client is noticed later
+                loop.watch(connection, select.EPOLLRDHUP, self._on_hangup)
 
     def __iter__(self) -> Body:
         return self
@@ -72,7 +79,7 @@ class Body:
 
     def on_news(self, notify: Callable[[], None]) -> None:
         """Have ``notify`` called, in any thread, when ``pull`` may have something."""
-        self._answer.viewer.notify = notify
+        self._answer.notify = notify
 
     def close(self) -> None:
         """End the answer, at its end or before; a WSGI server calls this also when it never began."""
@@ -83,6 +90,14 @@ class Body:
         self._answer.close()
         with contextlib.suppress(ValueError):  # another thread is in it: then it ends there
             self._pieces.close()
+
+    def _on_hangup(self, events: int) -> None:
+        """Let the answer end, if it is this client: its number may have been another's."""
+        poll = select.poll()
+        if self._connection is not None:
+            poll.register(self._connection, select.POLLRDHUP)
+            if poll.poll(0):
+                self._answer.leave()
 
     def _counted(self, piece: bytes) -> bytes:
         self._answer.record.size += len(piece)
@@ -112,15 +127,31 @@ def problem_headers(problem: Problem) -> dict[str, str]:
     return {**problem.headers, **retry}
 
 
-def starter(start_response: WSGIStart, sharing: Mapping[str, str]) -> Start:
-    """Return what starts an answer in progress; ``sharing`` says who else may read it."""
+def starter(start_response: WSGIStart, more: Mapping[str, str]) -> Start:
+    """Return what starts an answer in progress; ``more`` headers go with each."""
 
     def start(status: int, media: str, headers: Mapping[str, str]) -> None:
         kind = media if media == JSON else f"{media}; charset=utf-8"
-        every = {"Content-Type": kind, **SECURITY, **FRESH, **LIVE, **sharing, **headers}
+        every = {"Content-Type": kind, **SECURITY, **FRESH, **LIVE, **more, **headers}
         start_response(status_line(status), [*every.items()])
 
     return start
+
+
+def once_begun(answer: Answer, pieces: Pieces, refuse: Callable[[Problem], Iterable[bytes]]) -> Pieces:
+    """Yield the pieces of an answer, or what ``refuse`` makes of the Problem that keeps it from beginning.
+
+    Nothing is sent while a name is looked up, so that the status can say what is wrong with it.
+    """
+    try:
+        while not answer.begin():
+            if answer.has_left:
+                raise Busy("The visitor has left.")
+            yield b""
+    except Problem as problem:
+        yield from refuse(problem)
+    else:
+        yield from pieces
 
 
 def as_json(answer: Answer, start: Start) -> Pieces:
@@ -131,7 +162,7 @@ def as_json(answer: Answer, start: Start) -> Pieces:
             if not text:
                 yield b""
         status, envelope = answer.outcome()
-        headers = {"Retry-After": str(rfc8522.RETRY)} if status == 503 else {}
+        headers = {"Retry-After": str(SOON)} if status == 503 else {}
     except Problem as problem:
         status, envelope = problem.status, rfc8522.error(problem.status, str(problem))
         headers = problem_headers(problem)

@@ -6,20 +6,24 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import signal
 import subprocess
 
 from commands import Invocation
+from lookingglass.complaints import Complaints
+from lookingglass.loop import Loop
 from lookingglass.problems import Busy, Problem, RouterFailure
+from lookingglass.roll import Roll
+from lookingglass.watcher import GRACE
 
 CHUNK = 65536  # bytes read at once
-GRACE = 1.0  # seconds from SIGTERM to SIGKILL
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LC_ALL": "C.UTF-8",
     "TERM": "dumb",
 }
-NO_RESOURCES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+NO_RESOURCES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC}
 
 log = logging.getLogger("tinytracer")
 
@@ -29,33 +33,52 @@ class Child:
 
     ``output`` is a descriptor that is readable when there is output or at its end, ``exit`` one that is
     readable when the process has ended, None when it cannot be waited for. Raises RouterFailure when there is
-    no such program, Busy when this machine has no room for it.
+    no such program, Busy when this machine has no room for it. ``roll`` has it as long as it runs.
     """
 
-    def __init__(self, invocation: Invocation) -> None:
-        try:
-            self.output, writer = os.pipe()
-            try:
-                self._process = _spawn(invocation, writer)
-            except BaseException:
-                os.close(self.output)
-                raise
-            finally:
-                os.close(writer)
-        except OSError as error:
-            raise _as_problem(error, invocation.argv[0]) from error
-        os.set_blocking(self.output, False)
+    def __init__(self, invocation: Invocation, loop: Loop, roll: Roll | None = None) -> None:
         self.exit: int | None = None
+        self._complaints: Complaints | None = None
+        self._roll = roll
+        self._place: int | None = None
+        self._pipe = 0
         try:
+            with contextlib.ExitStack() as ends:  # those that are the child's
+                self._process = self._open(invocation, loop, ends)
+        except (OSError, MemoryError) as error:
+            raise _as_problem(error, invocation.argv[0]) from error
+        try:
+            # what leads to a router may share a connection, and lend its output to a process that has to stay
+            if self._complaints is None:
+                self._pipe = os.fstat(self.output).st_ino
+            if roll:
+                self._place = roll.enter(self._process.pid, self._pipe)
             self.exit = os.pidfd_open(self._process.pid)
         except ProcessLookupError:  # it has ended, and the host process has its children reaped by the kernel
             pass
-        except OSError as error:
-            self.kill()
-            self.close_output()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(GRACE)
+        except (OSError, MemoryError) as error:
+            self._give_up()
             raise _as_problem(error, invocation.argv[0]) from error
+
+    def _open(
+        self, invocation: Invocation, loop: Loop, ends: contextlib.ExitStack
+    ) -> subprocess.Popen[bytes]:
+        """Start the process; raises OSError or MemoryError, and then nothing of ours is open."""
+        self.output, stdout = os.pipe()
+        ends.callback(os.close, stdout)
+        stderr = invocation.stderr
+        try:
+            os.set_blocking(self.output, False)
+            if stderr is None:
+                self._complaints = Complaints(invocation.router, loop)
+                stderr = self._complaints.writer
+                ends.callback(os.close, stderr)
+            return _spawn(invocation, stdout, stderr)
+        except BaseException:
+            os.close(self.output)
+            if self._complaints:
+                self._complaints.close()
+            raise
 
     def read(self) -> bytes | None:
         """Return output, b"" at its end, None when there is none now."""
@@ -73,8 +96,12 @@ class Child:
         self._signal(signal.SIGKILL)
 
     def close_output(self) -> None:
-        """Read no more; what still writes gets an error."""
+        """Read no more, and log what it complained of; what still writes gets an error."""
+        if self._roll and self._pipe and not _is_left(self.output):
+            self._roll.tell(self._pipe)
         os.close(self.output)
+        if self._complaints:
+            self._complaints.close()
 
     def has_ended(self) -> bool:
         """Look without reaping: until then the number of the group is not given to another one."""
@@ -91,6 +118,8 @@ class Child:
         """
         if self.exit is not None:
             os.close(self.exit)
+        if self._roll:
+            self._roll.leave(self._place)
         try:
             ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED)
         except ChildProcessError:
@@ -104,22 +133,41 @@ class Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or became another user
             os.killpg(self._process.pid, number)
 
+    def _give_up(self) -> None:
+        """End at once what cannot be waited for, and wait for it nevertheless (at most GRACE)."""
+        self.kill()
+        self.close_output()
+        if self._roll:
+            self._roll.leave(self._place)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE)
 
-def _spawn(invocation: Invocation, writer: int) -> subprocess.Popen[bytes]:
+
+def _spawn(invocation: Invocation, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         invocation.argv,
         stdin=subprocess.DEVNULL,
-        stdout=writer,
-        stderr=invocation.stderr,
+        stdout=stdout,
+        stderr=stderr,
         cwd="/",
         env=ENVIRONMENT,
         start_new_session=True,
     )
 
 
-def _as_problem(error: OSError, program: str) -> Problem:
+def _is_left(pipe: int) -> bool:
+    """Tell whether nobody can write to a pipe any more, as far as there is memory for asking."""
+    try:
+        poll = select.poll()
+        poll.register(pipe, 0)
+        return any(events & select.POLLHUP for _, events in poll.poll(0))
+    except (OSError, MemoryError):
+        return True
+
+
+def _as_problem(error: OSError | MemoryError, program: str) -> Problem:
     """Say what a visitor may know of a program that cannot be started; the log has the rest."""
     log.error("cannot run %r: %s", program, error)
-    if error.errno in NO_RESOURCES:
+    if isinstance(error, MemoryError) or error.errno in NO_RESOURCES:
         return Busy("This machine cannot run more commands now.")
     return RouterFailure("The router has no program for this command.")

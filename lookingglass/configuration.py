@@ -34,8 +34,10 @@ from lookingglass.reading import (
     present,
     proxies,
     rate,
+    store,
     text,
     url,
+    with_metrics,
 )
 from lookingglass.templates import template
 from lookingglass.visitors import Trust
@@ -72,6 +74,7 @@ COMMAND = (
         "What the target is; absent: host with a {{TARGET}}, else none."),
     Key("parser", one_of(*PARSERS), None, "What reads facts from its output; absent: nothing."),
     Key("runtime", number(0.1, 86400, "seconds"), None, "Seconds that it may take; absent: max_runtime."),
+    Key("weight", number(1, 1000, "tokens", whole=True), 1, "Tokens of the limit rate that it costs."),
     Key("probes", boolean, None,
         "Whether it sends packets to its target; absent: yes, unless it is known to read a table."),
     Key("formats", formats(TEMPLATES), None, "Templates for other media types of RFC 8522's format."),
@@ -97,14 +100,23 @@ LIMITS = (
         "Seconds that a run may take when the visitor says nothing; never more than max_runtime."),
     Key("max_runtime", number(0.1, 86400, "seconds"), 60, "The most seconds that a run may take."),
     Key("concurrent", number(1, 10000, "processes", whole=True), 16, "Processes at once."),
+    Key("per_router", number(1, 10000, "processes", whole=True), 8, "Processes at once for one router."),
     Key("viewers", number(1, 10000, "answers", whole=True), None,
         "Answers in progress; absent: four times concurrent."),
     Key("per_client", number(1, 10000, "answers", whole=True), 2, "Answers in progress for one client."),
     Key("output_kib", number(1, 1 << 20, "KiB", whole=True), 256, "KiB of output, after which a run is cut."),
-    Key("rate", rate, "10/minute", "Answers for one client."),
-    Key("burst", number(1, 1_000_000, "answers", whole=True), 5,
-        "Answers for one client at once; absent, but with a rate: the rate's number."),
-    Key("target_rate", rate, "20/minute", "Runs towards one target's /24 or /48, for all clients together."),
+    Key("lookups", number(1, 32, "names", whole=True), 2, "Names being looked up for one client."),
+    Key("rate", rate, "20/minute", "Tokens for one client; an answer costs as many as its command's weight."),
+    Key("burst", number(1, 1_000_000, "tokens", whole=True), 10,
+        "Tokens for one client at once; absent, but with a rate: the rate's number."),
+    Key("target_rate", rate, "20/minute",
+        "Runs towards one target's /24 or /48, for all together; a quarter for one client's /24 or /48."),
+    Key("global_rate", rate, "120/minute",
+        "Runs for all clients together; a quarter is kept for those that run nothing."),
+    Key("slot_seconds", rate, "60/minute",
+        "Seconds of runs for one client, charged at their end; its /24 or /48 has twice as many."),
+    Key("network_share", number(0.001, 1, "the whole"), 0.25,
+        "What one client's /24 or /48 may have of concurrent, viewers and global_rate."),
     Key("downloads", number(1, 10000, "downloads", whole=True), 2,
         "Downloads of test files at once for one client; 16 for all, or as many as one client may have."),
     Key("connections", number(1, 100_000, "connections", whole=True), 64,
@@ -133,10 +145,14 @@ TOP = (
         "The commands of each router that has none of its own, or the name of a file that holds them."),
     Key("routers", routers(ROUTER), None, "The routers that are offered; absent: this machine."),
     Key("limits", members(LIMITS), None, "How much visitors may run."),
+    Key("store", store, "memory",
+        "Where limits are counted: memory, sqlite:PATH for the processes of one machine, or redis://HOST:PORT."),
     Key("targets", members(TARGETS), None, "What may be a target."),
     Key("log", one_of("logfmt", "json"), "logfmt", "The format of the log's line for each answer."),
     Key("log_clients", one_of("full", "network", "none"), "network",
         "What the log keeps of a client's address: all of it, its /24 or /48, or nothing."),
+    Key("metrics", with_metrics, [],
+        "Networks that may read /metrics, directly or through trusted proxies; absent or empty: nobody may."),
     Key("testfiles", existing_folder, None, "A folder that is served under /testfiles/; absent: none is."),
 )
 # fmt: on
@@ -166,9 +182,11 @@ class Configuration(NamedTuple):
     capabilities: Mapping[str, bool]  # ipv4, ipv6
     routers: tuple[Router, ...]  # at least one
     limits: Limits
+    store: str  # for stores.open_store
     deny: targets.DenyTable
     log: str
     log_clients: str
+    metrics: tuple[targets.Network, ...]
     testfiles: str | None  # an absolute path
     programs: tuple[Program, ...]  # that this machine has to have
 

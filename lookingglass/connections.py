@@ -32,10 +32,10 @@ DOWNLOAD = 60.0  # seconds over which a client that reads has to take the least 
 LEAST = 512  # bytes a second: less than half of what a modem of 9.6 kbit/s takes
 LEAST_OF_FILE = 8192  # the same for test files, of which there are few at once
 SIGN_OF_LIFE = 15.0  # seconds without a byte after which a live answer may say something
+IGNORED = 16  # times 64 KiB that are read of what follows the last request of a connection
 QUEUED = 16  # requests on one connection, the one that is answered included
 SEND_BUFFER = 65536  # bytes; with as many as the kernel likes, a slow client is not heard of for minutes
 BEHIND = 65536  # bytes that wait for a client, from which on a live answer is not asked for more
-UNREAD = 65536  # bytes of a refused request that are read and thrown away
 TURN = 1 << 18  # bytes that are sent to one client before others have their turn
 WAITRESS: dict[str, Any] = {
     "clear_untrusted_proxy_headers": False,  # visitors.client_address() judges them
@@ -205,12 +205,19 @@ class Channel(channel.HTTPChannel):
             self._is_closed = True
             live, self._live = self._live, None
             self.server.loop.forget(self.descriptor)
+        if self.close_when_flushed:
+            self._ignore_the_rest()
         self.server.count(self, -1)
-        with contextlib.suppress(OSError):  # unread bytes would make the kernel take the answer back
-            self.socket.recv(UNREAD)
         super().handle_close()
         if live:
             live[1].close()
+
+    def _ignore_the_rest(self) -> None:
+        """Read what has come behind a last request: unread, it would destroy the answer on its way."""
+        with contextlib.suppress(OSError):
+            for _ in range(IGNORED):
+                if not self.socket.recv(65536):
+                    break
 
     def look(self, now: float) -> None:
         """Close the connection when a request comes too slowly or nothing goes on; let a live one speak."""
@@ -243,6 +250,15 @@ class Channel(channel.HTTPChannel):
         self._patience = min(DOWNLOAD, self._patience + earned - (now - self._looked))
         self._taken = taken
         return self._patience > 0
+
+    def _continue(self) -> None:
+        """Tell a client to go on, whose request has come behind one that was being answered."""
+        coming = self.request
+        if self._is_closed or self.requests or self.close_when_flushed or coming is None:
+            return
+        if coming.expect_continue and coming.headers_finished:
+            self.send_continue()
+            self.update()
 
     def _read(self) -> None:
         try:
@@ -401,3 +417,5 @@ class Channel(channel.HTTPChannel):
         self.update()
         if goes_on:
             self.server.add_task(self)
+        elif self.request is not None:
+            self.server.loop.call_soon(self._continue)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import rfc8522
 from commands import JSON, Command, Router
 from lookingglass import targets
-from lookingglass.aiming import Aim, Aimer
+from lookingglass.aiming import Aimer
 from lookingglass.configuration import Configuration
 from lookingglass.facts.common import find_json
 from lookingglass.guard import Guard, Lease
-from lookingglass.journal import Journal, Outcome, Record
-from lookingglass.problems import HTTPProblem, Problem, Refusal
+from lookingglass.journal import Journal, Lines, Outcome, Record
+from lookingglass.names import LookUp, Resolver, Unresolved
+from lookingglass.problems import Problem, Quota, Refusal
 from lookingglass.runs import Runs, Task, Viewer
+from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
-from rfc8522 import Parameters, Subject, Vocabulary
+from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
 
 # The journal's words: for why a Run has ended when not by itself, and for a Problem by its HTTP status.
 WORDS = {"time": "timeout", "full": "cut", "left": "left", "closing": "stopped"}
@@ -42,35 +47,79 @@ class Checked(NamedTuple):
 class Answer:
     """Follow a Run for one visitor, and give everything back at the end.
 
-    ``close`` has to be called, whatever happens; it leaves the Run and writes the record.
+    It begins when the target's name has been looked up, if there is one; nobody waits for that. ``close``
+    has to be called, whatever happens; it leaves the Run and writes the record.
     """
 
+    viewer: Viewer  # when ``begin`` has returned True
+    _subject: Subject
+
     def __init__(
-        self, viewer: Viewer, subject: Subject, place: Lease, record: Record, journal: Journal
+        self,
+        look_up: LookUp | None,
+        start: Callable[[Sequence[targets.Address]], tuple[Viewer, Subject]],
+        place: Lease,
+        record: Record,
+        journal: Journal,
     ) -> None:
-        self.viewer = viewer
         self.has_left = False  # the visitor
         self.record = record
-        self._subject = subject
+        self.quotas = place.quotas  # what limits leave to the visitor
+        self._look_up = look_up
+        self._start = start
         self._place = place
         self._journal = journal
         self._outcome: tuple[int, rfc8522.Envelope] | None = None
+        self._lock = threading.Lock()
+        self._has_begun = self._is_closed = False
+        self._bell = threading.Event()
+        self.notify: Callable[[], None] = self._bell.set  # called in any thread when there may be news
+        if look_up:
+            look_up.listen(self._tell)
+
+    def begin(self) -> bool:
+        """Join or start the Run if the name has been looked up; tell whether the answer has begun.
+
+        Raises the Problem that keeps it from beginning, after which the answer is closed.
+        """
+        if self._has_begun:
+            return True
+        if self.has_left or self._is_closed:
+            return False
+        try:
+            found = self._look_up.addresses() if self._look_up else ()
+            if found is None:
+                return False
+            self.viewer, self._subject = self._start(found)
+        except BaseException as error:
+            self._end(_outcome_of(error), self._is_free(error))
+            raise
+        self.viewer.notify = self._tell
+        with self._lock:
+            self._has_begun = True
+            is_closed = self._is_closed
+        if is_closed:  # in another thread, meanwhile
+            self.viewer.close()
+        return True
 
     def read(self) -> str | None:
         """Return new text, "" when there is none now, None at the end or when the visitor has left.
 
         Raises the Problem that has kept the Run from starting.
         """
-        return None if self.has_left else self.viewer.read()
+        if self.has_left:
+            return None
+        return self.viewer.read() if self.begin() else ""
 
     def wait(self, seconds: float) -> None:
         """Wait until ``read`` has something to return, at most ``seconds``."""
-        self.viewer.wait(seconds)
+        self._bell.wait(seconds)
+        self._bell.clear()
 
     def leave(self) -> None:
         """Let ``read`` end: the visitor has gone."""
         self.has_left = True
-        self.viewer.notify()
+        self.notify()
 
     def facts(self) -> dict[str, Any]:
         """Return what is known from the output so far; the same object as before when nothing is new."""
@@ -87,21 +136,42 @@ class Answer:
 
     def close(self) -> None:
         """Leave the Run, give the place back and write the record; more than once does no harm."""
+        with self._lock:
+            self._is_closed = True
+            has_begun = self._has_begun
+        if not has_begun:
+            self._end(Outcome("left", 0))
+            return
         self.viewer.close()
-        if self._place.end():
-            self.record.shared = self.viewer.run.shared
-            self._journal.close(self.record, self._ending())
+        run = self.viewer.run
+        self.record.shared = run.shared
+        if run.output.began is not None:
+            self.record.first = max(0.0, run.output.began - self.record.began)
+        self._end(self._ending(), refund=run.problem is not None and self._is_free(run.problem))
+
+    def _is_free(self, error: BaseException) -> bool:
+        """Tell whether no token is paid for an error: of ours, or one that came before any work."""
+        if isinstance(error, Refusal):
+            return error.status == 503 or self._look_up is None
+        return isinstance(error, Unresolved) and error.is_ours
+
+    def _tell(self) -> None:
+        self.notify()
+
+    def _end(self, outcome: Outcome, refund: bool = False) -> None:
+        if self._place.end(refund):
+            self._journal.close(self.record, outcome)
 
     def _ending(self) -> Outcome:
         problem = self.viewer.run.problem
         if problem is not None:
-            return _refused(problem)
+            return _outcome_of(problem)
         if self._outcome is None:
             return Outcome("left", 0)
         status, envelope = self._outcome
         reason = self.viewer.result()[1].reason
         word = WORDS.get(reason) or ("unreachable" if status == 502 else envelope["status"])
-        return Outcome(word, status)
+        return Outcome(word, status, envelope.get("message", ""))
 
 
 class Glass:
@@ -109,38 +179,53 @@ class Glass:
 
     def __init__(self, configuration: Configuration) -> None:
         self.routers = configuration.routers
-        self.journal = Journal(configuration.log, configuration.log_clients)
+        self.journal = Journal(Lines(configuration.log, configuration.log_clients))
         self.runs = Runs(configuration.limits.output_kib * 1024)
         self._limits = configuration.limits
         self._vocabulary = Vocabulary.of(self.routers)
-        self._guard = Guard(configuration.limits)
+        self._guard = Guard(configuration.limits, open_store(configuration.store))
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
-        self._aimer = Aimer(families, configuration.deny)
+        resolver = Resolver(self.runs.loop, configuration.limits.lookups)
+        self._aimer = Aimer(families, configuration.deny, resolver)
 
     def check(self, question: Question) -> None:
         """Raise the Problem of a question that cannot be run, as far as one can tell without running."""
         self._check(question, Record(Visitor("", ""), question.path))
 
     def ask(self, question: Question, visitor: Visitor) -> Answer:
-        """Run a question for a visitor, or share a Run of it; raises a Problem and writes its record."""
-        record = Record(visitor, question.path)
+        """Run a question for a visitor, or share a Run of it, as soon as a name in it has been looked up.
+
+        Raises a Problem, after writing its record.
+        """
+        record = self.journal.begin(visitor, question.path)
         try:
-            return self._run(self._check(question, record), visitor, record)
-        except Problem as problem:
-            self.journal.close(record, _refused(problem))
+            answer = self._admit(self._check(question, record), visitor, record)
+        except BaseException as error:
+            self.journal.close(record, _outcome_of(error))
+            if isinstance(error, Problem):
+                quotas = error.quotas if isinstance(error, Refusal) else ()
+                error.headers = {**error.headers, **self.headers(quotas)}
             raise
-        except Exception as error:
-            self.journal.close(record, Outcome("failed", 500, type(error).__name__))
-            raise
+        answer.begin()
+        return answer
 
     def refuse(self, question: Question, visitor: Visitor, problem: Problem) -> Problem:
         """Write the record of a question that somebody else refuses, and return the Problem."""
-        self.journal.close(Record(visitor, question.path), _refused(problem))
+        self.journal.close(self.journal.begin(visitor, question.path), _outcome_of(problem))
         return problem
+
+    def headers(self, quotas: Sequence[Quota]) -> dict[str, str]:
+        """Return the headers of an answer that tell what limits leave to the visitor."""
+        return self._guard.headers(quotas)
+
+    def check_health(self) -> None:
+        """Raise the Problem that keeps every command from being run."""
+        self.runs.check_health()
 
     def close(self) -> None:
         """End what runs and start nothing more; waits for at most two seconds."""
         self.runs.close()
+        self._guard.close()
 
     def _check(self, question: Question, record: Record) -> Checked:
         parameters = Parameters.read(question.parameters)
@@ -150,46 +235,62 @@ class Glass:
         record.command = command.name
         target = _read_target(command, text)
         record.target = target.text if target else ""
+        record.asked = ""
         self._aimer.families(command, target, parameters.protocol)
         return Checked(router, command, target, _read_vrf(router, command, parameters), parameters)
 
-    def _run(self, checked: Checked, visitor: Visitor, record: Record) -> Answer:
-        router, command, target, vrf, parameters = checked
-        place = self._guard.place(visitor.key)
-        aim = None
+    def _admit(self, checked: Checked, visitor: Visitor, record: Record) -> Answer:
+        place = self._guard.place(visitor.key, checked.command.weight)
         try:
-            aim = self._aimer.aim(command, target, parameters.protocol)
-            media, template = rfc8522.choose_format(command, parameters, aim.family, aim.kind)
-            invocation = router.invocation(template, aim.family, aim.text, vrf)
-            viewer = self._view(Task(invocation, command.parser), aim, command, parameters)
-        except BaseException as error:
-            # a look-up has cost something, so its token is not given back
-            place.end(refund=isinstance(error, Refusal) and aim is not None and aim.address is None)
+            self.runs.start_loop()
+            look_up = self._aimer.look_up(checked.target, visitor)
+        except BaseException:
+            place.end(refund=True)  # nothing was looked up
             raise
+        start = functools.partial(self._start, checked, visitor)
+        return Answer(look_up, start, place, record, self.journal)
+
+    def _start(
+        self, checked: Checked, visitor: Visitor, found: Sequence[targets.Address]
+    ) -> tuple[Viewer, Subject]:
+        router, command, target, vrf, parameters = checked
+        aim = self._aimer.aim(command, target, parameters.protocol, found)
+        media, template = rfc8522.choose_format(command, parameters, aim.family, aim.kind)
+        invocation = router.invocation(template, aim.family, aim.text, vrf)
+        viewer = self._view(
+            Task(invocation, command.parser),
+            lambda: self._guard.slot(aim.network, visitor.key, router.name),
+            command,
+            parameters,
+        )
         named = target.text if target else None
         subject = Subject(router, command, named, aim.address, vrf, media, self._limits.output_kib)
-        return Answer(viewer, subject, place, record, self.journal)
+        return viewer, subject
 
-    def _view(self, task: Task, aim: Aim, command: Command, parameters: Parameters) -> Viewer:
+    def _view(
+        self, task: Task, take_slot: Callable[[], Lease], command: Command, parameters: Parameters
+    ) -> Viewer:
         limits = self._limits
         ceiling = command.runtime or limits.max_runtime
         seconds = parameters.runtime
         if seconds is None:
             seconds = limits.runtime
-        return self.runs.view(
-            task, lambda: self._guard.slot(aim.network), min(seconds or ceiling, ceiling), ceiling
-        )
+        return self.runs.view(task, take_slot, min(seconds or ceiling, ceiling), ceiling)
 
 
-def _refused(problem: Problem) -> Outcome:
-    return Outcome(REFUSALS.get(problem.status, "failed"), problem.status, str(problem))
+def _outcome_of(error: BaseException) -> Outcome:
+    if not isinstance(error, Problem):
+        return Outcome("failed", 500, type(error).__name__)
+    limit = error.limit if isinstance(error, Refusal) else ""
+    word = REFUSALS.get(error.status, "failed")
+    return Outcome(word, error.status, str(error), limit or error.failure_source)
 
 
 def _read_target(command: Command, text: str) -> targets.Target | None:
     if command.argument != "none":
         return targets.parse(text, command.argument)
     if text:
-        raise HTTPProblem(400, "This command takes no target.")
+        raise ProtocolError("This command takes no target.")
     return None
 
 
@@ -197,11 +298,11 @@ def _read_vrf(router: Router, command: Command, parameters: Parameters) -> str:
     """Return the name as configured; a table that was not asked for would not be an answer."""
     if parameters.vrf is None:
         if command.wants("VRF"):
-            raise HTTPProblem(400, "This command needs the parameter vrf.")
+            raise ProtocolError("This command needs the parameter vrf.")
         return ""
     if not command.wants("VRF"):
-        raise HTTPProblem(400, "This command has no vrf.")
+        raise ProtocolError("This command has no vrf.")
     for vrf in router.vrfs:
         if vrf.lower() == parameters.vrf.lower():
             return vrf
-    raise HTTPProblem(400, "There is no such vrf on this router.")
+    raise ProtocolError("There is no such vrf on this router.")

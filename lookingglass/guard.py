@@ -1,8 +1,9 @@
-"""Who may run how much: places, slots and rates, taken together or not at all."""
+"""Who may run how much: places, slots, rates and seconds, taken together or not at all."""
 
 from __future__ import annotations
 
-import itertools
+import functools
+import ipaddress
 import math
 import threading
 import time
@@ -10,17 +11,18 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from lookingglass import targets
-from lookingglass.problems import ROUNDING, Refusal
+from lookingglass.problems import Quota, Refusal
+from lookingglass.store import NO_FLOOR, Claim, Gone, Memory, Rate, Share, Store, Token
 
-TABLE_SIZE = 65536  # keys that a rate table remembers; when all of them are in use, new ones are denied
-SLOT_RETRY = 5  # seconds after which a slot may be free again; a guess, runs are short
+__all__ = ["Guard", "Lease", "Limits", "Quota", "Rate"]
 
-
-class Rate(NamedTuple):
-    """Allow ``runs`` in ``period`` seconds."""
-
-    runs: int
-    period: float
+PATIENCE = Rate(20, 60.0)  # answers of 429, after which each further one doubles the wait
+LONGEST = 600.0  # seconds
+GONE_RETRY = 2.0  # seconds after which a store that is gone is asked again
+REMEMBERED = 4096  # questions of clients, whose claims need not be made again
+PART = 4  # one source network takes a quarter of a target's rate; a quarter of the whole is kept for the idle
+NETWORKS = {4: 24, 6: 48}  # prefix lengths that stand for one who asks
+TOLD = "rate"  # the limit whose state each answer tells
 
 
 class Limits(NamedTuple):
@@ -32,39 +34,146 @@ class Limits(NamedTuple):
     viewers: int = 64  # answers in progress
     per_client: int = 2  # answers in progress for one client
     output_kib: int = 256
-    rate: Rate = Rate(10, 60.0)  # answers for one client
-    burst: int = 5
+    rate: Rate = Rate(20, 60.0)  # tokens for one client
+    burst: int = 10
     target_rate: Rate = Rate(20, 60.0)  # runs towards one target network, for all clients together
+    per_router: int = 8  # processes at once
+    network_share: float = 0.25  # of slots, of viewers' places and of all runs, for one /24 or /48
+    global_rate: Rate = Rate(120, 60.0)  # runs, for all clients together
+    slot_seconds: Rate = Rate(60, 60.0)  # seconds of slots for one client; a network has twice as many
+    lookups: int = 2  # names being looked up for one client
     downloads: int = 2  # at once for one client
     connections: int = 64  # of one client
     requests: Rate = Rate(20, 1.0)  # of one client, for what costs little
 
 
-class Share(NamedTuple):
-    """One of ``limit`` things that may be held at once, counted by ``key``."""
+class Asked(NamedTuple):
+    """Say what limits count by."""
 
-    key: tuple[str, str]  # what is counted, and whose
-    limit: int
-    status: int  # of the Refusal
-    message: str
+    client: str  # as ``visitors.client_key`` has it
+    network: str  # of the client
+    weight: float = 1.0  # of the command
+    router: str = ""
+    target: str = ""  # the network that packets are sent to
 
 
-class Token(NamedTuple):
-    """One token of a bucket: ``burst`` at first, refilled by ``rate``."""
+class Pool(NamedTuple):
+    """Describe a bucket of tokens: ``burst`` at first, refilled by ``rate``."""
 
-    key: tuple[str, str]
     rate: Rate
-    burst: int
-    whose: str  # for the message
+    burst: float
+    reserve: float = 0.0  # kept for clients that run nothing
+    floor: float = NO_FLOOR
+
+    @classmethod
+    def of(cls, rate: Rate, part: float = 1.0) -> Pool:
+        """Return a part of a rate, at least one; all of it may be spent at once."""
+        return cls(rate._replace(period=rate.period / part), math.ceil(rate.runs * part))
 
 
-Claim = Share | Token
+class Limit(NamedTuple):
+    """Describe one limit: its name, what it counts by, how much there is, and how it refuses."""
+
+    name: str
+    whose: Callable[[Asked], str]
+    of: Callable[[Limits], int | Pool]  # what may be held at once, or a bucket
+    status: int
+    words: str
+    cost: Callable[[Asked], float] = lambda asked: 1.0  # of a bucket; 0: its debts only have to be paid
+
+
+def _all(asked: Asked) -> str:
+    return ""
+
+
+def _client(asked: Asked) -> str:
+    return asked.client
+
+
+def _network(asked: Asked) -> str:
+    return asked.network
+
+
+def _router(asked: Asked) -> str:
+    return asked.router
+
+
+def _target(asked: Asked) -> str:
+    return asked.target
+
+
+def _target_and_network(asked: Asked) -> str:
+    return asked.target and f"{asked.target} {asked.network}"
+
+
+def _nothing(asked: Asked) -> float:
+    return 0.0
+
+
+def _weight(asked: Asked) -> float:
+    return asked.weight
+
+
+def _share(limits: Limits, places: int) -> int:
+    return max(1, math.ceil(places * limits.network_share))
+
+
+def _patience(limits: Limits) -> Pool:
+    return Pool(PATIENCE, PATIENCE.runs, floor=-LONGEST * PATIENCE.speed)
+
+
+def _whole(limits: Limits) -> Pool:
+    rate = limits.global_rate
+    return Pool(rate, rate.runs, reserve=min(rate.runs / PART, rate.runs - 1.0))
+
+
+# fmt: off
+# What is asked in this order before an answer begins, and before a process is started.
+PLACE = (
+    Limit("refusals", _client, _patience, 429,
+          "More than {runs} of your questions in {period:g} s were refused.", _nothing),
+    Limit(TOLD, _client, lambda limits: Pool(limits.rate, limits.burst), 429,
+          "The limit is {runs} tokens in {period:g} s, {burst:g} at once, from your address.", _weight),
+    Limit("seconds", _client, lambda limits: Pool.of(limits.slot_seconds), 429,
+          "Your commands have taken more than {runs} seconds in {period:g} s.", _nothing),
+    Limit("network seconds", _network, lambda limits: Pool.of(limits.slot_seconds, 2), 429,
+          "Your network's commands have taken more than {runs} seconds in {period:g} s.", _nothing),
+    Limit("viewers", _all, lambda limits: limits.viewers, 503, "All {limit} viewers' places are taken."),
+    Limit("per_client", _client, lambda limits: limits.per_client, 429,
+          "You have {limit} answers in progress already."),
+    Limit("network viewers", _network, lambda limits: _share(limits, limits.viewers), 429,
+          "Your network has {limit} answers in progress already."),
+    Limit("network rate", _network, lambda limits: Pool.of(limits.global_rate, limits.network_share), 429,
+          "The limit is {runs} runs in {period:g} s, {burst:g} at once, from your network."),
+)
+SLOT = (
+    Limit("concurrent", _all, lambda limits: limits.concurrent, 503, "All {limit} slots are taken."),
+    Limit("per_router", _router, lambda limits: limits.per_router, 503,
+          "The router runs {limit} commands already."),
+    Limit("network slots", _network, lambda limits: _share(limits, limits.concurrent), 429,
+          "Your network runs {limit} commands already."),
+    Limit("client slots", _client, lambda limits: 2 * limits.per_client, 429,  # those that are ending as well
+          "You run {limit} commands already."),
+    Limit("target_rate", _target, lambda limits: Pool.of(limits.target_rate), 429,
+          "The limit is {runs} runs in {period:g} s, {burst:g} at once, to this target's network."),
+    Limit("network target_rate", _target_and_network, lambda limits: Pool.of(limits.target_rate, 1 / PART),
+          429,
+          "The limit is {runs} runs in {period:g} s, {burst:g} at once, from your network to this target's."),
+    Limit("global_rate", _all, _whole, 503,
+          "The limit is {runs} runs in {period:g} s, for all visitors together."),
+)
+# fmt: on
+PENALTY = PLACE[0]  # which each refusal with 429 spends
+IDLE = "client slots"  # whoever holds none of these runs nothing
+# Charged at the end, with the seconds that a slot was held.
+CHARGED = tuple(limit for limit in PLACE if limit.name in {"seconds", "network seconds"})
 
 
 class Lease:
     """Hold shares until ``end``, which may be called more than once and in any thread."""
 
-    def __init__(self, give_back: Callable[[bool], None]) -> None:
+    def __init__(self, give_back: Callable[[bool], None], quotas: tuple[Quota, ...] = ()) -> None:
+        self.quotas = quotas
         self._give_back = give_back
         self._is_over = threading.Lock()
 
@@ -79,114 +188,130 @@ class Lease:
         return is_first
 
 
-class Tables:
-    """Count shares and tokens in memory; ``take`` is the one decision, made under one lock.
-
-    Full buckets are forgotten, so that the table holds only keys of the last few moments. Its order is that
-    of the last use; what was not used for a whole refill is at its beginning.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic, size: int = TABLE_SIZE) -> None:
-        self._clock = clock
-        self._size = size
-        self._lock = threading.Lock()
-        self._held: dict[tuple[str, str], int] = {}
-        self._tokens: dict[tuple[str, str], tuple[float, float, Token]] = {}  # how many, and when
-
-    def take(self, claims: Sequence[Claim]) -> tuple[float, Claim | None]:
-        """Take all claims or none: 0.0 and None, or the seconds to wait and the claim that is in the way.
-
-        The seconds are infinity when there is no room in the table, and SLOT_RETRY for a share.
-        """
-        with self._lock:
-            now = self._clock()
-            self._forget(now)
-            for claim in claims:
-                seconds = self._wait(claim, now)
-                if seconds > 0:
-                    return seconds, claim
-            for claim in claims:
-                if isinstance(claim, Share):
-                    self._held[claim.key] = self._held.get(claim.key, 0) + 1
-                else:
-                    tokens = self._count(claim, now) - 1.0
-                    self._tokens.pop(claim.key, None)
-                    self._tokens[claim.key] = (tokens, now, claim)
-        return 0.0, None
-
-    def give(self, claims: Sequence[Claim], refund: bool) -> None:
-        """Give shares back, and tokens where ``refund`` says so."""
-        with self._lock:
-            for claim in claims:
-                if isinstance(claim, Share):
-                    self._held[claim.key] -= 1
-                    if not self._held[claim.key]:
-                        del self._held[claim.key]
-                elif refund and claim.key in self._tokens:
-                    tokens, then, _ = self._tokens[claim.key]
-                    self._tokens[claim.key] = (tokens + 1.0, then, claim)
-
-    def _wait(self, claim: Claim, now: float) -> float:
-        if isinstance(claim, Share):
-            return SLOT_RETRY if self._held.get(claim.key, 0) >= claim.limit else 0.0
-        if claim.key not in self._tokens and len(self._tokens) >= self._size:
-            return math.inf
-        lacking = 1.0 - self._count(claim, now)
-        return lacking * claim.rate.period / claim.rate.runs if lacking > ROUNDING else 0.0
-
-    def _count(self, claim: Token, now: float) -> float:
-        tokens, then, _ = self._tokens.get(claim.key, (float(claim.burst), now, claim))
-        refilled = max(0.0, now - then) * claim.rate.runs / claim.rate.period
-        return min(float(claim.burst), tokens + refilled)
-
-    def _forget(self, now: float) -> None:
-        for key in list(itertools.islice(self._tokens, 2)):
-            _, then, claim = self._tokens[key]
-            if now - then >= claim.burst * claim.rate.period / claim.rate.runs:
-                del self._tokens[key]
-
-
 class Guard:
     """Admit or refuse, by the limits of one configuration."""
 
-    def __init__(self, limits: Limits, tables: Tables | None = None) -> None:
-        self._limits = limits
-        self._tables = tables or Tables()
+    def __init__(
+        self, limits: Limits, store: Store | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store or Memory(clock)
+        self._clock = clock
+        self._claims = functools.lru_cache(REMEMBERED)(self._claims_of)
+        self._told = Quota(TOLD, limits.rate.runs, math.ceil(limits.rate.period), 0, 0)
+        self._amounts = {limit.name: limit.of(limits) for limit in (*PLACE, *SLOT)}
 
-    def place(self, client: str) -> Lease:
-        """Admit one answer for a client, named by ``visitors.client_key``, who pays a token for it.
+    def place(self, client: str, weight: float = 1.0) -> Lease:
+        """Admit one answer for a client, named by ``visitors.client_key``, who pays a command's weight.
 
-        Raises Refusal: 503 when all places are taken, 429 when the client has its share or is too fast.
+        Raises Refusal: 503 when all places are taken or the store is gone, 429 when the client or its network
+        has its share, is too fast, or has been for too long.
         """
-        limits = self._limits
-        own = f"You have {limits.per_client} answers in progress already."
-        return self._take(
-            Share(("viewers", ""), limits.viewers, 503, f"All {limits.viewers} viewers' places are taken."),
-            Share(("viewers", client), limits.per_client, 429, own),
-            Token(("client", client), limits.rate, limits.burst, "from your address"),
+        return self._take(PLACE, Asked(client, network_of(client), weight))
+
+    def slot(self, network: targets.Network | None, client: str, router: str) -> Lease:
+        """Admit one process; ``network`` is where it sends packets to. The client pays its time at the end.
+
+        Raises Refusal: 503 when all slots are taken, there were too many runs or the store is gone, 429 when
+        the client's network has its share, or the target's network was asked for too often.
+        """
+        asked = Asked(client, network_of(client), 1.0, router, str(network or ""))
+        lease = self._take(SLOT, asked)
+        started = self._clock()
+
+        def give_back(refund: bool) -> None:
+            lease.end(refund)
+            _, claims, _ = self._claims(CHARGED, asked)
+            for token in () if refund else claims:
+                if isinstance(token, Token):
+                    self._store.charge(token, self._clock() - started)
+
+        return Lease(give_back, lease.quotas)
+
+    def headers(self, quotas: Sequence[Quota] = ()) -> dict[str, str]:
+        """Return the headers of an answer: policies, and what is left by them where that is known.
+
+        They are those of draft-ietf-httpapi-ratelimit-headers.
+        """
+        policies = {
+            each.policy: f'"{each.policy}";q={each.quota};w={each.window}' for each in (self._told, *quotas)
+        }
+        states = [f'"{each.policy}";r={each.left};t={each.reset}' for each in quotas]
+        state = {"RateLimit": ", ".join(states)} if states else {}
+        return {"RateLimit-Policy": ", ".join(policies.values()), **state}
+
+    def close(self) -> None:
+        """Give back all that is held."""
+        self._store.close()
+
+    def _take(self, limits: tuple[Limit, ...], asked: Asked) -> Lease:
+        """Take what each of some limits counts, or nothing."""
+        concerned, claims, penalty = self._claims(limits, asked)
+        try:
+            decision = self._store.take(claims, penalty)
+        except Gone:
+            raise Refusal(503, GONE_RETRY, "Limits cannot be counted now.", "store") from None
+        rows = list(zip(concerned, claims, strict=True))
+        quotas = tuple(
+            _quota(limit, claim, decision.left[claim.key])
+            for limit, claim in rows
+            if isinstance(claim, Token) and claim.key in decision.left
+            if limit.name == TOLD or claim is decision.refused
+        )
+        for limit, claim in rows:
+            if claim is decision.refused:
+                raise _refusal(limit, claim, decision.seconds, quotas)
+        return Lease(lambda refund: self._store.give(claims, refund), quotas)
+
+    def _claims_of(
+        self, limits: tuple[Limit, ...], asked: Asked
+    ) -> tuple[list[Limit], list[Claim], Token | None]:
+        """Return the limits that concern a question, a claim for each, and the penalty for being refused."""
+        concerned = [limit for limit in limits if limit.whose is _all or limit.whose(asked)]
+        penalty = self._claim(PENALTY, asked)
+        claims = [self._claim(limit, asked) for limit in concerned]
+        return concerned, claims, penalty if isinstance(penalty, Token) else None
+
+    def _claim(self, limit: Limit, asked: Asked) -> Claim:
+        amount = self._amounts[limit.name]
+        key = f"{limit.name} {limit.whose(asked)}"
+        if isinstance(amount, int):
+            return Share(key, amount, limit.status)
+        return Token(
+            key,
+            amount.rate,
+            amount.burst,
+            amount=min(limit.cost(asked), amount.burst),  # what costs more than there can be costs all
+            status=limit.status,
+            owner=asked.network,
+            reserve=amount.reserve,
+            idle=f"{IDLE} {asked.client}",
+            floor=amount.floor,
         )
 
-    def slot(self, network: targets.Network | None) -> Lease:
-        """Admit one process; ``network`` is where it sends packets to.
 
-        Raises Refusal: 503 when all slots are taken, 429 when the network was asked for too often.
-        """
-        limits = self._limits
-        all_slots = f"All {limits.concurrent} slots are taken."
-        claims: list[Claim] = [Share(("slots", ""), limits.concurrent, 503, all_slots)]
-        if network is not None:
-            rate = limits.target_rate
-            claims.append(Token(("target", str(network)), rate, rate.runs, "to this target's network"))
-        return self._take(*claims)
+@functools.lru_cache(1024)
+def network_of(client: str) -> str:
+    """Return the /24 or /48 of a client's address or key; all unknown clients are one network."""
+    try:
+        network = ipaddress.ip_network(client)
+    except ValueError:
+        return client
+    return str(network.supernet(new_prefix=NETWORKS[network.version]))
 
-    def _take(self, *claims: Claim) -> Lease:
-        seconds, refused = self._tables.take(claims)
-        if isinstance(refused, Share):
-            raise Refusal(refused.status, seconds, refused.message)
-        if refused and seconds == math.inf:
-            raise Refusal(503, SLOT_RETRY, f"There is no room for counting what comes {refused.whose}.")
-        if refused:
-            rate = refused.rate
-            limit = f"{rate.runs} runs in {rate.period:g} s, {refused.burst} at once"
-            raise Refusal(429, seconds, f"The limit is {limit}, {refused.whose}.")
-        return Lease(lambda refund: self._tables.give(claims, refund))
+
+def _refusal(limit: Limit, claim: Claim, seconds: float, quotas: tuple[Quota, ...]) -> Refusal:
+    if isinstance(claim, Share):
+        return Refusal(limit.status, seconds, limit.words.format(limit=claim.limit), limit.name, quotas)
+    if seconds == math.inf:
+        room = "There is no room for counting what comes from your network."
+        return Refusal(503, GONE_RETRY, room, limit.name, quotas)
+    rate = claim.rate
+    words = limit.words.format(runs=rate.runs, period=rate.period, burst=claim.burst)
+    weight = f" This command costs {claim.amount:g}." if claim.amount > 1 else ""
+    return Refusal(limit.status, seconds, words + weight, limit.name, quotas)
+
+
+def _quota(limit: Limit, token: Token, left: float) -> Quota:
+    rate = token.rate
+    reset = math.ceil(token.seconds(token.burst - left))
+    return Quota(limit.name, rate.runs, math.ceil(rate.period), max(0, math.floor(left)), max(0, reset))

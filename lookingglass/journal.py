@@ -1,15 +1,18 @@
-"""One record of each request for a run, however it ended: for now one log line."""
+"""One record of each request for a run, however it ended, for all who want to know: a log line, figures."""
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import re
+import select
+import sys
 import time
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TextIO
 
-from lookingglass.visitors import Visitor, network_key
+from lookingglass.guard import network_of
+from lookingglass.visitors import Visitor
 
 LONGEST = 200  # characters of what was asked that are told when it was not understood
 PLAIN = re.compile(r"[A-Za-z0-9._:/,+-]+")  # a value that logfmt needs no quotes for
@@ -23,24 +26,55 @@ class Outcome(NamedTuple):
     word: str  # success, fail, timeout, cut, left, stopped, refused, unreachable or failed
     status: int  # of HTTP
     message: str = ""
+    reason: str = ""  # of a refusal: the limit that is reached, else who is to blame; never a visitor's text
 
 
 class Record:
-    """Gather what is to be told of one request for a run; ``Journal.close`` ends it."""
+    """Gather what is to be told of one request for a run, from ``Journal.begin`` to ``Journal.close``."""
 
     def __init__(self, visitor: Visitor, path: str) -> None:
         self.began = time.monotonic()
         self.visitor = visitor
-        self.path = path  # as it was asked
+        self.asked = path[:LONGEST]  # as it came, until it is understood
         self.router = ""
         self.command = ""
         self.target = ""
         self.size = 0  # bytes of the answer
         self.shared = 0  # viewers that its Run has had at once, at most
+        self.first: float | None = None  # seconds until there was output to read; None: there was none
+        self.seconds = 0.0  # until the end
+
+
+Sink = Callable[[Record, Outcome], None]  # takes what has ended, in any thread; it is quick and never raises
 
 
 class Journal:
-    """Write a record of each request for a run, in a form that nobody outside can forge.
+    """Keep a record of each request for a run, and give it to every sink when the request has ended."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self.open: set[Record] = set()  # of requests in progress
+        self._sinks = sinks
+
+    def add(self, sink: Sink) -> None:
+        """Give records to one more sink."""
+        self._sinks = (*self._sinks, sink)
+
+    def begin(self, visitor: Visitor, path: str) -> Record:
+        """Return the record of a new request, which ``close`` has to end."""
+        record = Record(visitor, path)
+        self.open.add(record)
+        return record
+
+    def close(self, record: Record, outcome: Outcome) -> None:
+        """Tell every sink how a request has ended."""
+        self.open.discard(record)
+        record.seconds = time.monotonic() - record.began
+        for sink in self._sinks:
+            sink(record, outcome)
+
+
+class Lines:
+    """Write a log line for each record, in a form that nobody outside can forge: a sink.
 
     ``form`` is logfmt or json; ``clients`` says how much of an address is told: full, network or none.
     """
@@ -49,7 +83,7 @@ class Journal:
         self._write = json.dumps if form == "json" else _logfmt
         self._clients = clients
 
-    def close(self, record: Record, outcome: Outcome) -> None:
+    def __call__(self, record: Record, outcome: Outcome) -> None:
         """Write how a request has ended."""
         if not log.isEnabledFor(logging.INFO):
             return
@@ -59,10 +93,10 @@ class Journal:
             "router": record.router,
             "command": record.command,
             "target": record.target,
-            "asked": "" if record.target or not outcome.message else record.path[:LONGEST],
+            "asked": record.asked,
             "outcome": outcome.word,
             "status": outcome.status,
-            "seconds": round(time.monotonic() - record.began, 3),
+            "seconds": round(record.seconds, 3),
             "bytes": record.size,
             "shared": record.shared,
             "message": outcome.message,
@@ -70,13 +104,40 @@ class Journal:
         log.info(self._write({name: value for name, value in fields.items() if value != ""}))
 
 
-@functools.lru_cache(1024)
+class StandardError(logging.StreamHandler[TextIO]):
+    """Write to standard error what it takes at once: nothing here waits for a reader of the log."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__(sys.stderr)
+        self.setFormatter(logging.Formatter(form))
+        self._lost = 0  # lines
+        self._poll = select.poll()
+        self._poll.register(sys.stderr.fileno(), select.POLLOUT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or count it; a pipe that is writable takes 4096 bytes (POSIX, PIPE_BUF)."""
+        if not self._poll.poll(0):
+            self._lost += 1
+            return
+        if self._lost:
+            self.stream.write(f"{self._lost} lines were lost: nobody has read them\n")
+            self._lost = 0
+        super().emit(record)
+
+
+def log_to_standard_error() -> None:
+    """Log with the level before each message; the journal's lines are for programs and stay bare."""
+    # what these formats do not show is not gathered for each line
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.basicConfig(level=logging.INFO, handlers=[StandardError("%(levelname)s: %(message)s")])
+    log.addHandler(StandardError("%(message)s"))
+    log.propagate = False
+
+
 def _shown(address: str, clients: str) -> str:
-    if clients == "full" or not address:
-        return address
-    if clients == "none":
+    if clients == "none" or not address:
         return ""
-    return network_key(address)
+    return address if clients == "full" else network_of(address)
 
 
 def _logfmt(fields: dict[str, Any]) -> str:

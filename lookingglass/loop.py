@@ -1,7 +1,8 @@
-"""One thread that waits for descriptors and for moments, on behalf of everybody who would wait for them."""
+"""Wait for descriptors and for moments in one thread, on behalf of everybody."""
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import logging
 import math
@@ -11,6 +12,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+
+BEGINNING = 1.0  # seconds in which a new thread has to begin
+LATE = 5.0  # seconds that a callback may come late, or take
+RELIEF = 0.05  # seconds to wait for memory
 
 log = logging.getLogger("tinytracer")
 
@@ -29,7 +34,10 @@ class Loop:
         self._soon: deque[Callable[[], None]] = deque()
         self._moments: dict[Callable[[], None], float] = {}
         self._sleeps_until = -math.inf  # by the monotonic clock; minus infinity while it is awake
+        self._awake_since = math.inf  # by the monotonic clock; infinity while it sleeps
         self._is_over = False
+        self._runs = threading.Event()
+        self._only_one = threading.Lock()
 
     def open(self) -> None:
         """Make its descriptors, at first use and so behind any fork of the host; raises OSError."""
@@ -44,14 +52,36 @@ class Loop:
                     raise
                 self._epoll, self._bell = epoll, bell
 
+    def start(self) -> None:
+        """Run in a thread of its own, unless it runs already; raises OSError, RuntimeError or MemoryError."""
+        if self._runs.is_set() or self._is_over:
+            return
+        self.open()
+        _thread.start_new_thread(self.run, ())  # Thread.start() waits for ever for a thread that dies at once
+        if not self._runs.wait(BEGINNING):
+            raise RuntimeError("the new thread has not begun")
+
+    def is_well(self) -> bool:
+        """Tell whether it does what is asked of it: its thread runs, and nothing is LATE."""
+        if self._epoll is None or self._is_over:
+            return True  # nothing is asked of it
+        with self._lock:
+            due = min(self._moments.values(), default=math.inf)
+        return self._runs.is_set() and time.monotonic() - min(due, self._awake_since) < LATE
+
     def __del__(self) -> None:
         """Close the bell, when nobody can ring it any more; the epoll object closes itself."""
         if self._bell >= 0:
             os.close(self._bell)
 
     def watch(self, descriptor: int, events: int, callback: Callable[[int], None]) -> None:
-        """Call ``callback`` with the events of ``select.epoll`` that it is ready for; raises OSError."""
+        """Call ``callback`` with the events of ``select.epoll`` that it is ready for.
+
+        Raises OSError, and ValueError when the loop is not open or has ended.
+        """
         epoll = self._the_epoll()
+        if self._is_over:
+            raise ValueError("the loop has ended")
         self._callbacks[descriptor] = callback
         try:
             epoll.register(descriptor, events)
@@ -100,19 +130,36 @@ class Loop:
     def run(self) -> None:
         """Call back until ``end``; a callback that raises is logged and harms no other."""
         self.open()
-        epoll = self._the_epoll()
-        while not self._is_over:
-            for descriptor, events in epoll.poll(self._seconds_to_sleep()):
-                if descriptor == self._bell:
-                    os.eventfd_read(self._bell)
-                elif callback := self._callbacks.get(descriptor):
-                    _safely(callback, events)
-            self._sleeps_until = -math.inf
-            while self._soon:
-                _safely(self._soon.popleft())
-            if self._moments:
-                for moment_callback in self._due():
-                    _safely(moment_callback)
+        if not self._only_one.acquire(blocking=False):
+            return
+        try:
+            self._runs.set()
+            while not self._is_over:
+                try:
+                    self._turn()
+                except MemoryError:
+                    time.sleep(RELIEF)
+        finally:
+            self._runs.clear()
+            self._only_one.release()
+
+    def _turn(self) -> None:
+        """Sleep, and call back for all that there is then."""
+        seconds = self._seconds_to_sleep()
+        self._awake_since = math.inf
+        happened = self._the_epoll().poll(seconds)
+        self._awake_since = time.monotonic()
+        for descriptor, events in happened:
+            if descriptor == self._bell:
+                os.eventfd_read(self._bell)
+            elif callback := self._callbacks.get(descriptor):
+                _safely(callback, events)
+        self._sleeps_until = -math.inf
+        while self._soon:
+            _safely(self._soon.popleft())
+        if self._moments:
+            for moment_callback in self._due():
+                _safely(moment_callback)
 
     def _the_epoll(self) -> select.epoll:
         if self._epoll is None:

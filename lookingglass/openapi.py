@@ -10,7 +10,7 @@ from lookingglass import targets
 from lookingglass.configuration import Configuration
 from lookingglass.facts import PARSERS
 from lookingglass.facts.schemas import STRING, Table, object_of
-from rfc8522 import MEDIA_TYPE, PREFIX
+from rfc8522 import MEDIA_TYPE, PREFIX, path_of
 
 LIST: Table = {"type": "array", "items": STRING}
 SECONDS: Table = {"type": "number", "minimum": 0}
@@ -112,7 +112,7 @@ RESOURCES: dict[str, tuple[str, tuple[str, ...], str, str, tuple[int, ...]]] = {
     f"{V1}/routers/{{number}}": ("Describe a router", ("number",), JSON, "Router", (400, 404, *LIMITED)),
     "/api/info": ("Title and blurb", (), JSON, "Info", LIMITED),
     "/api/capabilities": ("Address families", (), JSON, "Capabilities", LIMITED),
-    "/healthz": ("Tell whether it is alive", (), TEXT, "Healthy", (405, 500)),
+    "/healthz": ("Tell whether it is alive", (), TEXT, "Healthy", (405, 500, 503)),
 }
 
 
@@ -141,8 +141,8 @@ def _operations(routers: Sequence[Router]) -> Iterator[tuple[str, Table]]:
     offers: dict[str, list[tuple[Router, Command]]] = {}
     for router in routers:
         for command in router.commands.values():
-            target = "" if command.argument == "none" else "/{target}"
-            path = f"{V1}/{command.name.replace(' ', '/')}{target}"
+            target = "" if command.argument == "none" else "{target}"
+            path = f"{V1}/{path_of(command.name, target)}"
             offers.setdefault(path, []).append((router, command))
     for path, offered in offers.items():
         commands = [command for _, command in offered]

@@ -29,6 +29,7 @@ class Output:
 
     def __init__(self, limit: int, skip: int) -> None:
         self.pieces: list[str] = []
+        self.began: float | None = None  # when the first piece came, by the monotonic clock
         self._room = limit  # bytes
         self._skip = skip  # lines that are left out at the beginning
         utf8 = codecs.getincrementaldecoder("utf-8")("replace")
@@ -47,6 +48,7 @@ class Output:
             _, newline, text = text.partition("\n")
             self._skip -= len(newline)
         if text:
+            self.began = self.began or time.monotonic()
             self.pieces.append(text)
         return bool(text)
 
@@ -80,3 +82,10 @@ class Digest:
             return self._known
         finally:
             self._lock.release()
+
+    def due_for(self, pieces: list[str]) -> float | None:
+        """Return when ``update`` may know more of the pieces that there are; None: it knows all of them."""
+        if len(pieces) <= self._seen:
+            return None
+        now = time.monotonic()
+        return self.due if self.due > now else now + FACTS  # another thread is reading

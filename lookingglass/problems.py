@@ -1,15 +1,17 @@
-"""The root of every error that a visitor is told, and the kinds that several modules raise."""
+"""The root of every error that a visitor is told, which the protocol defines, and the kinds of it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from rfc8522 import Problem
 
+SOON = 5  # seconds after which there may be room again; a guess, for runs are short
 ROUNDING = 1e-6  # seconds, so that a visitor who waits as long as the message says is admitted
 
-__all__ = ["Busy", "NotFound", "Problem", "Refusal", "RouterFailure", "TargetError"]
+__all__ = ["Busy", "HTTPProblem", "NotFound", "Problem", "Quota", "Refusal", "RouterFailure", "TargetError"]
 
 
 class TargetError(Problem):
@@ -26,13 +28,27 @@ class NotFound(Problem):
     failure_source = "visitor"
 
 
+class Quota(NamedTuple):
+    """Say how much of a limit is left to a client (draft-ietf-httpapi-ratelimit-headers)."""
+
+    policy: str  # the limit's name
+    quota: int  # what may be spent in a window
+    window: int  # seconds
+    left: int  # what may be spent now
+    reset: int  # seconds until nothing of it is spent any more
+
+
 class Refusal(Problem):
     """A limit of the visitor (429) or of this looking glass (503) is reached; asking later may succeed."""
 
     retry_after: int
 
-    def __init__(self, status: int, seconds: float, message: str) -> None:
+    def __init__(
+        self, status: int, seconds: float, message: str, limit: str = "", quotas: tuple[Quota, ...] = ()
+    ) -> None:
         self.status = status
+        self.limit = limit  # the name of the one that is reached, as the configuration has it
+        self.quotas = quotas
         self.failure_source = "visitor" if status == 429 else "glass"
         self.retry_after = max(1, math.ceil(seconds - ROUNDING))
         super().__init__(f"{message} Try again in {self.retry_after} s.")
@@ -42,7 +58,7 @@ class Busy(Problem):
     """This machine has no room for more now."""
 
     status = 503
-    retry_after = 5
+    retry_after = SOON
 
 
 class RouterFailure(Problem):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import importlib.util
 import ipaddress
 import json
 import os
@@ -11,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lookingglass import targets
-from lookingglass.guard import Rate
 from lookingglass.origins import ANY, read_origin
+from lookingglass.store import Rate
+from lookingglass.stores import read_store
 from lookingglass.visitors import UNIX
 
 COMMENT = "$comment"  # a key that every object may have
@@ -244,12 +246,36 @@ def origins(value: Any, place: Place) -> Any:
     return frozenset(_origin(item, place.item(number)) for number, item in enumerate(value))
 
 
-def deny(value: Any, place: Place) -> Any:
-    """Read the networks to which no packets are sent; none in an empty list."""
+def networks(value: Any, place: Place) -> Any:
+    """Read a list of networks, which may be empty."""
     if not isinstance(value, list):
         return place.refuse('expected a list of networks such as ["192.0.2.0/24"]', value)
     found = [_network(item, place.item(number), NETWORK) for number, item in enumerate(value)]
-    return None if None in found else targets.DenyTable(found)
+    return None if None in found else tuple(found)
+
+
+def deny(value: Any, place: Place) -> Any:
+    """Read the networks to which no packets are sent; none in an empty list."""
+    found = networks(value, place)
+    return None if found is None else targets.DenyTable(found)
+
+
+def with_metrics(value: Any, place: Place) -> Any:
+    """Read the networks that may read figures, for which an optional package is needed."""
+    found = networks(value, place)
+    if found and not importlib.util.find_spec("prometheus_client"):
+        place.error("this needs a package that is not here; pip install 'tinytracer[metrics]'")
+        return None
+    return found
+
+
+def store(value: Any, place: Place) -> Any:
+    """Read where limits live; nothing of the value is told, for it may have a password."""
+    try:
+        return read_store(value if is_text(value) else "", place.folder)
+    except ValueError as error:
+        place.error(str(error))
+        return None
 
 
 def existing_folder(value: Any, place: Place) -> Any:

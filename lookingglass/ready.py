@@ -15,6 +15,7 @@ from lookingglass.headers import OPEN, SECURITY
 from lookingglass.negotiation import takes_gzip
 
 SIZE = 8 << 20  # bytes of all answers that are kept
+OVERHEAD = 2048  # bytes that an answer takes beside its body: headers and key
 WORTH = 256  # bytes; what is smaller is not compressed
 
 
@@ -32,20 +33,18 @@ class Ready:
             **headers,
         }
         packed = gzip.compress(body, mtime=0) if len(body) >= WORTH else b""
-        self.size = len(body) + len(packed)
-        self._etags = (f'"{digest}"', f'"{digest}-gz"')
-        self._plain = (body, _headers(common, self._etags[0], body))
+        self.size = OVERHEAD + len(body) + len(packed)
+        self._plain = _form(body, f'"{digest}"', common)
         self._packed = self._plain
         if packed:
-            encoded = {**common, "Content-Encoding": "gzip"}
-            self._packed = (packed, _headers(encoded, self._etags[1], packed))
+            self._packed = _form(packed, f'"{digest}-gz"', {**common, "Content-Encoding": "gzip"})
 
     def __call__(self, environ: Environ, start_response: WSGIStart) -> list[bytes]:
         """Send it, or 304 where the client has it already (RFC 9110 section 13.1.2)."""
         accepted = environ.get("HTTP_ACCEPT_ENCODING")
-        body, headers = self._packed if accepted and takes_gzip(accepted) else self._plain
+        body, etag, headers = self._packed if accepted and takes_gzip(accepted) else self._plain
         known = environ.get("HTTP_IF_NONE_MATCH")
-        if known and any(is_fresh(known, etag) for etag in self._etags):
+        if known and is_fresh(known, etag):
             kept = [each for each in headers if not each[0].startswith("Content-")]
             start_response("304 Not Modified", kept)
             return []
@@ -82,5 +81,5 @@ def ready_json(value: object) -> Ready:
     return Ready(json.dumps(value).encode() + b"\n", JSON, OPEN)
 
 
-def _headers(common: Mapping[str, str], etag: str, body: bytes) -> list[tuple[str, str]]:
-    return [*{**common, "ETag": etag, "Content-Length": str(len(body))}.items()]
+def _form(body: bytes, etag: str, common: Mapping[str, str]) -> tuple[bytes, str, list[tuple[str, str]]]:
+    return body, etag, [*{**common, "ETag": etag, "Content-Length": str(len(body))}.items()]

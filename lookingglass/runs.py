@@ -16,47 +16,29 @@ viewers are told then, but its slot is given back only when it is really gone.
 from __future__ import annotations
 
 import enum
+import functools
 import select
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from commands import Invocation
-from lookingglass.children import GRACE, Child
+from lookingglass.children import Child
 from lookingglass.facts.common import Facts
 from lookingglass.loop import Loop
 from lookingglass.output import Digest, Output
 from lookingglass.problems import Busy, Problem
+from lookingglass.roll import Roll
+from lookingglass.sources import Lease, Opening, Source
+from lookingglass.watcher import GRACE
 from rfc8522 import End, Reason
 
 DYING = GRACE / 4  # seconds that a killed source has for ending
+LOOKS = 1.0  # seconds between two looks at a source that cannot be watched
 AT_ONCE = 0.005  # seconds in which a source is read by the thread that has opened it
-
-
-class Lease(Protocol):
-    """A slot that is held until ``end``; ending it twice does no harm."""
-
-    def end(self) -> object: ...
-
-
-class Source(Protocol):
-    """What a Run reads: a child process is one, another looking glass can be one.
-
-    ``output`` and ``exit`` are descriptors that are readable when there is output or its end, and when the
-    source has ended; without ``exit`` it ends with its output. ``read`` returns output, b"" at its end, None
-    when there is none now. ``reap`` frees what has ended and returns the exit status, None without one.
-    """
-
-    output: int
-    exit: int | None
-
-    def read(self) -> bytes | None: ...
-    def terminate(self) -> None: ...
-    def kill(self) -> None: ...
-    def has_ended(self) -> bool: ...
-    def close_output(self) -> None: ...
-    def reap(self) -> int | None: ...
+CLOSING = "This looking glass is stopping."
+FULL = "This machine cannot run more commands now."
 
 
 class State(enum.Enum):
@@ -79,8 +61,8 @@ class Run:
     """Read one source once, into a buffer of decoded text for any number of viewers."""
 
     def __init__(self, task: Task, output_limit: int, loop: Loop, gone: Callable[[], None]) -> None:
-        self._output = Output(output_limit, task.invocation.skip)
-        self.pieces = self._output.pieces
+        self.output = Output(output_limit, task.invocation.skip)
+        self.pieces = self.output.pieces
         self.end: End | None = None
         self.problem: Problem | None = None  # why its source could not be opened
         self.lock = threading.Lock()
@@ -117,11 +99,11 @@ class Run:
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
-        """Forget a viewer; when it was the last one, the Run ends."""
-        self._loop.cancel(viewer.expire)
+        """Forget a viewer; when all others have had their time, the Run ends."""
         with self.lock:
             self._viewers.discard(viewer)
-            is_last = not self._viewers and self._state is State.RUNNING
+            is_last = self._state is State.RUNNING and all(each.end for each in self._viewers)
+        self._loop.cancel(viewer.expire)
         if is_last:
             self.stop("left")
 
@@ -143,7 +125,13 @@ class Run:
         if self._digest is None:
             return {}
         is_complete = self.end is not None and self.end.reason == "exit"
-        return self._digest.update(self.pieces, is_last, is_complete)
+        known = self._digest.update(self.pieces, is_last, is_complete)
+        due = self._digest.due_for(self.pieces)
+        if due is not None:
+            with self.lock:
+                if self._state is not State.ENDED:
+                    self._loop.call_at(due, self._tell)
+        return known
 
     def wait(self, seconds: float) -> None:
         """Wait until the Run has ended, at most ``seconds``."""
@@ -152,29 +140,61 @@ class Run:
 
     # --- its life
 
-    def start(self, open_source: Callable[[Invocation], Source], take_slot: Callable[[], Lease]) -> None:
+    def start(self, open_source: Opening, take_slot: Callable[[], Lease]) -> None:
         """Take a slot and open the source; a Problem is raised, and told to all viewers."""
         try:
             self._slot = take_slot()
-            self._source = source = open_source(self._task.invocation)
+            source = open_source(self._task.invocation)
         except BaseException as error:
-            self.problem = error if isinstance(error, Problem) else Busy("This machine cannot do more now.")
+            self.problem = error if isinstance(error, Problem) else Busy(FULL)
             self._finish("exit", None)
-            self._release()
+            self._release(refund=True)
+            if isinstance(error, OSError | MemoryError):
+                raise self.problem from error
             raise
         with self.lock:
+            self._source = source
             self._enter(State.RUNNING)
+        try:
+            self._begin(source)
+        except (OSError, ValueError, MemoryError) as error:
+            busy = Busy(FULL)
+            if self._abandon(busy):
+                raise busy from error
+
+    def _begin(self, source: Source) -> None:
+        """Read an open source from now on."""
         if self._has_ended_at_once(source):
             return
-        with self.lock:  # nothing is closed before both are watched
+        with self.lock:  # nothing is closed before all is watched, and nobody leaves meanwhile
             self._loop.watch(source.output, select.EPOLLIN, self._on_output)
             if source.exit is not None:
                 self._loop.watch(source.exit, select.EPOLLIN, self._on_exit)
-            viewers = list(self._viewers)
-        for viewer in viewers:
-            self._loop.call_at(viewer.deadline, viewer.expire)
-        if not viewers:
-            self.stop("left")
+            for viewer in self._viewers:
+                self._loop.call_at(viewer.deadline, viewer.expire)
+
+    def _abandon(self, problem: Problem) -> bool:
+        """End a source that cannot be watched, and tell whether it had not ended by itself."""
+        with self.lock:
+            source = self._source
+            if source is None:
+                return False
+            self._enter(State.STOPPING)
+            self.problem = problem
+            source.kill()
+        self._loop.forget(source.output)
+        end = time.monotonic() + DYING
+        while not source.has_ended() and time.monotonic() < end:
+            time.sleep(DYING / 100)
+        self._look()
+        self._give_up()
+        return True
+
+    def _look(self) -> None:
+        """Look again and again whether a source has ended that cannot be watched."""
+        self._on_exit(0)
+        if self._source is not None:
+            self._loop.call_at(time.monotonic() + LOOKS, self._look)
 
     def _has_ended_at_once(self, source: Source) -> bool:
         """Read a source in this thread while it may end at once: to wake another one costs too much."""
@@ -200,34 +220,38 @@ class Run:
             self._enter(State.STOPPING)
             self._reason = reason
             self._source.terminate()
-        self._loop.call_at(time.monotonic() + GRACE, self._kill)
+            self._loop.call_at(time.monotonic() + GRACE, self._kill)
 
     def _enter(self, state: State) -> None:
         self._state = state
 
     def _kill(self) -> None:
         with self.lock:
-            if self._state is State.STOPPING and self._source is not None:
-                self._source.kill()
+            if self._state is not State.STOPPING or self._source is None:
+                return
+            self._source.kill()
         self._loop.call_at(time.monotonic() + DYING, self._give_up)
 
     def _give_up(self) -> None:
         """Tell the viewers of an end that may not come."""
-        if self._state is State.STOPPING and self._source is not None:
-            self._close_output(self._source)
+        source = self._source
+        if self._state is State.STOPPING and source is not None:
+            self._close_output(source)
             self._finish(self._reason, None)
+            if source.exit is None:  # it ends with its output
+                self._on_exit(0)
 
     def _on_output(self, events: int) -> None:
         source = self._source
-        data = source.read() if source else None
+        data = _read(source) if source else None
         if source is None or data is None:
             return
         self._append(data)
-        if not data or self._output.is_full:
+        if not data or (self.output.is_full and source.exit is not None):
             self._loop.forget(source.output)
-        if self._output.is_full:
+        if self.output.is_full:
             self.stop("full")
-        elif not data:
+        if not data:
             self._on_exit(events)  # most often it has ended as well
 
     def _on_exit(self, events: int) -> None:
@@ -247,10 +271,10 @@ class Run:
         self._release()
         if self._state is not State.ENDED:
             reason = self._reason if self._state is State.STOPPING else "exit"
-            self._finish("full" if reason == "exit" and self._output.is_full else reason, status)
+            self._finish("full" if reason == "exit" and self.output.is_full else reason, status)
 
     def _drain(self, source: Source) -> None:
-        while not self._output.is_full and (data := source.read()):
+        while not self.output.is_full and (data := _read(source)):
             self._append(data)
 
     def _close_output(self, source: Source) -> None:
@@ -261,25 +285,23 @@ class Run:
 
     def _append(self, data: bytes) -> None:
         with self.lock:
-            is_news = self._output.add(data)
+            is_news = self.output.add(data)
         if is_news:
             self._tell()
-            if self._digest and self._digest.due > time.monotonic():
-                self._loop.call_at(self._digest.due, self._tell)
 
     def _finish(self, reason: Reason, status: int | None) -> None:
-        for callback in (self._kill, self._give_up, self._tell):
-            self._loop.cancel(callback)
         with self.lock:
             self._enter(State.ENDED)
             self.end = End(reason, status, time.monotonic() - self.started, time.time())
+        for callback in (self._kill, self._give_up, self._tell):
+            self._loop.cancel(callback)
         self._under_way.release()
         self._tell()
 
-    def _release(self) -> None:
+    def _release(self, refund: bool = False) -> None:
         self._gone()
         if self._slot is not None:
-            self._slot.end()
+            self._slot.end(refund)
 
     def _tell(self) -> None:
         """Notify the viewers, those that wait for the end only then."""
@@ -331,9 +353,10 @@ class Viewer:
             return None if self._over and not new else "".join(new)
 
     def wait(self, seconds: float) -> None:
-        """Wait until the viewer is notified, at most ``seconds``."""
-        self._bell.wait(seconds)
-        self._bell.clear()
+        """Wait until the viewer is notified, at most ``seconds``; not at all at the end."""
+        if self._over is None:
+            self._bell.wait(seconds)
+            self._bell.clear()
 
     def result(self) -> tuple[str, End]:
         """Return all the text so far, and how it ended; call it after ``read`` gave None."""
@@ -345,28 +368,36 @@ class Viewer:
         self.run.leave(self)
 
 
+def _read(source: Source) -> bytes | None:
+    """Return what a source has to say; one whose connection is broken has ended."""
+    try:
+        return source.read()
+    except OSError:
+        return b""
+
+
 class Runs:
     """Keep the Runs under way, so that visitors who ask the same question share one."""
 
-    def __init__(self, output_limit: int, open_source: Callable[[Invocation], Source] = Child) -> None:
+    def __init__(self, output_limit: int, open_source: Callable[[Invocation], Source] | None = None) -> None:
         self.loop = Loop()
-        self._open_source = open_source
+        self._roll = Roll(self.loop)
+        self._open_source = open_source or functools.partial(Child, loop=self.loop, roll=self._roll)
         self._output_limit = output_limit  # bytes
         self._lock = threading.Lock()
         self._runs: dict[Task, Run] = {}  # the newest of each task
-        self._alive: set[Run] = set()  # also those that are being stopped
+        self.alive: set[Run] = set()  # also those that are being stopped
         self._is_closed = False
-        self._thread: threading.Thread | None = None
 
     def view(self, task: Task, take_slot: Callable[[], Lease], seconds: float, ceiling: float) -> Viewer:
         """Return a viewer of the Run of ``task`` for ``seconds``; start it when it does not run yet.
 
         ``take_slot`` admits a new source; its Refusal passes through, and so does what the source raises.
         """
-        self._start_loop()
+        self.start_loop()
         with self._lock:
             if self._is_closed:
-                raise Busy("This looking glass is stopping.")
+                raise Busy(CLOSING)
             run = self._runs.get(task)
             viewer = run.join(seconds, ceiling) if run else None
             if viewer is not None:
@@ -374,7 +405,7 @@ class Runs:
             started = run = Run(task, self._output_limit, self.loop, lambda: self._forget(task, started))
             viewer = run.admit(seconds, ceiling)
             self._runs[task] = run
-            self._alive.add(run)
+            self.alive.add(run)
         run.start(self._open_source, take_slot)
         if self._is_closed:
             run.stop("closing")
@@ -384,30 +415,31 @@ class Runs:
         """Start no more Runs, end those under way, and wait until they are gone (at most 2 GRACE)."""
         with self._lock:
             self._is_closed = True
-            under_way = list(self._alive)
+            under_way = list(self.alive)
         for run in under_way:
             run.stop("closing")
         end = time.monotonic() + 2 * GRACE
         for run in under_way:
             run.wait(end - time.monotonic())
+        self._roll.close()
         self.loop.end()
 
-    def _start_loop(self) -> None:
-        """Start the thread that reads all sources, at the first question and so behind any fork."""
-        if self._thread is not None:
-            return
-        with self._lock:
-            if self._thread is None:
-                try:
-                    self.loop.open()
-                    thread = threading.Thread(target=self.loop.run, name="runs", daemon=True)
-                    thread.start()
-                except (OSError, RuntimeError) as error:
-                    raise Busy("This machine cannot run commands now.") from error
-                self._thread = thread
+    def start_loop(self) -> None:
+        """Start the thread that reads all sources, at the first question, behind any fork; raises Busy."""
+        try:
+            self.loop.start()
+        except (OSError, RuntimeError, MemoryError) as error:
+            raise Busy(FULL) from error
+
+    def check_health(self) -> None:
+        """Raise Busy when commands cannot be run, whatever the limits say."""
+        if self._is_closed:
+            raise Busy(CLOSING)
+        if not self.loop.is_well():
+            raise Busy("What reads the commands hangs or has ended.")
 
     def _forget(self, task: Task, run: Run) -> None:
         with self._lock:
-            self._alive.discard(run)
+            self.alive.discard(run)
             if self._runs.get(task) is run:
                 del self._runs[task]

@@ -21,14 +21,14 @@ from waitress import task
 from waitress.adjustments import Adjustments
 
 from lookingglass.connections import HALF, ONCE, READ, WAITRESS, Channel
-from lookingglass.guard import Limits
+from lookingglass.guard import Limits, network_of
 from lookingglass.loop import Loop
 from lookingglass.messages import mend_waitress
-from lookingglass.visitors import client_key, network_key
+from lookingglass.visitors import client_key
 
 SPARE_CONNECTIONS = 512  # beyond the viewers, for visitors between two requests
 SPARE_FILES = 64  # descriptors that are neither connections nor pipes of commands
-THREADS = 40  # for look-ups of names, of which 32 may wait at once, and for all that does not wait
+THREADS = 8  # none of which waits for a client, a name or a command
 
 LOOKS = 1.0  # seconds between two looks at all connections
 COMPLAINTS = 60.0  # seconds between two log lines that say that all connections are taken
@@ -142,7 +142,10 @@ class Server:
                     self._pumps -= 1
                     return
                 connection = self._waiting.popleft()
-            connection.pump()
+            try:
+                connection.pump()
+            except Exception:  # which must not cost this thread's place
+                log.exception("an answer in progress failed")
 
     def cancel(self) -> None:
         """Forget a task that was not begun, as waitress has it."""
@@ -166,7 +169,8 @@ class Server:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Channel(self, sock, ("localhost", None) if is_unix else addr)
         if not is_unix and not self._settings.is_proxy(addr[0]):
-            connection.client, connection.network = client_key(addr[0]), network_key(addr[0])
+            connection.client = client_key(addr[0])
+            connection.network = network_of(connection.client)
         self.count(connection, 1)
         self.loop.watch(connection.descriptor, READ | HALF | ONCE, connection.on_events)
         if self._clients.get(connection.client, 0) > self._settings.share:
@@ -307,7 +311,7 @@ def _bind_unix(path: str, opened: list[socket.socket]) -> None:
     each = socket.socket(socket.AF_UNIX)
     opened.append(each)
     each.bind(path)
-    os.chmod(path, 0o666)  # noqa: S103 - who may reach the folder may ask, as on loopback
+    os.chmod(path, 0o666)  # noqa: S103 - everybody who can reach the folder may ask, as on loopback
 
 
 def _url(listening: socket.socket) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import re
-import socket
-import threading
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -14,8 +11,6 @@ from lookingglass.problems import TargetError
 
 ARGUMENTS = ("host", "addr", "address", "asn", "community")
 LONGEST = 300  # characters; nothing longer is looked at
-PLACES = 32  # name look-ups outstanding at once
-HOSTS = "/etc/hosts"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -60,8 +55,6 @@ EXPECTED = {
     "community": "a BGP community such as 64500:100, 64500:1:2 or no-export",
 }
 
-# POSIX getaddrinfo(): failures that say nothing about the name.
-TEMPORARY = {socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY}
 # The 96 bits before an embedded IPv4 address: ::/96, ::ffff:0:0/96 and 64:ff9b::/96.
 LAST_32_BITS = {0, 0xFFFF, 0x64FF9B << 64}
 MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291 section 2.5.5.2
@@ -126,79 +119,12 @@ SPECIAL = """
 """
 
 
-class ResolutionTimeout(TargetError):
-    """A name was not resolved in time."""
-
-    status = 504
-    failure_source = "resolver"
-
-
-class ResolutionFailure(TargetError):
-    """A name could not be looked up now; it may exist."""
-
-    status = 503
-    retry_after = 5
-    failure_source = "resolver"
-
-
-class ResolverBusy(TargetError):
-    """Too many names are being resolved already."""
-
-    status = 503
-    retry_after = 5
-    failure_source = "glass"
-
-
 class Target(NamedTuple):
     """Hold what a visitor has named, in canonical form."""
 
     kind: str  # address, prefix, name, asn, community or large (a large community)
     text: str
     family: int | None = None  # 4 or 6; None: not known, or not applicable
-
-
-class Resolver:
-    """Look up names with a deadline, which getaddrinfo() does not have."""
-
-    def __init__(self, places: int = PLACES) -> None:
-        self._places = threading.BoundedSemaphore(places)
-
-    def resolve(self, name: str, timeout: float) -> tuple[Address, ...]:
-        """Return all addresses of a name that was parsed, in the order of the machine's resolver.
-
-        The hosts file comes first, then the name as an absolute one: search domains do not apply. An
-        IPv4-mapped address is returned as the IPv4 address. Raises TargetError when there is none,
-        ResolutionTimeout after ``timeout`` seconds, ResolutionFailure when no answer could be had, and
-        ResolverBusy at once when earlier look-ups, abandoned ones too, hold all places.
-        """
-        if not self._places.acquire(blocking=False):
-            raise ResolverBusy("Too many names are being looked up now.")
-        outcome: list[tuple[Address, ...] | TargetError] = []
-        thread = threading.Thread(target=self._look_up, args=(name, outcome), name="resolve", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            self._places.release()
-            raise ResolverBusy("This machine cannot look up more names now.") from error
-        thread.join(timeout)
-        if not outcome:
-            raise ResolutionTimeout(f"The name was not resolved within {timeout:g} s.")
-        if isinstance(outcome[0], TargetError):
-            raise outcome[0]
-        return outcome[0]
-
-    def _look_up(self, name: str, outcome: list[tuple[Address, ...] | TargetError]) -> None:
-        try:
-            texts = _in_hosts_file(name) or _in_dns(name)
-            addresses = (ipaddress.ip_address(text.partition("%")[0]) for text in texts)
-            outcome.append(tuple(dict.fromkeys(map(unmapped, addresses))))
-        except OSError as error:
-            if isinstance(error, socket.gaierror) and error.errno not in TEMPORARY:
-                outcome.append(TargetError("The name does not resolve to an address."))
-            else:
-                outcome.append(ResolutionFailure("The name cannot be looked up now."))
-        finally:
-            self._places.release()
 
 
 class DenyTable:
@@ -286,28 +212,8 @@ def network_of(address: Address) -> Network:
     return ipaddress.ip_network((reached, 24 if reached.version == 4 else 48), strict=False)
 
 
-def _in_hosts_file(name: str) -> list[str]:
-    """Return the addresses that the hosts file has for a name, none where it cannot be read.
-
-    The C library does not find them there by an absolute name.
-    """
-    found = []
-    with contextlib.suppress(OSError), open(HOSTS, encoding="latin-1") as lines:
-        for line in lines:
-            if name in line.lower():  # which spares the work on nearly all lines
-                address, *names = line.lower().partition("#")[0].split() or [""]
-                if name in (each.removesuffix(".") for each in names) and _read_address(address):
-                    found.append(address)
-    return found
-
-
-def _in_dns(name: str) -> list[str]:
-    # Bytes, for a string would load the tables of internationalised names, which never come here.
-    answers = socket.getaddrinfo(f"{name}.".encode("ascii"), None, type=socket.SOCK_STREAM)
-    return [str(where[0]) for *_, where in answers]
-
-
-def _read_address(text: str) -> Address | None:
+def read_address(text: str) -> Address | None:
+    """Read an address in its usual form, without zone, port or brackets; None: it is none."""
     if not (IPV4.fullmatch(text) or IPV6.fullmatch(text)):
         return None
     try:
@@ -317,7 +223,7 @@ def _read_address(text: str) -> Address | None:
 
 
 def _address(text: str) -> Target | None:
-    address = _read_address(text)
+    address = read_address(text)
     if address is None:
         return None
     meant = unmapped(address)
@@ -327,7 +233,7 @@ def _address(text: str) -> Target | None:
 def _prefix(text: str) -> Target | None:
     """Read a prefix; bits of the host, which people paste, are dropped."""
     base, slash, length = text.partition("/")
-    address = _read_address(base)
+    address = read_address(base)
     if not slash or address is None or not LENGTH.fullmatch(length) or int(length) > address.max_prefixlen:
         return None
     network: Network = ipaddress.ip_network((address, int(length)), strict=False)

@@ -10,9 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from lookingglass.guard import Lease, Rate
+from lookingglass.guard import Lease, Rate, network_of
 from lookingglass.problems import ROUNDING, Refusal
-from lookingglass.visitors import network_key
 
 CLIENTS = 65536  # that are remembered; when all of them ask too much, new ones are denied
 DOWNLOADS = 16  # at once, of all clients, or as many as one client may have
@@ -56,7 +55,7 @@ class Turnstile:
     def download(self, client: str) -> Lease:
         """Admit a download; raises Refusal: 503 when all places are taken, 429 when the client has its."""
         whole = max(DOWNLOADS, self._downloads)
-        network = network_key(client)
+        network = network_of(client)
         share = max(self._downloads, int(whole * NETWORK_SHARE))
         with self._lock:
             if self._held[client] >= self._downloads:

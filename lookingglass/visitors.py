@@ -8,13 +8,18 @@ import itertools
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lookingglass import targets
+from lookingglass.guard import network_of
 
+X_FORWARDED = "HTTP_X_FORWARDED"  # how headers begin that proxies add
+# The headers by which a trusted proxy is believed.
+FORWARDED_FOR, FORWARDED = f"{X_FORWARDED}_FOR", "HTTP_FORWARDED"
+# Headers that tell of a proxy, and are never believed.
+UNBELIEVED = ("HTTP_FORWARDED_", "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_X_CLIENT_IP")
 UNIX = "unix:"  # a unix socket, among trusted proxies
-NETWORKS = {4: 24, 6: 48}  # prefix lengths of what one customer has, or shares with neighbours
 UNIX_PEERS = ("", "localhost")  # REMOTE_ADDR of a unix socket's other end, with gunicorn and with waitress
 # RFC 7239 section 6: an address, perhaps with a port, which may be hidden
 WITH_PORT = re.compile(
@@ -36,7 +41,12 @@ class Visitor(NamedTuple):
     """Say who asks."""
 
     address: str  # canonical; "" when it is not known
-    key: str  # what limits count: the IPv4 address, the IPv6 /64, or one key for all who are not known
+    key: str  # what limits count: the IPv4 address, the IPv6 /64, or one key for all unknown visitors
+
+    @property
+    def network(self) -> str:
+        """Return what a network's share is counted by."""
+        return network_of(self.key)
 
     @classmethod
     def of(cls, environ: Mapping[str, Any], trust: Trust) -> Visitor:
@@ -51,26 +61,42 @@ def client_address(environ: Mapping[str, Any], trust: Trust) -> str:
     Where X-Forwarded-For and Forwarded (RFC 7239) are there and differ, a visitor may have written one of
     them: then the client is the last one on which they agree.
     """
+    return str(_walk(environ, trust)[0][-1] or "")
+
+
+def comes_from(environ: Mapping[str, Any], trust: Trust, networks: Sequence[targets.Network]) -> bool:
+    """Tell whether a request certainly comes from one of some networks.
+
+    A proxy's own address says nothing of who is behind it. So where a header tells of a proxy, all proxies
+    have to be trusted ones, which name somebody else, by X-Forwarded-For or Forwarded and nothing besides.
+    """
+    way, is_whole = _walk(environ, trust)
+    client = way[-1]
+    if client is None or not is_whole or any(name.startswith(UNBELIEVED) for name in environ):
+        return False
+    is_forwarded = any(name == FORWARDED or name.startswith(X_FORWARDED) for name in environ)
+    if is_forwarded and (len(way) == 1 or is_proxy(client, trust)):
+        return False
+    return any(client in network for network in networks)
+
+
+def _walk(environ: Mapping[str, Any], trust: Trust) -> tuple[list[targets.Address | None], bool]:
+    """Return the way from the peer to who has asked, and whether the headers claim nothing beyond that."""
     peer: str = environ.get("REMOTE_ADDR") or ""
-    ways = []
-    if trust and (header := environ.get("HTTP_X_FORWARDED_FOR")):
-        ways.append(_walk(peer, _read_list(header), trust))
-    if trust and (header := environ.get("HTTP_FORWARDED")):
-        ways.append(_walk(peer, _read_forwarded(header), trust))
-    if not ways:
-        return str(read_client(peer) or "")
+    told = [read(environ[name]) for name, read in READERS.items() if environ.get(name)]
+    ways = [_follow(peer, claims, trust) for claims in told] or [[read_client(peer)]]
     both = zip(ways[0], ways[-1], strict=False)
-    agreed = [one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], both)]
-    return str(agreed[-1] or "")  # the peer at least
+    way = [one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], both)]  # the peer at least
+    return way, all(len(claims) == len(way) - 1 for claims in told)
 
 
-def _walk(peer: str, claims: list[str], trust: Trust) -> list[targets.Address | None]:
+def _follow(peer: str, claims: list[str], trust: Trust) -> list[targets.Address | None]:
     """Return the peer and those before it, the visitor last, as long as trusted proxies tell of them."""
     way = [read_client(peer)]
-    is_trusted = peer in UNIX_PEERS and (isinstance(trust, bool) or UNIX in trust)
-    while claims and (is_trusted or is_proxy(way[-1], trust)):
-        claimed = read_client(claims.pop())
-        if claimed is None:
+    is_trusted = peer in UNIX_PEERS and (trust is True or (not isinstance(trust, bool) and UNIX in trust))
+    for each in reversed(claims):
+        claimed = read_client(each)
+        if claimed is None or not (is_trusted or is_proxy(way[-1], trust)):
             break
         way.append(claimed)
         is_trusted = False
@@ -104,6 +130,10 @@ def _read_forwarded(header: str) -> list[str]:
     return nodes
 
 
+# What trusted proxies say, and how it is read.
+READERS = {FORWARDED_FOR: _read_list, FORWARDED: _read_forwarded}
+
+
 def is_proxy(client: targets.Address | None, trust: Trust) -> bool:
     """Tell whether an address is one of the trusted proxies."""
     if client is None or isinstance(trust, bool):
@@ -118,15 +148,6 @@ def client_key(client: str) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
     return str(address or "unknown")
-
-
-@functools.lru_cache(1024)
-def network_key(client: str) -> str:
-    """Return what a client's network is counted by: its IPv4 /24 or IPv6 /48, or one key for all unknown."""
-    address = read_client(client.partition("/")[0])
-    if address is None:
-        return "unknown"
-    return str(ipaddress.ip_network(f"{address}/{NETWORKS[address.version]}", strict=False))
 
 
 @functools.lru_cache(1024)

@@ -143,7 +143,8 @@ def _command(name: str, given: Mapping[str, Any], place: Place) -> Command | Non
     parser = given.get("parser")
     probes = given.get("probes", probing.probes(name, argument or "none", parser, templates))
     description = given.get("description", name)
-    return Command(name, description, argument, templates, parser, given.get("runtime"), probes)
+    runtime, weight = given.get("runtime"), given.get("weight", 1)
+    return Command(name, description, argument, templates, parser, runtime, probes, weight)
 
 
 def _likely_argument(templates: Templates) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import http.client
 import json
 import os
@@ -25,6 +26,7 @@ from examples.lab.lab import Lab
 from lookingglass import configuration as conf
 from lookingglass.guard import Lease
 from lookingglass.problems import Problem
+from lookingglass.roll import PROGRAM
 from lookingglass.runs import Viewer
 from rfc8522 import End
 from tinytracer import TinyTracer
@@ -34,9 +36,12 @@ HERE = Path(__file__).parent.parent
 SAMPLES = HERE / "examples" / "samples"
 MEDIA = ("application/json", "text/plain", "text/event-stream")
 GENEROUS = {
-    "rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000,
-    "requests": "100000/second", "downloads": 1000,
-}  # fmt: skip
+    **dict.fromkeys(("rate", "target_rate", "global_rate", "slot_seconds"), "1000000/minute"),
+    "burst": 1000000,
+    "requests": "100000/second",
+    **dict.fromkeys(("per_client", "per_router", "downloads"), 1000),
+    "network_share": 1,
+}
 TICKER = "import time\nfor _ in range(30): print(f'{time.time():.6f}', flush=True); time.sleep(0.1)"
 ECHO_AND_WAIT = "import sys, time; print(sys.argv[1]); time.sleep(1000)"
 COMMANDS: dict[str, Any] = {
@@ -225,7 +230,8 @@ def first_number(viewer: Viewer) -> int:
 
 
 def open_files() -> set[str]:
-    """Return what this process has open."""
+    """Return what this process has open, beside what only waits for the collector of cycles."""
+    gc.collect()
     found = set()
     for each in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
@@ -275,6 +281,21 @@ def descendants(pid: int) -> set[int]:
         level = {child for child, parent in parents.items() if parent in level}
         found |= level
     return {each for each in found if is_alive(each)}
+
+
+def watchers(pid: int) -> set[int]:
+    """Return the watchers that a process or a child of it has, by their command line."""
+    found = set()
+    for each in descendants(pid):
+        with contextlib.suppress(OSError):
+            if PROGRAM in Path(f"/proc/{each}/cmdline").read_text(errors="replace").split("\0"):
+                found.add(each)
+    return found
+
+
+def commands_of(pid: int) -> set[int]:
+    """Return what runs below a process, without watchers."""
+    return descendants(pid) - watchers(pid)
 
 
 def configuration(folder: Path, **document: Any) -> Path:
@@ -340,7 +361,8 @@ class Server:
         return connection
 
     def children(self) -> set[int]:
-        return descendants(self.process.pid)
+        """Return what runs below the server, without watchers."""
+        return commands_of(self.process.pid)
 
     def wait_for_children(self, more_than: int = 0) -> set[int]:
         end = time.monotonic() + 5

@@ -335,7 +335,23 @@ def test_values_arrive() -> None:
 
 def test_defaults_are_safe() -> None:
     read = configuration.read({"commands": {"ping": PING}}, HERE)
-    assert read.limits == Limits(30, 60, 16, 64, 2, 256, Rate(10, 60), 5, Rate(20, 60))
+    assert read.limits == Limits(
+        runtime=30,
+        max_runtime=60,
+        output_kib=256,
+        concurrent=16,
+        per_router=8,
+        viewers=64,
+        per_client=2,
+        lookups=2,
+        network_share=0.25,
+        rate=Rate(20, 60),
+        burst=10,
+        target_rate=Rate(20, 60),
+        global_rate=Rate(120, 60),
+        slot_seconds=Rate(60, 60),
+    )
+    assert read.limits == Limits()  # as in code that reads no configuration
     assert (read.trustproxy, read.debug, read.testfiles, read.host) == (False, False, None, None)
     assert (read.title, read.blurb, read.info, read.showip) == ("Looking Glass", "", {}, True)
     assert (read.log, read.log_clients) == ("logfmt", "network")

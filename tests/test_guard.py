@@ -1,244 +1,329 @@
-"""Limits: slots, places, rates; by a clock that the test moves."""
+"""The guard: what is taken all or none, leases that end once, rates, and how it refuses."""
 
 from __future__ import annotations
 
 import ipaddress
 import math
 import threading
+from collections import Counter
+from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from lookingglass import guard as guard_module
-from lookingglass.guard import Buckets, Guard, Limits, Rate, client_key
-from lookingglass.problems import Refusal
+from lookingglass.guard import Lease, Rate
+from lookingglass.problems import SOON, Refusal
+from lookingglass.store import Claim, Memory, Share, Token
 from lookingglass.targets import network_of
+from tests.limiting import Clock, House, admitted, refused
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-GENEROUS = Limits(rate=Rate(1000, 60), burst=1000, per_client=1000, target_rate=Rate(1000, 60))
-
-
-def refused(call: object, *arguments: object) -> Refusal:
-    with pytest.raises(Refusal) as caught:
-        call(*arguments)  # type: ignore[operator]
-    return caught.value
-
-
-def test_a_slot_beyond_the_last_is_refused_until_one_is_given_back() -> None:
-    guard = Guard(GENEROUS._replace(concurrent=2))
-    guard.slot(None)
-    release = guard.slot(None)
-    refusal = refused(guard.slot, None)
-    assert refusal.status == 503
-    assert refusal.retry_after >= 1
-    assert "2" in str(refusal)
-    release()
-    guard.slot(None)
-
-
-def test_giving_back_twice_gives_back_once() -> None:
-    guard = Guard(GENEROUS._replace(concurrent=1))
-    release = guard.slot(None)
-    release()
-    release()
-    guard.slot(None)
-    assert refused(guard.slot, None).status == 503
-
-
-def test_viewers_places_are_counted_over_all_clients() -> None:
-    guard = Guard(GENEROUS._replace(viewers=2))
-    guard.viewer("192.0.2.1")
-    release = guard.viewer("192.0.2.2")
-    assert refused(guard.viewer, "192.0.2.3").status == 503
-    release()
-    guard.viewer("192.0.2.3")
-
-
-def test_one_client_has_its_share_and_others_have_theirs() -> None:
-    guard = Guard(GENEROUS._replace(per_client=2))
-    guard.viewer("2001:db8::1")
-    release = guard.viewer("2001:db8::2")
-    refusal = refused(guard.viewer, "2001:db8::ffff:1")  # the same /64
-    assert refusal.status == 429
-    guard.viewer("2001:db8:0:1::1")
-    release()
-    guard.viewer("2001:db8::3")
-
-
-def test_rate_is_a_burst_and_then_a_refill() -> None:
-    clock = Clock()
-    guard = Guard(GENEROUS._replace(rate=Rate(10, 60.0), burst=5), clock)
-    for _ in range(5):
-        guard.viewer("192.0.2.1")()
-    refusal = refused(guard.viewer, "192.0.2.1")
-    assert (refusal.status, refusal.retry_after) == (429, 6)
-    assert "10 runs in 60 s" in str(refusal)
-    guard.viewer("192.0.2.2")()
-    clock.now += refusal.retry_after
-    guard.viewer("192.0.2.1")()
-    assert refused(guard.viewer, "192.0.2.1").status == 429
-    clock.now += 3600
-    for _ in range(5):
-        guard.viewer("192.0.2.1")()
-    assert refused(guard.viewer, "192.0.2.1").status == 429
-
-
-def test_a_refused_client_loses_no_token() -> None:
-    clock = Clock()
-    guard = Guard(GENEROUS._replace(rate=Rate(60, 60.0), burst=1), clock)
-    guard.viewer("192.0.2.1")()
-    for _ in range(100):
-        refused(guard.viewer, "192.0.2.1")
-    clock.now += 1.0
-    guard.viewer("192.0.2.1")
-
-
-def test_target_network_is_counted_over_all_clients() -> None:
-    guard = Guard(GENEROUS._replace(target_rate=Rate(2, 60.0)), Clock())
-    network = network_of(ipaddress.ip_address("203.0.113.5"))
-    guard.slot(network)
-    guard.slot(network_of(ipaddress.ip_address("203.0.113.200")))
-    assert refused(guard.slot, network).status == 429
-    guard.slot(network_of(ipaddress.ip_address("198.51.100.1")))
-    guard.slot(None)  # a look-up sends no packets
-
-
-def test_a_refused_target_takes_no_slot() -> None:
-    guard = Guard(GENEROUS._replace(concurrent=2, target_rate=Rate(1, 60.0)), Clock())
-    network = network_of(ipaddress.ip_address("203.0.113.5"))
-    guard.slot(network)
-    refused(guard.slot, network)
-    guard.slot(None)
-    assert refused(guard.slot, None).status == 503
-
-
-def test_a_clock_that_jumps_back_admits_nobody_more() -> None:
-    clock = Clock()
-    guard = Guard(GENEROUS._replace(rate=Rate(10, 60.0), burst=1), clock)
-    guard.viewer("192.0.2.1")()
-    clock.now -= 10_000
-    assert refused(guard.viewer, "192.0.2.1").status == 429
-
-
-def test_a_full_table_denies_new_keys_until_old_ones_are_refilled() -> None:
-    buckets = Buckets(Rate(60, 60.0), burst=2, size=3)
-    for key in "abc":
-        assert buckets.wait(key, 0.0) == 0.0
-        buckets.take(key, 0.0)
-    assert buckets.wait("d", 1.0) == math.inf
-    assert buckets.wait("a", 1.0) == 0.0
-    assert buckets.wait("d", 2.0) == 0.0
-
-
-def test_a_table_stays_bounded_under_many_clients() -> None:
-    buckets = Buckets(Rate(60, 60.0), burst=5, size=1000)
-    admitted = 0
-    for number in range(20_000):
-        now = number / 1000
-        if buckets.wait(str(number), now) == 0.0:
-            buckets.take(str(number), now)
-            admitted += 1
-    assert 1000 <= admitted <= 5000
-    assert len(buckets._table) <= 1000
-
-
-@pytest.mark.parametrize(
-    ("client", "key"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("", "unknown"),
-        ("localhost", "unknown"),
-    ],
+PLENTY = Rate(1_000_000, 60.0)
+TARGET, NEIGHBOUR, OTHER = (
+    network_of(ipaddress.ip_address(text)) for text in ("203.0.113.5", "203.0.113.200", "198.51.100.1")
 )
-def test_client_is_counted_by_address_or_64(client: str, key: str) -> None:
-    assert client_key(client) == key
 
 
-def test_two_hundred_threads_never_hold_more_than_the_slots() -> None:
-    guard = Guard(GENEROUS._replace(concurrent=16, viewers=64))
-    held, most, refusals = [0], [0], [0]
-    lock, together = threading.Lock(), threading.Barrier(200)
+def roomy(**limits: object) -> House:
+    """Return a house whose limits are out of reach, but for some."""
+    rates = dict.fromkeys(("rate", "target_rate", "global_rate", "slot_seconds"), PLENTY)
+    places = {"burst": 1_000_000, "per_client": 1000, "per_router": 1000, "network_share": 1.0}
+    return House(**{**rates, **places, **limits})
 
-    def visit() -> None:
-        for _ in range(3):
-            together.wait(60)
-            try:
-                release = guard.slot(None)
-            except Refusal:
-                with lock:
-                    refusals[0] += 1
-                together.wait(60)
-                continue
-            with lock:
-                held[0] += 1
-                most[0] = max(most[0], held[0])
-            together.wait(60)
-            with lock:
-                held[0] -= 1
-            release()
 
-    threads = [threading.Thread(target=visit) for _ in range(200)]
+def at_once(number: int, visit: Callable[[], object]) -> None:
+    """Call something in as many threads, which begin together."""
+    together = threading.Barrier(number)
+
+    def begin() -> None:
+        together.wait(60)
+        visit()
+
+    threads = [threading.Thread(target=begin) for _ in range(number)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert most[0] == 16
-    assert refusals[0] == 3 * (200 - 16)
-    for _ in range(16):
-        guard.slot(None)
-    assert refused(guard.slot, None).status == 503
 
 
-def test_token_is_given_back_for_what_was_refused_and_only_then() -> None:
-    guard = Guard(GENEROUS._replace(rate=Rate(2, 60.0), burst=2), Clock())
+# --- places and slots
+
+
+def test_slot_beyond_the_last_is_refused_until_one_is_given_back() -> None:
+    house = roomy(concurrent=2)
+    admitted(house.slot())
+    lease = admitted(house.slot())
+    refusal = refused(house.slot(), 503, "All 2 slots are taken.")
+    assert (refusal.failure_source, refusal.retry_after) == ("glass", SOON)
+    lease.end()
+    admitted(house.slot())
+
+
+def test_viewers_places_are_counted_over_all_clients() -> None:
+    house = roomy(viewers=2)
+    admitted(house.place("192.0.2.1"))
+    lease = admitted(house.place("198.51.100.2"))
+    refusal = refused(house.place("203.0.113.3"), 503, "All 2 viewers' places are taken.")
+    assert (refusal.failure_source, refusal.retry_after) == ("glass", SOON)
+    lease.end()
+    admitted(house.place("203.0.113.3"))
+
+
+def test_one_client_has_its_share_and_others_have_theirs() -> None:
+    house = roomy(per_client=2)
+    admitted(house.place("2001:db8::/64"))
+    lease = admitted(house.place("2001:db8::/64"))
+    refusal = refused(house.place("2001:db8::/64"), 429, "You have 2 answers in progress already.")
+    assert (refusal.failure_source, refusal.retry_after) == ("visitor", SOON)
+    admitted(house.place("2001:db8:0:1::/64"))
+    lease.end()
+    admitted(house.place("2001:db8::/64"))
+
+
+def test_client_whose_processes_do_not_end_gets_no_more_of_them() -> None:
+    house = roomy(per_client=1)
+    leases = [admitted(house.slot()) for _ in range(2)]  # the second while the first is ending
+    refused(house.slot(), 429, "You run 2 commands already.")
+    admitted(house.slot("192.0.2.2"))
+    leases[0].end()
+    admitted(house.slot())
+
+
+def test_refused_place_takes_nothing_of_the_client_and_none_of_the_places() -> None:
+    house = roomy(viewers=2, per_client=1, rate=Rate(2, 60.0), burst=2)
+    lease = admitted(house.place())
     for _ in range(5):
-        guard.viewer("192.0.2.1")(refund=True)
-    for _ in range(2):
-        guard.viewer("192.0.2.1")()
-    assert refused(guard.viewer, "192.0.2.1").status == 429
+        refused(house.place(), 429)
+    admitted(house.place("192.0.2.2"))  # the second place of all is still there
+    lease.end()
+    admitted(house.place()).end()  # and so is the second token
+    refused(house.place(), 429, "2 tokens in 60 s")
 
 
-def test_who_waits_as_long_as_told_is_admitted() -> None:
-    clock = Clock()
-    guard = Guard(GENEROUS._replace(rate=Rate(7, 60.0), burst=1), clock)
+# --- leases
+
+
+def test_giving_back_twice_gives_back_once() -> None:
+    house = roomy(concurrent=1)
+    lease = admitted(house.slot())
+    assert lease.end() is True
+    assert lease.end() is False
+    admitted(house.slot())
+    assert lease.end() is False
+    refused(house.slot(), 503)
+
+
+def test_lease_that_many_threads_end_is_given_back_once() -> None:
     for _ in range(20):
-        guard.viewer("192.0.2.1")()
-        refusal = refused(guard.viewer, "192.0.2.1")
-        assert f"Try again in {refusal.retry_after} s." in str(refusal)
-        clock.now += refusal.retry_after
+        given: list[bool] = []
+        firsts: list[bool] = []
+        lease = Lease(given.append)
+        at_once(8, lambda lease=lease, firsts=firsts: firsts.append(lease.end(refund=True)))  # type: ignore[misc]
+        assert given == [True]
+        assert sorted(firsts) == [False] * 7 + [True]
 
 
-def test_full_table_is_told_as_such() -> None:
-    guard = Guard(GENEROUS._replace(rate=Rate(1, 86400.0), burst=1), Clock())
-    guard._clients = guard_module.Buckets(Rate(1, 86400.0), 1, size=1)
-    guard.viewer("192.0.2.1")
-    refusal = refused(guard.viewer, "192.0.2.2")
-    assert refusal.status == 503
-    assert "room" in str(refusal)
+# --- rates
 
 
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("192.0.2.1:8080", "192.0.2.1"),
-        ("[2001:db8::1]:80", "2001:db8::1"),
-        ("[2001:db8::1]", "2001:db8::1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8::1%eth0", "None"),
-        ("192.0.2.1:x", "None"),
-        ("unknown", "None"),
-        ("", "None"),
-    ],
-)
-def test_client_is_read_as_proxies_write_it(text: str, address: str) -> None:
-    assert str(guard_module.read_client(text)) == address
+def test_rate_is_a_burst_and_then_a_refill() -> None:
+    house = roomy(rate=Rate(10, 60.0), burst=5)
+    for _ in range(5):
+        admitted(house.place()).end()
+    words = "The limit is 10 tokens in 60 s, 5 at once, from your address. Try again in 6 s."
+    refusal = refused(house.place(), 429, words)
+    assert refusal.retry_after == 6
+    admitted(house.place("192.0.2.2")).end()
+    house.clock.now += refusal.retry_after
+    admitted(house.place()).end()
+    refused(house.place(), 429)
+    house.clock.now += 3600
+    for _ in range(5):
+        admitted(house.place()).end()
+    refused(house.place(), 429)
+
+
+def test_network_has_its_share_of_all_runs() -> None:
+    house = roomy(global_rate=Rate(12, 60.0), network_share=0.25)
+    for number in range(3):
+        admitted(house.place(f"192.0.2.{number}")).end()
+    words = "The limit is 12 runs in 240 s, 3 at once, from your network."
+    assert refused(house.place("192.0.2.9"), 429, words).retry_after == 20
+    admitted(house.place("198.51.100.1"))
+
+
+def test_visitor_who_waits_as_long_as_told_is_admitted_at_any_rate() -> None:
+    house = roomy(rate=Rate(7, 60.0), burst=1)
+    for _ in range(20):
+        admitted(house.place()).end()
+        house.clock.now += refused(house.place(), 429).retry_after
+
+
+def test_clock_that_jumps_back_admits_nobody_more() -> None:
+    house = roomy(rate=Rate(10, 60.0), burst=1)
+    admitted(house.place()).end()
+    house.clock.now -= 10_000
+    refused(house.place(), 429)
+
+
+def test_target_network_is_counted_over_all_clients() -> None:
+    house = roomy(target_rate=Rate(2, 60.0))
+    admitted(house.slot("192.0.2.1", TARGET))
+    admitted(house.slot("10.0.0.1", NEIGHBOUR))
+    words = "The limit is 2 runs in 60 s, 2 at once, to this target's network."
+    assert refused(house.slot("10.1.0.1", TARGET), 429, words).retry_after == 30
+    admitted(house.slot("10.1.0.1", OTHER))
+    admitted(house.slot("10.1.0.1"))  # a look-up sends no packets
+
+
+def test_refused_target_takes_no_slot() -> None:
+    house = roomy(concurrent=2, target_rate=Rate(1, 60.0))
+    admitted(house.slot(target=TARGET))
+    refused(house.slot(target=TARGET), 429)
+    admitted(house.slot())
+    refused(house.slot(), 503)
+
+
+def test_refused_slot_takes_no_token_of_the_target() -> None:
+    house = roomy(concurrent=1, target_rate=Rate(1, 60.0))
+    lease = admitted(house.slot())
+    for _ in range(5):
+        refused(house.slot(target=TARGET), 503)
+    lease.end()
+    admitted(house.slot(target=TARGET))
+
+
+# --- the table in memory
+
+
+def bucket(key: str, burst: float = 2) -> Token:
+    return Token(key, Rate(60, 60.0), burst, owner=key)
+
+
+def test_full_table_denies_new_keys_until_old_ones_are_refilled() -> None:
+    clock = Clock()
+    memory = Memory(clock, size=3)
+    for key in "abc":
+        assert memory.take([bucket(key)]).refused is None
+    clock.now += 0.5
+    decision = memory.take([bucket("d")])
+    assert (decision.seconds, decision.refused) == (math.inf, bucket("d"))
+    assert memory.take([bucket("a")]).refused is None
+    clock.now += 0.5
+    assert memory.take([bucket("d")]).refused is None
+    assert memory.take([bucket("e")]).refused is None  # in the place of "b" and "c"; "a" was used since
+    assert memory.take([bucket("f")]).refused == bucket("f")
+
+
+def test_table_stays_bounded_under_many_clients() -> None:
+    clock = Clock()
+    memory = Memory(clock, size=1000)
+    taken = most = 0
+    for number in range(20_000):
+        clock.now += 0.001
+        claim = bucket(str(number), 5)._replace(amount=5.0)  # which take five seconds to come back
+        taken += memory.take([claim]).refused is None
+        most = max(most, len(memory._buckets))
+    assert taken == pytest.approx(4000, abs=2)
+    assert most == 1000
+
+
+# --- many threads
+
+
+def test_two_hundred_threads_take_all_of_a_claim_or_none() -> None:
+    """Each take wants one of 16 and one of 4: none of the 16 may be lost by those that got none of the 4."""
+    memory = Memory(Clock())
+    claims: list[Claim] = [Share("all", 16), Share("few", 4), bucket("x", 100_000)]
+    taken, held, most, lock = 0, 0, 0, threading.Lock()
+
+    def visit() -> None:
+        nonlocal taken, held, most
+        for _ in range(20):
+            if memory.take(claims).refused:
+                continue
+            with lock:
+                taken, held = taken + 1, held + 1
+                most = max(most, held)
+            with lock:
+                held -= 1
+            memory.give(claims)
+
+    at_once(200, visit)
+    assert 1 <= most <= 4
+    assert memory._held == {}
+    assert memory._buckets["x"].tokens == 100_000 - taken
+
+
+def test_two_hundred_threads_never_hold_more_than_the_slots() -> None:
+    house = roomy(concurrent=16)
+    for _ in range(3):
+        given: list[Lease | Refusal] = []
+        at_once(200, lambda given=given: given.append(house.slot()))  # type: ignore[misc]
+        leases = [each for each in given if isinstance(each, Lease)]
+        assert (len(given), len(leases)) == (200, 16)
+        at_once(16, lambda leases=leases: leases.pop().end())  # type: ignore[misc]
+    for _ in range(16):
+        admitted(house.slot())
+    refused(house.slot(), 503)
+
+
+class Visits(RuleBasedStateMachine):
+    """Take and give back in any order: what is held is what the leases say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        limits = {"concurrent": 3, "viewers": 4, "per_client": 2, "rate": Rate(60, 60.0), "burst": 3}
+        self.house = roomy(**limits)
+        self.places: list[tuple[str, Lease]] = []
+        self.slots: list[tuple[str, Lease]] = []
+
+    @rule(client=st.sampled_from("abc"), weight=st.integers(1, 4))
+    def place(self, client: str, weight: int) -> None:
+        is_full = len(self.places) == 4
+        has_share = [key for key, _ in self.places].count(client) == 2
+        given = self.house.place(client, weight)
+        if isinstance(given, Lease):
+            assert not is_full
+            assert not has_share
+            self.places.append((client, given))
+        elif not (is_full or has_share):
+            assert given.status == 429  # it is too fast
+        assert is_full or getattr(given, "status", 200) != 503
+
+    @rule(client=st.sampled_from("abc"))
+    def slot(self, client: str) -> None:
+        given = self.house.slot(client)
+        if isinstance(given, Lease):
+            self.slots.append((client, given))
+            assert len(self.slots) <= 3
+        else:
+            assert (given.status, len(self.slots)) == (503, 3)
+
+    @rule(number=st.integers(0, 9), is_place=st.booleans(), refund=st.booleans())
+    def end(self, number: int, is_place: bool, refund: bool) -> None:
+        leases = self.places if is_place else self.slots
+        if leases:
+            _, lease = leases.pop(number % len(leases))
+            assert lease.end(refund)
+            assert not lease.end(refund)
+
+    @rule(seconds=st.floats(-5, 100))
+    def wait(self, seconds: float) -> None:
+        self.house.clock.now += seconds
+
+    @invariant()
+    def what_is_held_is_what_the_leases_say(self) -> None:
+        expected: Counter[str] = Counter()
+        for client, _ in self.places:
+            expected.update(["viewers ", f"per_client {client}", f"network viewers {client}"])
+        for client, _ in self.slots:
+            expected.update(["concurrent ", "per_router r1"])
+            expected.update([f"network slots {client}", f"client slots {client}"])
+        assert self.house.memory._held == expected
+        assert len(self.house.memory._buckets) <= 16  # five a client, and one of all
+
+
+TestVisits = Visits.TestCase
+TestVisits.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

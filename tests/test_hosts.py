@@ -175,11 +175,11 @@ def test_one_file_is_a_program(pyz: Path) -> None:
 def test_one_file_is_small_and_its_exit_status_counts(pyz: Path, tmp_path: Path) -> None:
     assert pyz.stat().st_size < 600_000
     inside = set(zipfile.ZipFile(pyz).namelist())
-    assert {"html/index.html", "webob/__init__.py", "waitress/__init__.py", "LICENSE"} <= inside
+    assert {"lookingglass/html/index.html", "webob/__init__.py", "waitress/__init__.py", "LICENSE"} <= inside
     bad = tmp_path / "config.json"
     bad.write_text("{")
     done = subprocess.run([*BARE, pyz, "check"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "line 1" in done.stderr
 
 
@@ -190,7 +190,7 @@ def test_wheel_installs_and_runs(tmp_path: Path) -> None:
         capture_output=True,
     )
     (wheel,) = (tmp_path / "dist").glob("*.whl")
-    assert "tinytracer_html/index.html" in zipfile.ZipFile(wheel).namelist()
+    assert "lookingglass/html/index.html" in zipfile.ZipFile(wheel).namelist()
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     subprocess.run([venv / "bin" / "python", "-m", "pip", "install", "--quiet", str(wheel)], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from typing import Any
@@ -41,7 +42,7 @@ def test_hostile_bytes_are_neutralised(printed: bytes, shown: str) -> None:
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=5))
 def test_text_does_not_depend_on_how_the_bytes_were_cut(data: bytes, cuts: list[int]) -> None:
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    parts = [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    parts = [data[start:end] for start, end in itertools.pairwise(places)]
     assert text_of(*parts) == text_of(data)
     assert not set(text_of(data)) & set("\x00\x1b\r\x7f\x80\x9b\u202e\u2028\u2066")
 

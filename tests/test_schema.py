@@ -93,7 +93,7 @@ def test_default_in_the_table_is_what_its_reader_takes(section: str) -> None:
         if key.default is not None and key.default is not REQUIRED:
             given = document(key.name, key.default)
             if key.name == "rate":
-                given["limits"]["burst"] = 5  # which else follows the rate that is given
+                given["limits"]["burst"] = 10  # which else follows the rate that is given
             assert values(given) == values(document("$comment", "nothing")), key.name
 
 
@@ -137,3 +137,9 @@ def test_comment_is_a_string_everywhere(section: str, comment: Any) -> None:
     (error,) = errors_of(document("$comment", comment))
     assert "$comment: expected a string" in error
     assert not SCHEMA.is_valid(document("$comment", comment))
+
+
+def test_readme_names_every_key_at_the_top() -> None:
+    table = (HERE / "README.md").read_text().partition("| key | meaning | default |\n|---|---|---|\n")[2]
+    named = re.findall(r"^\| `(\w+)` \|", table.partition("\n\n")[0], re.M)
+    assert sorted(named) == sorted(key.name for key in configuration.TOP if key.name != "$schema")

@@ -22,6 +22,7 @@ from waitress import rfc7230
 
 from lookingglass import messages
 from tests.support import (
+    COMMANDS,
     GENEROUS,
     HERE,
     MEDIA,
@@ -83,6 +84,40 @@ def test_two_viewers_of_one_question_share_one_process(serve: Serve) -> None:
     assert not gone_within(0.5, int(pid))
     second.close()
     assert gone_within(1.5, int(pid))
+
+
+def threads_of(server: Server) -> int:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.findall(r"^Threads:\s+(\d+)$", status, re.MULTILINE)[0])
+
+
+def test_two_hundred_live_viewers_leave_the_threads_as_they_were(serve: Serve) -> None:
+    commands = {f"tick{number}": COMMANDS["tick"] for number in range(2)}
+    server = serve(commands=commands, limits={**GENEROUS, "viewers": 300})
+    server.get(f"{V1}/tick0?runtime=0.1")
+    before = threads_of(server)
+    viewers = [
+        server.begin(f"{V1}/tick{number % 2}", ("text/plain", "text/event-stream")[number % 2])
+        for number in range(200)
+    ]
+    for viewer in viewers:
+        read_until(viewer, rb"\d{10}\.\d{6}")
+    assert len(server.children()) <= 2
+    assert threads_of(server) == before
+    for viewer in viewers:
+        with viewer:
+            rest = b"".join(iter(lambda viewer=viewer: viewer.recv(65536), b""))  # type: ignore[misc]
+            assert rest.endswith(b"0\r\n\r\n")
+    assert threads_of(server) == before
+    records = [line for line in log_of(server).splitlines() if "outcome=success" in line]
+    assert len(records) == 200
+    assert all("shared=" in line for line in records)
+
+
+def log_of(server: Server) -> str:
+    """Stop a server and return what it has logged."""
+    server.process.terminate()
+    return str(server.process.communicate(timeout=10)[1])
 
 
 @pytest.mark.parametrize("accept", MEDIA)
@@ -490,9 +525,9 @@ def test_check_accepts_what_works_and_names_what_is_missing(tmp_path: Path) -> N
 def test_every_error_of_a_configuration_is_listed_with_its_path(tmp_path: Path) -> None:
     commands = {"ping": {"cmd4": "cat /etc/passwd; ping {{TARGET}}"}, "mtr": {"cmd4": 5}}
     config = configuration(tmp_path, commands=commands, nonsense=1)
-    for action in ("check", "serve"):
+    for action, status in (("check", 2), ("serve", 1)):
         done = run(action, "--config", str(config))
-        assert done.returncode == 1
+        assert done.returncode == status
         for path in ("commands.ping.cmd4: ", "commands.mtr.cmd4: ", "nonsense: "):
             assert any(line.startswith(path) for line in done.stderr.splitlines()), done.stderr
 
@@ -501,12 +536,14 @@ def test_missing_configuration_file_is_an_error_when_it_was_named(tmp_path: Path
     done = run("--config", str(tmp_path / "none.json"))
     assert done.returncode == 1
     assert "none.json" in done.stderr
-    assert run("check", TINYTRACER_CONFIG=str(tmp_path / "none.json")).returncode == 1
+    assert run("check", TINYTRACER_CONFIG=str(tmp_path / "none.json")).returncode == 2
 
 
 def test_version_and_help() -> None:
     assert re.fullmatch(r"TinyTracer \d+\.\d+\.\d+\n", run("--version").stdout)
-    assert "--listen" in run("--help").stdout
+    assert {"serve", "check"} <= set(run("--help").stdout.split())
+    assert "--listen" in run("serve", "--help").stdout
+    assert "--listen" not in run("check", "--help").stdout
 
 
 def test_nothing_is_read_or_built_at_import(tmp_path: Path) -> None:
@@ -520,3 +557,13 @@ def test_nothing_is_read_or_built_at_import(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(HERE), "TINYTRACER_CONFIG": "/no/such/file"},
     )
     assert done.stdout == "False False\n"
+
+
+def test_log_that_nobody_reads_holds_nothing_up(serve: Serve) -> None:
+    server = serve()
+    for _ in range(1000):  # each leaves a line of more than 100 bytes, and a pipe takes 65,536
+        assert server.get(f"{V1}/nosuch")[0] == 404
+    server.process.terminate()
+    log = server.process.communicate(timeout=10)[1]
+    assert 60_000 < len(log) <= 65_536
+    assert all(line.startswith(("INFO: ", "time=")) for line in log.splitlines()[:-1])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from examples.lab.lab import Lab
-from tests.support import Glass, descendants, gone_within, is_alive
+from tests.support import GENEROUS, Glass, commands_of, gone_within, is_alive
 
 pytestmark = pytest.mark.lab
 ADDRESS = "198.51.100.2"  # of r1
@@ -147,8 +147,7 @@ def glass(remote: Remote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         {"name": "stranger.example", "via": [*ssh, "stranger"], "commands": COMMANDS},
         {"name": "nos.example", "via": [*ssh, "nos"], "remote": "cli", "commands": cli},
     ]
-    limits = {"rate": "10000/minute", "burst": 10000, "target_rate": "10000/minute", "per_client": 16}
-    config.write_text(json.dumps({"routers": routers, "limits": limits, "targets": {"deny": []}}))
+    config.write_text(json.dumps({"routers": routers, "limits": GENEROUS, "targets": {"deny": []}}))
     glass = Glass(remote.lab, config)
     yield glass
     glass.stop()
@@ -209,7 +208,7 @@ def test_stopped_run_leaves_no_process_on_either_side(
     process.terminate()
     process.wait()
     assert gone_within(2.0, *there)
-    assert descendants(glass.process.pid) == set()
+    assert commands_of(glass.process.pid) == set()
 
 
 def test_time_limit_holds_on_the_router_too(glass: Glass, remote: Remote) -> None:
@@ -243,7 +242,8 @@ def test_log_tells_the_operator_what_a_visitor_is_not_told(remote: Remote, tmp_p
     glass.process.terminate()
     _, log = glass.process.communicate(timeout=10)
     assert "Host key verification failed" in log
-    assert "r9.example, true: The router could not be reached." in log
+    assert "router=r9.example command=true outcome=unreachable status=502" in log
+    assert 'message="The router could not be reached."' in log
 
 
 def test_router_that_falls_silent_is_502_and_comes_back(glass: Glass, remote: Remote) -> None:

@@ -37,10 +37,11 @@ for number in itertools.count():
 """
 QUIET = ["sleep", f"1000.{os.getpid()}"]  # which no other process of the machine is called
 LIMITS = {
-    "rate": "1000000/second",
+    **dict.fromkeys(("rate", "target_rate", "global_rate", "slot_seconds"), "1000000/second"),
     "burst": 1000000,
-    "target_rate": "1000000/second",
     "per_client": 16,
+    "per_router": 1100,
+    "network_share": 1,
     "concurrent": 32,
     "requests": "1000000/second",
 }

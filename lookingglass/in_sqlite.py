@@ -1,0 +1,175 @@
+"""Limits in a SQLite file, for the processes of one machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from lookingglass.sharing import LEASE, Lost, Shared
+from lookingglass.store import OWNED, Claim, Decision, Ledger, Token
+
+BUSY = 0.25  # seconds that a decision waits for other processes
+PAGES = 16384  # of 4 KiB, which the file may have at most
+BOOT = "/proc/sys/kernel/random/boot_id"
+TABLES = """
+CREATE TABLE IF NOT EXISTS boot (id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS holder (holder TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS held (
+    key TEXT, holder TEXT, count INTEGER NOT NULL, PRIMARY KEY (key, holder)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bucket (
+    key TEXT PRIMARY KEY, tokens REAL NOT NULL, since REAL NOT NULL, full REAL NOT NULL, owner TEXT NOT NULL)
+    WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS bucket_full ON bucket (full);
+CREATE INDEX IF NOT EXISTS bucket_owner ON bucket (owner);
+"""
+Run = Callable[..., sqlite3.Cursor]
+EMPTY = ("boot", "holder", "held", "bucket")
+HELD = "SELECT total(count) FROM held JOIN holder USING (holder) WHERE key = ? AND expires > ?"
+HOLD = "INSERT INTO held VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
+PUT = (
+    "INSERT INTO bucket VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+    " SET tokens = excluded.tokens, since = excluded.since, full = excluded.full"
+)
+
+
+class SQLite(Shared, Ledger):
+    """Keep everything in one file; a decision is a transaction.
+
+    The clock is that of the machine since it was started, which all its processes share and nobody sets; what
+    an earlier start has left is forgotten.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.name = path
+        self._path = path
+        self._file = (0, 0)  # device and inode
+        self._database: sqlite3.Connection | None = None
+        self._now = 0.0  # of the transaction in progress
+        self._me = ""
+
+    # --- Shared
+
+    def _connect(self) -> None:
+        self._disconnect()
+        with contextlib.suppress(FileExistsError):  # made for its owner only: it holds addresses of visitors
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL, 0o600))
+        database = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        self._database = database
+        self._file = _identity(self._path)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute(f"PRAGMA max_page_count = {PAGES}")
+        with open(BOOT, encoding="ascii") as file:
+            boot = file.read().strip()
+        with self._transaction("") as run:
+            for statement in TABLES.split(";"):
+                run(statement)
+            if run("SELECT id FROM boot").fetchall() != [(boot,)]:
+                for table in EMPTY:
+                    run(f"DELETE FROM {table}")  # noqa: S608 - a name of ours
+                run("INSERT INTO boot VALUES (?)", (boot,))
+
+    def _disconnect(self) -> None:
+        database, self._database = self._database, None
+        if database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                database.close()
+
+    def _register(self, holder: str, holds: Mapping[str, int], stale: Sequence[str]) -> None:
+        with self._transaction("") as run:
+            for each in stale:
+                _forget(run, each)
+            if holder:
+                run("INSERT INTO holder VALUES (?, ?)", (holder, self._now + LEASE))
+                for key, count in holds.items():
+                    run(HOLD, (key, holder, count))
+
+    def _beat(self, holder: str) -> None:
+        with self._transaction(holder) as run:
+            run("UPDATE holder SET expires = ? WHERE holder = ?", (self._now + LEASE, holder))
+            for (each,) in run("SELECT holder FROM holder WHERE expires <= ?", (self._now,)).fetchall():
+                _forget(run, each)
+            run("DELETE FROM bucket WHERE full <= ?", (self._now,))
+
+    def _decide(self, holder: str, claims: Sequence[Claim], penalty: Token | None) -> Decision:
+        with self._transaction(holder):
+            return self.decide(claims, penalty, self._now)
+
+    def _settle(self, holder: str, given: Mapping[str, int], charges: Sequence[tuple[Token, float]]) -> None:
+        with self._transaction(holder):
+            for key, count in given.items():
+                self.hold(key, -count)
+            for token, amount in charges:
+                self.spend(token, amount, self._now)
+
+    # --- Ledger
+
+    def held(self, key: str) -> int:
+        """Return how many shares of a key are held."""
+        return int(self._run(HELD, (key, self._now)).fetchone()[0])
+
+    def bucket(self, key: str) -> tuple[float, float] | None:
+        """Return how many tokens a bucket had, and when; None: it is full."""
+        found: tuple[float, float] | None = self._run(
+            "SELECT tokens, since FROM bucket WHERE key = ?", (key,)
+        ).fetchone()
+        return found
+
+    def has_room(self, owner: str) -> bool:
+        """Tell whether there is room for one more bucket of an owner; that of all is PAGES."""
+        count = "SELECT count(*) FROM bucket WHERE owner = ? AND full > ?"
+        return int(self._run(count, (owner, self._now)).fetchone()[0]) < OWNED
+
+    def hold(self, key: str, change: int) -> None:
+        """Count a share that is taken or given back."""
+        self._run(HOLD, (key, self._me, change))
+        if change < 0:
+            self._run("DELETE FROM held WHERE key = ? AND holder = ? AND count <= 0", (key, self._me))
+
+    def put(self, token: Token, tokens: float, now: float) -> None:
+        """Note how many tokens a bucket has."""
+        full = now + token.seconds(token.burst - tokens)
+        self._run(PUT, (token.key, tokens, now, full, token.owner))
+
+    # --- inside
+
+    @property
+    def _run(self) -> Run:
+        if self._database is None:
+            raise sqlite3.OperationalError("not open")
+        return self._database.execute
+
+    @contextmanager
+    def _transaction(self, holder: str) -> Iterator[Run]:
+        """Change all or nothing, on behalf of a holder that is alive; raises Lost."""
+        if _identity(self._path) != self._file:
+            raise sqlite3.OperationalError("the file was replaced")
+        run = self._run
+        run("BEGIN IMMEDIATE")
+        try:
+            self._now = time.clock_gettime(time.CLOCK_BOOTTIME)
+            self._me = holder
+            alive = "SELECT 1 FROM holder WHERE holder = ? AND expires > ?"
+            if holder and not run(alive, (holder, self._now)).fetchone():
+                raise Lost
+            yield run
+            run("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # some errors have rolled it back already
+                run("ROLLBACK")
+            raise
+
+
+def _identity(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _forget(run: Run, holder: str) -> None:
+    run("DELETE FROM held WHERE holder = ?", (holder,))
+    run("DELETE FROM holder WHERE holder = ?", (holder,))

@@ -1,0 +1,44 @@
+"""Which store the configuration names."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+from lookingglass.store import Memory, Store
+
+MEMORY = "memory"
+SQLITE = "sqlite:"
+REDIS = ("redis://", "rediss://", "unix://")
+
+
+def read_store(text: str, folder: str | os.PathLike[str]) -> str:
+    """Return what ``open_store`` takes for a configured store; a file is relative to ``folder``.
+
+    Raises ValueError, whose message has nothing of the text: a password may stand there.
+    """
+    if text.startswith(SQLITE) and text != SQLITE and "\0" not in text:
+        path = os.path.abspath(os.path.join(folder, text[len(SQLITE) :]))
+        if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
+            raise ValueError(f"{SQLITE} needs the name of a file in a folder that exists")
+        return SQLITE + path
+    if text.startswith(REDIS):
+        if importlib.util.find_spec("redis") is None:
+            raise ValueError("this store needs one more package: pip install 'tinytracer[redis]'")
+        return text
+    if text != MEMORY:
+        raise ValueError(f"expected {MEMORY}, {SQLITE}PATH or {REDIS[0]}HOST:PORT")
+    return text
+
+
+def open_store(text: str) -> Store:
+    """Return the store that ``read_store`` has checked; one outside is reached at the first question."""
+    if text.startswith(SQLITE):
+        from lookingglass.in_sqlite import SQLite
+
+        return SQLite(text[len(SQLITE) :])
+    if text.startswith(REDIS):
+        from lookingglass.in_redis import Redis
+
+        return Redis(text)
+    return Memory()
