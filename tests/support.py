@@ -40,7 +40,8 @@ MEDIA = ("application/json", "text/plain", "text/event-stream")
 GENEROUS = {
     **dict.fromkeys(("rate", "target_rate", "global_rate", "slot_seconds"), "1000000/minute"),
     "burst": 1000000,
-    **dict.fromkeys(("per_client", "per_router"), 1000),
+    "requests": "100000/second",
+    **dict.fromkeys(("per_client", "per_router", "downloads"), 1000),
     "network_share": 1,
 }
 TICKER = "import time\nfor _ in range(30): print(f'{time.time():.6f}', flush=True); time.sleep(0.1)"
