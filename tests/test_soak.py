@@ -17,8 +17,9 @@ import pytest
 
 from lookingglass import glass, runs
 from lookingglass.answers import Body
-from lookingglass.connections import Channel, Parser, Task
+from lookingglass.connections import Channel, Task
 from lookingglass.guard import Guard, Limits, Rate
+from lookingglass.messages import Parser
 from tests.soak.clients import request
 from tests.soak.glass import Inside
 from tests.soak.wire import Wire
