@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -17,29 +18,24 @@ from webob import Request
 import rfc8522
 from commands import JSON, TEXT
 from lookingglass import configuration as conf
-from lookingglass import downloads, journal, names, page, visitors
+from lookingglass import downloads, journal, names, origins, page, visitors
 from lookingglass.answers import (
-    FRESH,
-    HTML,
-    LIVE,
-    OPEN,
     REPRESENTATIONS,
-    SECURITY,
     Body,
     Environ,
     Pieces,
     Reply,
     Start,
     once_begun,
-    problem_headers,
     problem_reply,
     starter,
 )
 from lookingglass.glass import Answer, Glass, Question
+from lookingglass.headers import FRESH, LIVE, OPEN, PREFLIGHT, SECURITY
 from lookingglass.negotiation import best_offer
-from lookingglass.page import Page
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
+from lookingglass.turnstile import Turnstile
 from lookingglass.visitors import Visitor
 
 if TYPE_CHECKING:
@@ -48,26 +44,29 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 V1 = r"/\.well-known/looking-glass/v1"
-# A route is a pattern of the whole path, in any case, and the method of TinyTracer that answers.
+ALL, CORS, OWN = "all", "cors", "own"  # which sites' programs may read: all, those that "cors" names, none
+# A route is a pattern of the whole path, in any case, the method of TinyTracer that answers, and for whom.
 ROUTES = [
-    (re.compile(pattern, re.ASCII | re.IGNORECASE | re.DOTALL), handler)
-    for pattern, handler in (
-        (r"/", "show_page"),
-        (r"", "to_page"),
-        (V1 + r"/cmd/?", "command_list"),
-        (V1 + r"/routers/?", "router_list"),
-        (V1 + r"/routers/(?P<number>[^/]+)/?", "router_details"),
-        (V1 + r"/(?P<path>.+)", "run"),
-        (r"/\.well-known/looking-glass/?", "index"),
-        (r"/(?P<name>style\.css|script\.js|icon\.svg)", "asset"),
-        (r"/healthz", "healthz"),
-        (r"/api/info", "info"),
-        (r"/api/capabilities", "capabilities"),
-        (r"/openapi\.json", "openapi"),
-        (r"/metrics", "metrics"),
-        (r"/testfiles/(?P<path>.+)", "testfile"),
+    (re.compile(pattern, re.ASCII | re.IGNORECASE | re.DOTALL), handler, readers)
+    for pattern, handler, readers in (
+        (r"/", "show_page", OWN),
+        (r"", "to_page", OWN),
+        (V1 + r"/cmd/?", "command_list", ALL),
+        (V1 + r"/routers/?", "router_list", ALL),
+        (V1 + r"/routers/(?P<number>[^/]+)/?", "router_details", ALL),
+        (V1 + r"/(?P<path>.+)", "run", CORS),
+        (r"/\.well-known/looking-glass/?", "index", ALL),
+        (r"/(?P<name>style\.css|script\.js|icon\.svg)", "asset", OWN),
+        (r"/healthz", "healthz", OWN),
+        (r"/api/info", "info", ALL),
+        (r"/api/capabilities", "capabilities", ALL),
+        (r"/openapi\.json", "openapi", ALL),
+        (r"/metrics", "metrics", OWN),
+        (r"/testfiles/(?P<path>.+)", "testfile", OWN),
     )
 ]
+NOTHING: tuple[str, str, Mapping[str, str]] = ("nothing", ALL, {})  # of ROUTES
+UNCOUNTED = {"healthz", "run"}  # handlers whose requests are none that "limits.requests" counts
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
 ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -75,7 +74,6 @@ ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "
 AUTHORITY = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
 # What the base URL depends on when it is not configured (PEP 3333, URL reconstruction).
 ORIGIN = ("wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME")
-HTML_UTF8 = f"{HTML}; charset=utf-8"
 HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY, **FRESH}, b"ok")
 LISTEN = "127.0.0.1:8080"
 
@@ -90,8 +88,10 @@ class TinyTracer:
     def __init__(self, configuration: conf.Configuration) -> None:
         self._configuration = configuration
         self._glass = Glass(configuration)
-        self._page = Page(configuration)
+        self._page = page.Page(configuration)
         self._shelf = Shelf()
+        limits = configuration.limits
+        self._turnstile = Turnstile(limits.requests, limits.downloads)
         if configuration.metrics:  # then an optional package is imported
             from lookingglass.metrics import Metrics
 
@@ -102,12 +102,10 @@ class TinyTracer:
         """Answer one request (PEP 3333), whatever happens: an error is an envelope as well."""
         try:
             return self._dispatch(environ)(environ, start_response)
-        except Problem as problem:
-            return problem_reply(problem)(environ, start_response)
         except Exception:
             log.exception("a request failed")
             failure = Problem("The looking glass has failed; its log says more.")
-            return problem_reply(failure)(environ, start_response)
+            return problem_reply(failure, {})(environ, start_response)
 
     def is_proxy(self, peer: str) -> bool:
         """Tell whether many visitors may come from a peer's address: a proxy's, or this machine's own."""
@@ -115,20 +113,42 @@ class TinyTracer:
         return any(visitors.is_proxy(address, trust) for trust in (True, self._configuration.trustproxy))
 
     def _dispatch(self, environ: Environ) -> Answering:
-        path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="surrogateescape")
-        matches = ((pattern.fullmatch(path), handler) for pattern, handler in ROUTES)
-        match, handler = next((found for found in matches if found[0]), (None, ""))
-        if match is None and not path.isascii():
-            _refuse_what_is_no_text(path)
-        if match is None or (handler == "metrics" and not self._shows_figures(environ)):
-            raise NotFound("There is nothing at this path.")
+        """Return what answers a request; an error may be read by whoever may read its resource."""
+        handler, readers, parts = _route(environ)
+        if handler == "metrics" and not self._shows_figures(environ):
+            handler, readers, parts = NOTHING
+        sharing = self._sharing(environ, readers)
+        try:
+            if handler not in UNCOUNTED:
+                self._turnstile.request(self._visitor(environ).key)
+            return self._answer(environ, handler, parts, sharing)
+        except Problem as problem:
+            return problem_reply(problem, sharing)
+
+    def _answer(
+        self, environ: Environ, handler: str, parts: Mapping[str, str], sharing: Mapping[str, str]
+    ) -> Answering:
         method = environ["REQUEST_METHOD"]
         if method not in METHODS:
             raise HTTPProblem(405, f"Only {ALLOW['Allow']} are offered here.", ALLOW)
-        if method == "OPTIONS":
-            return Reply(204, {**ALLOW, **OPEN, **SECURITY}, b"")
+        if method == "OPTIONS" and handler != "nothing":
+            preflight = PREFLIGHT if "Access-Control-Allow-Origin" in sharing else {}
+            return Reply(204, {**ALLOW, **SECURITY, **sharing, **preflight}, b"")
         answer: Callable[..., Answering] = getattr(self, f"_{handler}")
-        return answer(environ, **match.groupdict())
+        return answer(environ, **parts)
+
+    def _sharing(self, environ: Environ, readers: str) -> Mapping[str, str]:
+        """Return the headers that say which other sites' programs may read a resource."""
+        if readers == CORS:
+            return origins.sharing(environ, self._configuration.cors)
+        return OPEN if readers == ALL else {}
+
+    def _nothing(self, environ: Environ) -> Answering:
+        try:
+            environ.get("PATH_INFO", "").encode("latin-1").decode()
+        except UnicodeDecodeError:
+            raise HTTPProblem(400, "The URL is not UTF-8.") from None
+        raise NotFound("There is nothing at this path.")
 
     def _ready(self, environ: Environ, key: Hashable, make: Callable[[str], Ready]) -> Ready:
         """Return what depends on the base URL only, made once."""
@@ -181,8 +201,7 @@ class TinyTracer:
 
     def _shows_figures(self, environ: Environ) -> bool:
         """Tell whether there is /metrics for whoever asks; for others there is nothing at this path."""
-        configuration = self._configuration
-        return visitors.comes_from(environ, configuration.trustproxy, configuration.metrics)
+        return visitors.comes_from(environ, self._configuration.trustproxy, self._configuration.metrics)
 
     def _metrics(self, environ: Environ) -> Answering:
         return self._figures()
@@ -196,7 +215,10 @@ class TinyTracer:
         return HEALTHY
 
     def _testfile(self, environ: Environ, path: str) -> Answering:
-        response = downloads.send(Request(environ), self._configuration.testfiles, path)
+        origins.refuse_embedded(environ)
+        client = self._visitor(environ).key
+        admit = functools.partial(self._turnstile.download, client)
+        response = downloads.send(Request(environ), self._configuration.testfiles, path, admit)
         response.headers.update(SECURITY.items())
         return response
 
@@ -210,43 +232,21 @@ class TinyTracer:
         """Show the form; where it was submitted without JavaScript, stream the output into the page."""
         client = self._visitor(environ).address if self._configuration.showip else ""
         if not environ.get("QUERY_STRING"):
-            return self._shelf.get(("page", client), lambda: self._blank_page(client))
-        query = dict(_query(environ))
-        given = {name: query.get(name, "").strip() for name in page.FIELDS}
+            return self._shelf.get(("page", client), lambda: self._page.blank(client))
+        given = page.read(_query(environ))
         choice = page.choose(self._glass.routers, given)
-        if given["run"] and environ["REQUEST_METHOD"] != "HEAD":
-            try:
-                answer = self._ask_from_page(environ, given, choice)
-                represent = page.as_page(*self._page.render(given, client, choice))
-                return self._live(
-                    answer, represent, lambda problem: self._problem_page(given, client, choice, problem)
-                )
-            except Problem as error:
-                return self._problem_page(given, client, choice, error)
-        body = b"".join(self._page.render(given, client, choice, choice.problem))
-        return Reply(200, {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE}, body)
-
-    def _problem_page(
-        self, given: Mapping[str, str], client: str, choice: page.Choice, problem: Problem
-    ) -> Reply:
-        body = b"".join(self._page.render(given, client, choice, str(problem)))
-        headers = {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE, **problem_headers(problem)}
-        return Reply(problem.status, headers, body)
-
-    def _blank_page(self, client: str) -> Ready:
-        """Make the page without a question, which is private where it shows the visitor's address."""
-        body = b"".join(self._page.render(page.NOTHING, client))
-        return Ready(body, HTML_UTF8, {"Cache-Control": "private, no-cache"} if client else {})
-
-    def _ask_from_page(self, environ: Environ, given: Mapping[str, str], choice: page.Choice) -> Answer:
-        target = "" if choice.command.argument == "none" else given["ip"]
-        path = rfc8522.path_of(given["cmd"] if choice.problem else choice.command.name, target)
-        named = {**given, "router": choice.router.name}
-        parameters = [(name, named[name]) for name in ("router", "protocol", "vrf") if named[name]]
-        refusal = NotFound(choice.problem) if choice.problem else None
-        return self._ask(environ, Question(path, tuple(parameters)), refusal)
+        refuse = functools.partial(self._page.reply, given, client, choice)
+        if not given["run"] or environ["REQUEST_METHOD"] == "HEAD":
+            return refuse()
+        try:
+            answer = self._ask(environ, *page.question(given, choice))
+        except Problem as problem:
+            return refuse(problem)
+        represent = page.as_page(*self._page.render(given, client, choice))
+        return self._live(answer, represent, refuse, {})
 
     def _run(self, environ: Environ, path: str) -> Answering:
+        sharing = self._sharing(environ, CORS)
         question, problem = Question(path), None
         try:
             question = Question(path, _query(environ))
@@ -256,10 +256,11 @@ class TinyTracer:
         if environ["REQUEST_METHOD"] == "HEAD":  # which runs nothing, and leaves no record
             if problem:
                 raise problem
-            visitors.refuse_forged(environ)
+            self._refuse_forged(environ)
             self._glass.check(question)
-            return Reply(200, {"Content-Type": media, **SECURITY, **FRESH, **LIVE, **OPEN}, b"")
-        return self._live(self._ask(environ, question, problem), REPRESENTATIONS[media])
+            return Reply(200, {"Content-Type": media, **SECURITY, **FRESH, **LIVE, **sharing}, b"")
+        refuse = functools.partial(problem_reply, headers=sharing)
+        return self._live(self._ask(environ, question, problem), REPRESENTATIONS[media], refuse, sharing)
 
     def _ask(self, environ: Environ, question: Question, problem: Problem | None = None) -> Answer:
         """Return the answer in progress; a refusal leaves a record, whoever refuses."""
@@ -267,19 +268,23 @@ class TinyTracer:
         try:
             if problem:
                 raise problem
-            visitors.refuse_forged(environ)
+            self._refuse_forged(environ)
         except Problem as error:
             raise self._glass.refuse(question, visitor, error) from None
         return self._glass.ask(question, visitor)
+
+    def _refuse_forged(self, environ: Environ) -> None:
+        origins.refuse_forged(environ, self._configuration.host, self._configuration.cors)
 
     def _live(
         self,
         answer: Answer,
         represent: Callable[[Answer, Start], Pieces],
-        refuse: Callable[[Problem], Reply] = problem_reply,
+        refuse: Callable[[Problem], Reply],
+        sharing: Mapping[str, str],
     ) -> Answering:
         def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
-            start = starter(start_response, self._glass.headers(answer.quotas))
+            start = starter(start_response, {**sharing, **self._glass.headers(answer.quotas)})
             represented = represent(answer, start)
             pieces = once_begun(answer, represented, lambda problem: refuse(problem).send(start_response))
             take_over = environ.get("lookingglass.live")  # of our own server, see connections.Task
@@ -313,11 +318,13 @@ def _query(environ: Environ) -> tuple[tuple[str, str], ...]:
         raise HTTPProblem(400, "The URL is not UTF-8.") from None
 
 
-def _refuse_what_is_no_text(path: str) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise HTTPProblem(400, "The URL is not UTF-8.") from None
+def _route(environ: Environ) -> tuple[str, str, Mapping[str, str]]:
+    """Return handler and readers of a path, by ROUTES, and its named parts; NOTHING has them as well."""
+    path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="surrogateescape")
+    for pattern, handler, readers in ROUTES:
+        if match := pattern.fullmatch(path):
+            return handler, readers, match.groupdict()
+    return NOTHING
 
 
 class LazyApplication:
@@ -362,7 +369,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not given or (given[0].startswith("-") and given[0] not in {"-h", "--help", "--version"}):
         given = ["serve", *given]
     options = _parser().parse_args(given)
-    _log_to_standard_error()
+    journal.log_to_standard_error()
     act: Callable[[argparse.Namespace], int] = options.act
     try:
         return act(options)
@@ -383,8 +390,8 @@ def serve(options: argparse.Namespace) -> int:
     names.hasten()
     looking_glass = TinyTracer(configuration)
     try:
-        viewers = configuration.limits.viewers
-        serving.serve(looking_glass, options.listen or [LISTEN], viewers, looking_glass.is_proxy)
+        limits = configuration.limits
+        serving.serve(looking_glass, options.listen or [LISTEN], limits, looking_glass.is_proxy)
     except serving.ListenError as error:
         print(error, file=sys.stderr)
         return 1
@@ -427,15 +434,6 @@ def _parser() -> argparse.ArgumentParser:
                 help=f"HOST:PORT or unix:PATH, several times if need be; default: {LISTEN}",
             )
     return parser
-
-
-def _log_to_standard_error() -> None:
-    """Log with the level before each message; the journal's lines are for programs and stay bare."""
-    # what these formats do not show is not gathered for each line
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.basicConfig(level=logging.INFO, handlers=[journal.StandardError("%(levelname)s: %(message)s")])
-    journal.log.addHandler(journal.StandardError("%(message)s"))
-    journal.log.propagate = False
 
 
 ACTIONS: dict[Callable[[argparse.Namespace], int], str] = {

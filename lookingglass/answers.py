@@ -14,24 +14,13 @@ from typing import Any
 import rfc8522
 from commands import EVENTS, JSON, TEXT
 from lookingglass.glass import Answer
+from lookingglass.headers import FRESH, LIVE, SECURITY
 from lookingglass.loop import Loop
 from lookingglass.problems import SOON, Busy
 from rfc8522 import Envelope, Problem
 
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
 HTML = "text/html"
-
-SECURITY = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-        " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-FRESH = {"Cache-Control": "no-store", "Vary": "Accept"}
-OPEN = {"Access-Control-Allow-Origin": "*"}  # programs on other sites may read it
-LIVE = {"X-Accel-Buffering": "no"}
 
 Pieces = Generator[bytes, None, None]  # b"": nothing now
 Start = Callable[[int, str, Mapping[str, str]], None]  # status, media type, more headers
@@ -123,12 +112,13 @@ def status_line(status: int) -> str:
 def json_reply(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
     """Return JSON that is made for this request."""
     body = json.dumps(value).encode() + b"\n"
-    return Reply(status, {"Content-Type": JSON, **SECURITY, **FRESH, **OPEN, **(headers or {})}, body)
+    return Reply(status, {"Content-Type": JSON, **SECURITY, **FRESH, **(headers or {})}, body)
 
 
-def problem_reply(problem: Problem) -> Reply:
-    """Return the envelope of an error (RFC 8522 section 2.3.3)."""
-    return json_reply(rfc8522.error(problem.status, str(problem)), problem.status, problem_headers(problem))
+def problem_reply(problem: Problem, headers: Mapping[str, str]) -> Reply:
+    """Return the envelope of an error (RFC 8522 section 2.3.3), with the headers of its resource."""
+    every = {**headers, **problem_headers(problem)}
+    return json_reply(rfc8522.error(problem.status, str(problem)), problem.status, every)
 
 
 def problem_headers(problem: Problem) -> dict[str, str]:
@@ -142,8 +132,7 @@ def starter(start_response: WSGIStart, more: Mapping[str, str]) -> Start:
 
     def start(status: int, media: str, headers: Mapping[str, str]) -> None:
         kind = media if media == JSON else f"{media}; charset=utf-8"
-        shared = {} if media == HTML else OPEN
-        every = {"Content-Type": kind, **SECURITY, **FRESH, **LIVE, **shared, **more, **headers}
+        every = {"Content-Type": kind, **SECURITY, **FRESH, **LIVE, **more, **headers}
         start_response(status_line(status), [*every.items()])
 
     return start

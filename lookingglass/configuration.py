@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from commands import Router
@@ -30,6 +30,7 @@ from lookingglass.reading import (
     members,
     number,
     one_of,
+    origins,
     present,
     proxies,
     rate,
@@ -116,6 +117,12 @@ LIMITS = (
         "Seconds of runs for one client, charged at their end; its /24 or /48 has twice as many."),
     Key("network_share", number(0.001, 1, "the whole"), 0.25,
         "What one client's /24 or /48 may have of concurrent, viewers and global_rate."),
+    Key("downloads", number(1, 10000, "downloads", whole=True), 2,
+        "Downloads of test files at once for one client; 16 for all, or as many as one client may have."),
+    Key("connections", number(1, 100_000, "connections", whole=True), 64,
+        "Connections of one client to TinyTracer's own server; loopback and trusted proxies may have all."),
+    Key("requests", rate, "20/second",
+        "Requests of one client for pages, lists and files; runs have their own limits, /healthz none."),
 )
 TARGETS = (
     Key("deny", deny, None,
@@ -127,8 +134,11 @@ TOP = (
     Key("host", base_url, None, "The public base URL, for hrefs; absent: the request's own."),
     Key("showip", boolean, True, "Whether the page fills the form with the visitor's address."),
     Key("trustproxy", proxies, False,
-        "The proxies whose X-Forwarded-For is believed: true means loopback and unix sockets; "
+        "The proxies whose X-Forwarded-For or Forwarded is believed: true means loopback and unix sockets; "
         'a list holds networks, and "unix:" for unix sockets.'),
+    Key("cors", origins, False,
+        "The sites whose pages may run commands by fetch(): false for none, a list of origins such as "
+        'https://www.example.net, or "*" for all. Lists and descriptions may be read by all.'),
     Key("debug", boolean, False, "Whether the log has more details."),
     Key("capabilities", members(CAPABILITIES), None, "Which address families are offered: one or both."),
     Key("commands", commands(COMMAND), None,
@@ -167,6 +177,7 @@ class Configuration(NamedTuple):
     host: str | None  # without a slash at its end
     showip: bool
     trustproxy: Trust
+    cors: Collection[str]  # origins, or "*"
     debug: bool
     capabilities: Mapping[str, bool]  # ipv4, ipv6
     routers: tuple[Router, ...]  # at least one

@@ -8,24 +8,29 @@ writes what there is. A client that reads too slowly gets the rest later; nobody
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
-import re
 import select
 import socket
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from waitress import channel, parser, task, utilities
+from waitress import buffers, channel, task, utilities
 
 import rfc8522
-from lookingglass.answers import FRESH, OPEN, SECURITY
+from lookingglass.headers import FRESH, OPEN, SECURITY
+from lookingglass.messages import Parser
 
-REQUEST = 20.0  # seconds for sending a request
-STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle or has a request
-DOWNLOAD = 600.0  # the same for what is only sent; proxies may pause
+REQUEST = 20.0  # seconds for sending a request, blank lines before it included
+STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle
+DOWNLOAD = 60.0  # seconds over which a client that reads has to take the least rate, on average
+LEAST = 512  # bytes a second: less than half of what a modem of 9.6 kbit/s takes
+LEAST_OF_FILE = 8192  # the same for test files, of which there are few at once
 SIGN_OF_LIFE = 15.0  # seconds without a byte after which a live answer may say something
 IGNORED = 16  # times 64 KiB that are read of what follows the last request of a connection
 QUEUED = 16  # requests on one connection, the one that is answered included
@@ -39,16 +44,6 @@ WAITRESS: dict[str, Any] = {
     "max_request_header_size": 16384,  # bytes
     "outbuf_overflow": 1 << 60,  # bytes: no temporary files
 }
-# RFC 9110 section 5.5, in possessive steps: the one of waitress takes seconds for 16 KiB of blanks.
-HEADER_FIELD = re.compile(
-    rb"(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+"
-    rb"(?P<value>(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++[\x21-\x7e\x80-\xff]++)*+)?+)[ \t]*+\Z"
-)
-# RFC 9112 section 3, for the same reason: that of waitress takes a minute for 16 KiB of digits.
-FIRST_LINE = re.compile(
-    rb"(?P<method>[!#$%&'*+\-.^_`|~0-9A-Za-z]++) (?P<uri>[^ ]++)(?: HTTP/(?P<version>[0-9]\.[0-9]))?"
-)
-
 READ, WRITE, ONCE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLONESHOT
 HALF = select.EPOLLRDHUP  # the client has closed its side
 
@@ -61,21 +56,6 @@ class Live(Protocol):
     def pull(self) -> bytes | None: ...
     def on_news(self, notify: Callable[[], None]) -> None: ...
     def close(self) -> None: ...
-
-
-class Parser(parser.HTTPRequestParser):
-    """Refuse what cannot be read as HTTP, whatever it is that waitress stumbles over."""
-
-    path = ""  # for the log, also of what has none
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Read the request line and the header; raises ParsingError, which is answered with 400."""
-        try:
-            super().parse_header(header_plus)
-        except ValueError as error:
-            raise parser.ParsingError("not HTTP") from error
-        if not self.content_length and not self.chunked:
-            self.expect_continue = False  # there is nothing to go on with (RFC 9110 section 10.1.1)
 
 
 class Task(task.WSGITask):
@@ -142,7 +122,6 @@ class Channel(channel.HTTPChannel):
     request that is being answered keeps others from being read. ``_lock`` guards what several threads change.
     """
 
-    parser_class = Parser
     task_class = Task
     error_task_class = ErrorTask
 
@@ -150,10 +129,16 @@ class Channel(channel.HTTPChannel):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._active = 0.0  # when something was received or sent last, by the monotonic clock
         self._begun = 0.0  # when the request began that is not complete yet
+        self._coming: Parser | None = None  # the latest request
+        self._sent = 0  # bytes
+        self._taken = 0  # of them, when ``look`` looked last
+        self._looked = time.monotonic()
+        self._patience = DOWNLOAD  # seconds for which the client may go on taking nothing
         self.requests: list[Parser] = []
         super().__init__(server, sock, addr, server.adj, map=server.channels)
         self.descriptor = sock.fileno()
-        self.client: str | None = None  # whose share of connections it is part of
+        self.client = ""  # whose share of connections it is part of, and in which network; "": nobody's
+        self.network = ""
         self._lock = threading.Lock()
         self._interest = READ | HALF
         self._is_half_closed = False
@@ -171,6 +156,23 @@ class Channel(channel.HTTPChannel):
         self._active = time.monotonic()
 
     # --- in the main thread
+
+    @property
+    def is_answering(self) -> bool:
+        """Tell whether a request is being answered."""
+        return bool(self.requests)
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing is being answered or sent."""
+        return not self.requests and not self.total_outbufs_len
+
+    def parser_class(self, adj: Any) -> Parser:
+        """Begin a request, or go on with one of which there were only blank lines."""
+        if self._coming is None or not self._coming.empty:
+            self._begun = time.monotonic()
+        self._coming = Parser(adj)
+        return self._coming
 
     def on_events(self, events: int) -> None:
         """Read, write or close; then nothing is waited for until ``update``."""
@@ -191,10 +193,7 @@ class Channel(channel.HTTPChannel):
 
     def received(self, data: bytes) -> bool:
         """Take what was received; close the connection of a client that sends more than can be answered."""
-        request = self.request
         taken: bool = super().received(data)
-        if self.request is not request:
-            self._begun = time.monotonic()
         if len(self.requests) > QUEUED:
             self.handle_close()
         return taken
@@ -209,7 +208,7 @@ class Channel(channel.HTTPChannel):
             self.server.loop.forget(self.descriptor)
         if self.close_when_flushed:
             self._ignore_the_rest()
-        self.server.count(self.client, -1)
+        self.server.count(self, -1)
         super().handle_close()
         if live:
             live[1].close()
@@ -226,17 +225,32 @@ class Channel(channel.HTTPChannel):
         quiet = now - self._active
         if self.requests:
             self._begun = now  # what comes behind them has to wait
-            is_stale = quiet > STALLED and self.total_outbufs_len > 0
-        elif self.total_outbufs_len:
-            is_stale = quiet > DOWNLOAD
+        if self.total_outbufs_len:
+            is_stale = not self._keeps_up(now)
         else:
-            coming = self.request  # it waits for our word, which could not be sent before
-            is_begun = coming is not None and (coming.headers_finished or coming.header_plus.strip())
-            is_stale = quiet > STALLED or bool(is_begun and now - self._begun > REQUEST)
+            self._patience = DOWNLOAD
+            coming = self._coming
+            is_begun = coming is not None and (coming.empty or not coming.completed)
+            is_late = quiet > STALLED or (is_begun and now - self._begun > REQUEST)
+            is_stale = is_late and not self.requests
+        self._looked = now
         if is_stale:
             self.handle_close()
         elif self._live is not None and quiet >= SIGN_OF_LIFE:
             self.notify()
+
+    def _keeps_up(self, now: float) -> bool:
+        """Tell whether the client takes enough of what it is sent, on average.
+
+        The average is a budget of seconds: time uses it up, and bytes that have arrived fill it again.
+        """
+        waiting = int.from_bytes(fcntl.ioctl(self.descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        taken = self._sent - waiting
+        is_file = any(isinstance(each, buffers.ReadOnlyFileBasedBuffer) for each in list(self.outbufs))
+        earned = (taken - self._taken) / (LEAST_OF_FILE if is_file else LEAST)
+        self._patience = min(DOWNLOAD, self._patience + earned - (now - self._looked))
+        self._taken = taken
+        return self._patience > 0
 
     def _continue(self) -> None:
         """Tell a client to go on, whose request has come behind one that was being answered."""
@@ -331,8 +345,11 @@ class Channel(channel.HTTPChannel):
                 break
             outbuf.skip(sent, True)
             self.total_outbufs_len -= sent
+            self._sent += sent
             room -= sent
             self.last_activity = 0
+        while len(self.outbufs) > 1 and not len(self.outbufs[0]):
+            self.outbufs.pop(0).close()  # a file is closed when it was sent, not at the next request
         return room < TURN
 
     def service(self) -> None:
@@ -403,9 +420,3 @@ class Channel(channel.HTTPChannel):
             self.server.add_task(self)
         elif self.request is not None:
             self.server.loop.call_soon(self._continue)
-
-
-def mend_waitress() -> None:
-    """Replace two patterns that waitress has as globals: they take seconds for 16 KiB of blanks or digits."""
-    parser.HEADER_FIELD_RE = HEADER_FIELD
-    parser.first_line_re = FIRST_LINE

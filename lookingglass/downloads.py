@@ -11,12 +11,13 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import FileIO
 from typing import Any
 
 from webob import Request, Response
 
+from lookingglass.guard import Lease
 from lookingglass.problems import Busy, HTTPProblem, NotFound
 
 CHUNK = 65536  # bytes that are read at once
@@ -43,11 +44,14 @@ SUFFIX_RANGE = re.compile(r"-([0-9]++)")
 class Part:
     """Read a part of a file as if it were all of it; raise OSError when the file has changed.
 
-    ``state`` tells how the file was when the part was chosen. ``close`` closes the file.
+    ``state`` tells how the file was when the part was chosen. ``close`` closes the file and ends ``place``.
     """
 
-    def __init__(self, file: FileIO, state: os.stat_result, start: int, end: int) -> None:
+    def __init__(
+        self, file: FileIO, state: os.stat_result, start: int, end: int, place: Lease | None = None
+    ) -> None:
         self._file = file
+        self._place = place
         self._version = _version(state)
         self._start = start
         self._size = end - start
@@ -79,15 +83,20 @@ class Part:
         return self._position
 
     def close(self) -> None:
-        """Close the file; more than once does no harm."""
+        """Close the file, and give its place back; more than once does no harm."""
         self._file.close()
+        if self._place:
+            self._place.end()
 
 
-def send(request: Request, folder: str | None, path: str) -> Response:
+def send(
+    request: Request, folder: str | None, path: str, admit: Callable[[], Lease] | None = None
+) -> Response:
     """Answer GET or HEAD with a file below ``folder``, None when there is no folder to send from.
 
     Several ranges are answered with the whole, which RFC 9110 section 14.2 permits. Raises NotFound for all
-    but regular files in the folder that can be read, and HTTPProblem for ranges and conditions that fail.
+    but regular files in the folder that can be read, HTTPProblem for ranges and conditions that fail, and
+    what ``admit`` raises, which gives a download its place.
     """
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_open(folder, path))
@@ -108,7 +117,7 @@ def send(request: Request, folder: str | None, path: str) -> Response:
         if status == 206:
             response.content_range = (start, end, state.st_size)
         if request.method == "GET":
-            response.app_iter = _as_body(request.environ, Part(file, state, start, end))
+            response.app_iter = _as_body(request.environ, Part(file, state, start, end, admit and admit()))
             stack.pop_all()  # the body closes it
         response.content_length = end - start  # after the body, with which WebOb forgets it
         return response

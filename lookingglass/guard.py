@@ -42,6 +42,9 @@ class Limits(NamedTuple):
     global_rate: Rate = Rate(120, 60.0)  # runs, for all clients together
     slot_seconds: Rate = Rate(60, 60.0)  # seconds of slots for one client; a network has twice as many
     lookups: int = 2  # names being looked up for one client
+    downloads: int = 2  # at once for one client
+    connections: int = 64  # of one client
+    requests: Rate = Rate(20, 1.0)  # of one client, for what costs little
 
 
 class Asked(NamedTuple):

@@ -125,6 +125,15 @@ class StandardError(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
+def log_to_standard_error() -> None:
+    """Log with the level before each message; the journal's lines are for programs and stay bare."""
+    # what these formats do not show is not gathered for each line
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.basicConfig(level=logging.INFO, handlers=[StandardError("%(levelname)s: %(message)s")])
+    log.addHandler(StandardError("%(message)s"))
+    log.propagate = False
+
+
 def _shown(address: str, clients: str) -> str:
     if clients == "none" or not address:
         return ""

@@ -22,8 +22,9 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition
 
-from lookingglass.answers import FRESH, SECURITY, Reply
+from lookingglass.answers import Reply
 from lookingglass.glass import Glass
+from lookingglass.headers import FRESH, SECURITY
 from lookingglass.journal import Outcome, Record
 
 HEADERS = {"Content-Type": exposition.CONTENT_TYPE_LATEST, **SECURITY, **FRESH}

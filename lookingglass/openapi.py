@@ -103,14 +103,15 @@ SCHEMAS: dict[str, Table] = {
     "Healthy": {"const": "ok"},
 }
 V1 = f"{PREFIX}/v1"
+LIMITED = (405, 429, 500, 503)  # statuses of errors of what "limits.requests" counts
 # What is not a command: path -> summary, parameters, media type and schema of 200, statuses of errors.
 RESOURCES: dict[str, tuple[str, tuple[str, ...], str, str, tuple[int, ...]]] = {
-    PREFIX: ("Where the lists are", (), JSON, "Index", (405, 500)),
-    f"{V1}/cmd": ("List the commands", ROUTER_PARAMETERS, JSON, "Commands", (400, 405, 500)),
-    f"{V1}/routers": ("List the routers", (), JSON, "Routers", (405, 500)),
-    f"{V1}/routers/{{number}}": ("Describe a router", ("number",), JSON, "Router", (400, 404, 405, 500)),
-    "/api/info": ("Title and blurb", (), JSON, "Info", (405, 500)),
-    "/api/capabilities": ("Address families", (), JSON, "Capabilities", (405, 500)),
+    PREFIX: ("Where the lists are", (), JSON, "Index", LIMITED),
+    f"{V1}/cmd": ("List the commands", ROUTER_PARAMETERS, JSON, "Commands", (400, *LIMITED)),
+    f"{V1}/routers": ("List the routers", (), JSON, "Routers", LIMITED),
+    f"{V1}/routers/{{number}}": ("Describe a router", ("number",), JSON, "Router", (400, 404, *LIMITED)),
+    "/api/info": ("Title and blurb", (), JSON, "Info", LIMITED),
+    "/api/capabilities": ("Address families", (), JSON, "Capabilities", LIMITED),
     "/healthz": ("Tell whether it is alive", (), TEXT, "Healthy", (405, 500, 503)),
 }
 

@@ -9,13 +9,16 @@ from typing import NamedTuple
 
 import rfc8522
 from commands import Command, Router
-from lookingglass.answers import HTML, Pieces, Start, note_of
+from lookingglass.answers import HTML, Pieces, Reply, Start, note_of, problem_headers
 from lookingglass.configuration import Configuration, resource
-from lookingglass.glass import Answer
-from rfc8522 import Problem
+from lookingglass.glass import Answer, Question
+from lookingglass.headers import FRESH, LIVE, SECURITY
+from lookingglass.problems import NotFound, Problem
+from lookingglass.ready import Ready
 
 FIELDS = ("ip", "cmd", "router", "protocol", "vrf", "run")  # of the form
 NOTHING = dict.fromkeys(FIELDS, "")  # was filled in
+HTML_UTF8 = f"{HTML}; charset=utf-8"
 FAMILIES = {"": "automatic", "1": "IPv4", "2": "IPv6"}
 
 
@@ -64,6 +67,27 @@ class Page:
         before, after = (part.substitute(values).encode() for part in self._parts)
         return before, after
 
+    def blank(self, client: str) -> Ready:
+        """Make the page without a question, which is private where it shows the visitor's address."""
+        body = b"".join(self.render(NOTHING, client))
+        return Ready(body, HTML_UTF8, {"Cache-Control": "private, no-cache"} if client else {})
+
+    def reply(
+        self, given: Mapping[str, str], client: str, choice: Choice, problem: Problem | None = None
+    ) -> Reply:
+        """Return the page without output: the form as filled in, or why it is not asked."""
+        body = b"".join(self.render(given, client, choice, str(problem or choice.problem)))
+        headers = {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE}
+        if problem:
+            return Reply(problem.status, {**headers, **problem_headers(problem)}, body)
+        return Reply(200, headers, body)
+
+
+def read(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the FIELDS of the form, "" for what the URL's query does not have."""
+    query = dict(parameters)
+    return {name: query.get(name, "").strip() for name in FIELDS}
+
 
 def choose(routers: Sequence[Router], given: Mapping[str, str]) -> Choice:
     """Return the router and the command that a link or the form names.
@@ -77,6 +101,15 @@ def choose(routers: Sequence[Router], given: Mapping[str, str]) -> Choice:
         problem = problem or f"There is no such command{' on this router' if named else ''}."
     router = able[0] if able else named or routers[0]
     return Choice(router, router.commands.get(name, next(iter(router.commands.values()))), problem)
+
+
+def question(given: Mapping[str, str], choice: Choice) -> tuple[Question, Problem | None]:
+    """Return what the form asks, and why it is not asked, if it names what there is not."""
+    target = "" if choice.command.argument == "none" else given["ip"]
+    path = rfc8522.path_of(given["cmd"] if choice.problem else choice.command.name, target)
+    named = {**given, "router": choice.router.name}
+    parameters = [(name, named[name]) for name in ("router", "protocol", "vrf") if named[name]]
+    return Question(path, tuple(parameters)), NotFound(choice.problem) if choice.problem else None
 
 
 def as_page(before: bytes, after: bytes) -> Callable[[Answer, Start], Pieces]:

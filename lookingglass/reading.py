@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lookingglass import targets
+from lookingglass.origins import ANY, read_origin
 from lookingglass.store import Rate
 from lookingglass.stores import read_store
 from lookingglass.visitors import UNIX
@@ -21,6 +22,7 @@ REQUIRED = object()  # the default of a key that has none
 SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
 URL = re.compile(r"https?://[^\s/?#@\"'<>]+(?:/[^\s?#\"'<>]*)?")
+ORIGIN = "https://www.example.net"
 NETWORK = "expected a network such as 192.0.2.0/24"
 FOLDER = "expected a folder that exists, named from where the configuration is"
 
@@ -235,6 +237,15 @@ def proxies(value: Any, place: Place) -> Any:
     )
 
 
+def origins(value: Any, place: Place) -> Any:
+    """Read whose pages may run commands: false, a list of origins, or ``*`` for all."""
+    if value is False or value == ANY:
+        return frozenset((ANY,) if value else ())
+    if not isinstance(value, list):
+        return place.refuse(f'expected false, "{ANY}", or a list of origins such as {ORIGIN}', value)
+    return frozenset(_origin(item, place.item(number)) for number, item in enumerate(value))
+
+
 def networks(value: Any, place: Place) -> Any:
     """Read a list of networks, which may be empty."""
     if not isinstance(value, list):
@@ -271,6 +282,11 @@ def existing_folder(value: Any, place: Place) -> Any:
     """Read the name of a folder that exists; return its absolute path."""
     where = os.path.join(place.folder, value) if is_text(value) and "\0" not in value else ""
     return os.path.realpath(where) if os.path.isdir(where) else place.refuse(FOLDER, value)
+
+
+def _origin(value: Any, place: Place) -> Any:
+    found = read_origin(value) if isinstance(value, str) else None
+    return found or place.refuse(f"expected an origin such as {ORIGIN}, without a path", value)
 
 
 def _network(value: Any, place: Place, expected: str) -> Any:

@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable, Hashable, Mapping
 
 from commands import JSON
-from lookingglass.answers import OPEN, SECURITY, Environ, WSGIStart
+from lookingglass.answers import Environ, WSGIStart
 from lookingglass.downloads import is_fresh
+from lookingglass.headers import OPEN, SECURITY
 from lookingglass.negotiation import takes_gzip
 
 SIZE = 8 << 20  # bytes of all answers that are kept

@@ -20,8 +20,10 @@ from typing import Any, NamedTuple, Protocol
 from waitress import task
 from waitress.adjustments import Adjustments
 
-from lookingglass.connections import HALF, ONCE, READ, WAITRESS, Channel, mend_waitress
+from lookingglass.connections import HALF, ONCE, READ, WAITRESS, Channel
+from lookingglass.guard import Limits, network_of
 from lookingglass.loop import Loop
+from lookingglass.messages import mend_waitress
 from lookingglass.visitors import client_key
 
 SPARE_CONNECTIONS = 512  # beyond the viewers, for visitors between two requests
@@ -29,7 +31,7 @@ SPARE_FILES = 64  # descriptors that are neither connections nor pipes of comman
 THREADS = 8  # none of which waits for a client, a name or a command
 
 LOOKS = 1.0  # seconds between two looks at all connections
-SHARE = 64  # connections of one client; proxies and this machine may have all
+COMPLAINTS = 60.0  # seconds between two log lines that say that all connections are taken
 PAUSE = 0.5  # seconds without accepting when this machine has no room for a connection
 PUMPS = 4  # threads that may write live answers at once
 LAST_WORDS = 0.25  # seconds in which live answers are written when the server stops
@@ -46,6 +48,7 @@ class Settings(NamedTuple):
     """Say how much there may be of what."""
 
     connections: int
+    share: int  # of one client
     is_proxy: Callable[[str], bool]  # whose address may have all connections
     threads: int
 
@@ -76,7 +79,9 @@ class Server:
         self._sockets = sockets
         self._is_accepting = True
         self._looks = False  # at all connections, every LOOKS
-        self._clients: collections.Counter[str] = collections.Counter()
+        self._clients: collections.Counter[str] = collections.Counter()  # connections by client
+        self._networks: collections.Counter[str] = collections.Counter()  # and by network
+        self._complained = -COMPLAINTS
         self._lock = threading.Lock()
         self._waiting: collections.deque[Channel] = collections.deque()  # for being pumped
         self._pumps = 0
@@ -108,14 +113,17 @@ class Server:
         for connection in list(self.channels.values()):
             connection.handle_close()
 
-    def count(self, client: str | None, change: int) -> None:
-        """Count the connections of a client, and accept again when there is room."""
-        if client is not None:
-            self._clients[client] += change
-            if not self._clients[client]:
-                del self._clients[client]
-        if not self._is_accepting and change < 0 and len(self.channels) <= self._settings.connections:
-            self._accept_again()
+    def count(self, connection: Channel, change: int) -> None:
+        """Count the connections of a client and of its network."""
+        if not connection.client:
+            return
+        for counter, key in (
+            (self._clients, connection.client),
+            (self._networks, connection.network),
+        ):
+            counter[key] += change
+            if not counter[key]:
+                del counter[key]
 
     def pump_soon(self, connection: Channel) -> None:
         """Have a thread pump a connection's live answer."""
@@ -162,15 +170,33 @@ class Server:
         connection = Channel(self, sock, ("localhost", None) if is_unix else addr)
         if not is_unix and not self._settings.is_proxy(addr[0]):
             connection.client = client_key(addr[0])
-        self.count(connection.client, 1)
+            connection.network = network_of(connection.client)
+        self.count(connection, 1)
         self.loop.watch(connection.descriptor, READ | HALF | ONCE, connection.on_events)
-        if connection.client is not None and self._clients[connection.client] > SHARE:
+        if self._clients.get(connection.client, 0) > self._settings.share:
             connection.handle_close()
-        if len(self.channels) >= self._settings.connections:
-            log.warning("All %d connections are taken.", self._settings.connections)
-            self._pause()
+        elif len(self.channels) > self._settings.connections:
+            self._make_room(connection)
         if not self._looks:
             self._look()
+
+    def _make_room(self, latest: Channel) -> None:
+        """Close a connection for the latest: the idlest one of whoever has most, networks before clients.
+
+        Proxies and this machine come last, and what is being answered is not closed.
+        """
+        now = time.monotonic()
+        if now - self._complained >= COMPLAINTS:
+            self._complained = now
+            log.warning("All %d connections are taken; the idlest are closed.", self._settings.connections)
+        others = [each for each in self.channels.values() if each is not latest and not each.is_answering]
+
+        def weight(each: Channel) -> tuple[int, int, float]:
+            shares = self._networks.get(each.network, 0), self._clients.get(each.client, 0)
+            return *shares, now - each.last_activity
+
+        idle = [each for each in others if each.is_idle]
+        max(idle or others or [latest], key=weight).handle_close()
 
     def _pause(self) -> None:
         self._is_accepting = False
@@ -193,14 +219,16 @@ class Server:
             self.loop.call_at(now + LOOKS, self._look)
 
 
-def serve(application: Application, listen: list[str], viewers: int, is_proxy: Callable[[str], bool]) -> None:
+def serve(
+    application: Application, listen: list[str], limits: Limits, is_proxy: Callable[[str], bool]
+) -> None:
     """Serve at HOST:PORT and unix:PATH until SIGTERM, SIGINT, SIGHUP or SIGQUIT; then nothing runs any more.
 
-    ``viewers`` is how many answers may be in progress; ``is_proxy`` tells which addresses may have all
-    connections. Raises ListenError.
+    ``limits`` are those of the configuration; ``is_proxy`` tells which addresses may have all connections.
+    Raises ListenError.
     """
     opened = _bind(listen)
-    settings = Settings(_connections(viewers), is_proxy, THREADS)
+    settings = Settings(_connections(limits.viewers), limits.connections, is_proxy, THREADS)
     server = Server(application, opened, settings)
     _stop_by_signals(server.stop)
     for each in opened:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import itertools
 import os
 import re
 import stat
@@ -12,17 +13,27 @@ from typing import Any, NamedTuple
 
 from lookingglass import targets
 from lookingglass.guard import network_of
-from lookingglass.problems import HTTPProblem
 
 X_FORWARDED = "HTTP_X_FORWARDED"  # how headers begin that proxies add
-FORWARDED_FOR = f"{X_FORWARDED}_FOR"  # the one by which a trusted proxy is believed
+# The headers by which a trusted proxy is believed.
+FORWARDED_FOR, FORWARDED = f"{X_FORWARDED}_FOR", "HTTP_FORWARDED"
 # Headers that tell of a proxy, and are never believed.
-UNBELIEVED = ("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_X_CLIENT_IP")
+UNBELIEVED = ("HTTP_FORWARDED_", "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_X_CLIENT_IP")
 UNIX = "unix:"  # a unix socket, among trusted proxies
 UNIX_PEERS = ("", "localhost")  # REMOTE_ADDR of a unix socket's other end, with gunicorn and with waitress
-WITH_PORT = re.compile(r"(?:([0-9.]{7,15})|\[([0-9A-Fa-f:.]{2,45})\])(?::[0-9]{1,5})?")
+# RFC 7239 section 6: an address, perhaps with a port, which may be hidden
+WITH_PORT = re.compile(
+    r"(?:([0-9.]{7,15})|\[([0-9A-Fa-f:.]{2,45})\])(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]{1,64}))?"
+)
+# RFC 7239 section 4: a parameter, or nothing, and what separates it from the next
+WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+PARAMETER = re.compile(
+    rf"[ \t]*+(?:(?P<name>{WORD})=(?:(?P<token>{WORD})|\"(?P<quoted>(?:[^\"\\]|\\.)*+)\"))?+"
+    r"[ \t]*+(?P<end>[;,]|\Z)"
+)
+QUOTED_PAIR = re.compile(r"\\(.)")
 
-# Whose X-Forwarded-For is believed: True means loopback addresses and unix sockets.
+# Whose forwarding headers are believed: True means loopback addresses and unix sockets.
 Trust = bool | tuple[targets.Network | str, ...]
 
 
@@ -45,40 +56,82 @@ class Visitor(NamedTuple):
 
 
 def client_address(environ: Mapping[str, Any], trust: Trust) -> str:
-    """Return who has asked, walking X-Forwarded-For from the right over trusted proxies; "": not known."""
-    return str(_walk(environ, trust)[0] or "")
+    """Return who has asked, walking from the right over what trusted proxies say; "": not known.
+
+    Where X-Forwarded-For and Forwarded (RFC 7239) are there and differ, a visitor may have written one of
+    them: then the client is the last one on which they agree.
+    """
+    return str(_walk(environ, trust)[0][-1] or "")
 
 
 def comes_from(environ: Mapping[str, Any], trust: Trust, networks: Sequence[targets.Network]) -> bool:
     """Tell whether a request certainly comes from one of some networks.
 
     A proxy's own address says nothing of who is behind it. So where a header tells of a proxy, all proxies
-    have to be trusted ones, which name somebody else, by X-Forwarded-For and nothing besides.
+    have to be trusted ones, which name somebody else, by X-Forwarded-For or Forwarded and nothing besides.
     """
-    client, claims = _walk(environ, trust)
-    if client is None or claims or any(name.startswith(UNBELIEVED) for name in environ):
+    way, is_whole = _walk(environ, trust)
+    client = way[-1]
+    if client is None or not is_whole or any(name.startswith(UNBELIEVED) for name in environ):
         return False
-    if any(name.startswith(X_FORWARDED) for name in environ):
-        names_nobody = not environ.get(FORWARDED_FOR, "").strip(", \t")
-        if names_nobody or is_proxy(client, trust):
-            return False
+    is_forwarded = any(name == FORWARDED or name.startswith(X_FORWARDED) for name in environ)
+    if is_forwarded and (len(way) == 1 or is_proxy(client, trust)):
+        return False
     return any(client in network for network in networks)
 
 
-def _walk(environ: Mapping[str, Any], trust: Trust) -> tuple[targets.Address | None, list[str]]:
-    """Return who has asked, None: not known, and what X-Forwarded-For claims beyond that."""
+def _walk(environ: Mapping[str, Any], trust: Trust) -> tuple[list[targets.Address | None], bool]:
+    """Return the way from the peer to who has asked, and whether the headers claim nothing beyond that."""
     peer: str = environ.get("REMOTE_ADDR") or ""
-    client = read_client(peer)
-    # RFC 9110 section 5.6.1: empty elements of a list count for nothing
-    forwarded = [part for part in map(str.strip, environ.get(FORWARDED_FOR, "").split(",")) if part]
+    told = [read(environ[name]) for name, read in READERS.items() if environ.get(name)]
+    ways = [_follow(peer, claims, trust) for claims in told] or [[read_client(peer)]]
+    both = zip(ways[0], ways[-1], strict=False)
+    way = [one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], both)]  # the peer at least
+    return way, all(len(claims) == len(way) - 1 for claims in told)
+
+
+def _follow(peer: str, claims: list[str], trust: Trust) -> list[targets.Address | None]:
+    """Return the peer and those before it, the visitor last, as long as trusted proxies tell of them."""
+    way = [read_client(peer)]
     is_trusted = peer in UNIX_PEERS and (trust is True or (not isinstance(trust, bool) and UNIX in trust))
-    while forwarded and (is_trusted or is_proxy(client, trust)):
-        claimed = read_client(forwarded[-1])
-        if claimed is None:
+    for each in reversed(claims):
+        claimed = read_client(each)
+        if claimed is None or not (is_trusted or is_proxy(way[-1], trust)):
             break
-        client, is_trusted = claimed, False
-        forwarded.pop()
-    return client, forwarded
+        way.append(claimed)
+        is_trusted = False
+    return way
+
+
+def _read_list(header: str) -> list[str]:
+    """Return the elements of X-Forwarded-For; empty ones count for nothing (RFC 9110 section 5.6.1)."""
+    return [part for part in map(str.strip, header.split(",")) if part]
+
+
+def _read_forwarded(header: str) -> list[str]:
+    """Return the node of each element of Forwarded, "" where it names none; nothing where one is malformed.
+
+    A visitor who begins a quoted string could else hide what the proxy adds behind it.
+    """
+    nodes = []
+    element: dict[str, str] = {}  # its parameters
+    position, end = 0, ","
+    while end:
+        match = PARAMETER.match(header, position)
+        if match is None or (match["name"] or "").lower() in element:
+            return []
+        position, end = match.end(), match["end"]
+        if match["name"]:
+            value = match["token"] or QUOTED_PAIR.sub(r"\1", match["quoted"] or "")
+            element[match["name"].lower()] = value
+        if end != ";" and element:
+            nodes.append(element.get("for", ""))
+            element = {}
+    return nodes
+
+
+# What trusted proxies say, and how it is read.
+READERS = {FORWARDED_FOR: _read_list, FORWARDED: _read_forwarded}
 
 
 def is_proxy(client: targets.Address | None, trust: Trust) -> bool:
@@ -111,15 +164,6 @@ def read_client(text: str) -> targets.Address | None:
     if getattr(address, "scope_id", None):
         return None
     return getattr(address, "ipv4_mapped", None) or address
-
-
-def refuse_forged(environ: Mapping[str, Any]) -> None:
-    """Refuse what another site's page makes a browser ask, by a link or as an image; raises HTTPProblem."""
-    if (
-        environ.get("HTTP_SEC_FETCH_SITE", "").lower() == "cross-site"
-        and environ.get("HTTP_SEC_FETCH_MODE", "").lower() != "cors"
-    ):
-        raise HTTPProblem(400, "Commands are not run for links on other sites; open this page itself.")
 
 
 def connection_of(environ: Mapping[str, Any]) -> int | None:

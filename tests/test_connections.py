@@ -30,7 +30,9 @@ class Here:
     def __init__(self, application: Application, threads: int = 4, connections: int = 500) -> None:
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.where = self.listening.getsockname()
-        self.server = Server(application, [self.listening], Settings(connections, lambda peer: True, threads))
+        self.server = Server(
+            application, [self.listening], Settings(connections, connections, lambda peer: True, threads)
+        )
         self.server.loop.open()
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()

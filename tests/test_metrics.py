@@ -336,7 +336,7 @@ def test_record_of_an_unknown_router_or_command_has_no_label() -> None:
 
 NETWORKS: list[Any] = ["127.0.0.0/8", "::1", "203.0.113.0/24"]
 PROXIES: list[Any] = ["127.0.0.1", "10.0.0.0/8", "unix:"]
-FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
+FORWARDED_FOR, FORWARDED = "HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED"
 
 
 @pytest.mark.parametrize(
@@ -350,6 +350,8 @@ FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
         (True, {"REMOTE_ADDR": "127.0.0.1"}),
         (True, {"REMOTE_ADDR": "127.0.0.1", FORWARDED_FOR: "203.0.113.9"}),
         (True, {"REMOTE_ADDR": "", FORWARDED_FOR: "203.0.113.9"}),
+        (True, {"REMOTE_ADDR": "127.0.0.1", FORWARDED: "for=203.0.113.9"}),
+        (True, {"REMOTE_ADDR": "127.0.0.1", FORWARDED: "for=203.0.113.9", FORWARDED_FOR: "203.0.113.9"}),
         (PROXIES, {"REMOTE_ADDR": "10.0.0.1", FORWARDED_FOR: "203.0.113.9, 10.0.0.2"}),
         (
             PROXIES,

@@ -20,7 +20,7 @@ import pytest
 import waitress.parser
 from waitress import rfc7230
 
-from lookingglass import connections
+from lookingglass import messages
 from tests.support import (
     COMMANDS,
     GENEROUS,
@@ -307,7 +307,7 @@ def test_blanks_in_headers_do_not_stop_the_server(serve: Serve) -> None:
 @pytest.mark.parametrize("value", [b"a  b", b"  a  ", b"", b"\ta\t\tb\t", b"\xff"])
 def test_header_is_read_as_waitress_reads_it(value: bytes) -> None:
     line = b"X-Y:" + value
-    ours, theirs = (each.match(line) for each in (connections.HEADER_FIELD, WAITRESS_FIELD))
+    ours, theirs = (each.match(line) for each in (messages.HEADER_FIELD, WAITRESS_FIELD))
     assert ours
     assert theirs
     assert ours.groupdict() == theirs.groupdict()
@@ -315,7 +315,7 @@ def test_header_is_read_as_waitress_reads_it(value: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"X", b"X Y: a", b": a", b"X: a\x00", b"X: \x7f"])
 def test_header_is_refused_as_waitress_refuses_it(line: bytes) -> None:
-    assert not connections.HEADER_FIELD.match(line)
+    assert not messages.HEADER_FIELD.match(line)
     assert not WAITRESS_FIELD.match(line)
 
 
@@ -337,7 +337,7 @@ BAD_LINES = b"|GET|GET  /|GET / HTTP/11|GET / HTTP/1.1 |G(T / HTTP/1.1|G a b| G 
 
 @pytest.mark.parametrize("line", GOOD_LINES + BAD_LINES)
 def test_request_line_is_read_as_waitress_reads_it(line: bytes) -> None:
-    ours, theirs = (each.fullmatch(line) for each in (connections.FIRST_LINE, WAITRESS_LINE))
+    ours, theirs = (each.fullmatch(line) for each in (messages.FIRST_LINE, WAITRESS_LINE))
     assert bool(ours) == (line in GOOD_LINES)
     assert (ours and ours.groupdict()) == (theirs and theirs.groupdict())
 
@@ -378,15 +378,14 @@ def test_connections_on_which_nothing_goes_on_are_closed(serve: Serve, tmp_path:
 
 
 SHARED_OUT = """
-import sys, tinytracer; from lookingglass import serving
-serving.SHARE = 5
+import sys, tinytracer
 tinytracer.TinyTracer.is_proxy = lambda self, peer: peer != "127.0.0.2"
 tinytracer.main(sys.argv[1:])
 """
 
 
 def test_one_client_has_its_share_of_connections_and_others_have_theirs(serve: Serve) -> None:
-    server = serve(program=("-c", SHARED_OUT))
+    server = serve(program=("-c", SHARED_OUT), limits={**GENEROUS, "connections": 5})
     where = ("127.0.0.1", server.port)
     with contextlib.ExitStack() as stack:
         greedy = [stack.enter_context(socket.create_connection(where, 5, ("127.0.0.2", 0))) for _ in range(8)]

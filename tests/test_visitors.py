@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lookingglass import visitors
-from lookingglass.problems import Problem
 from lookingglass.visitors import Visitor, client_address, client_key, read_client
 from tests.support import ClosedFile
 
@@ -149,32 +148,6 @@ def test_client_is_read_as_proxies_write_it(text: str, address: str) -> None:
 )
 def test_client_is_counted_by_address_or_64(client: str, key: str) -> None:
     assert client_key(client) == key
-
-
-@pytest.mark.parametrize(
-    ("site", "mode", "is_refused"),
-    [
-        ("cross-site", "no-cors", True),
-        ("Cross-Site", "navigate", True),
-        ("cross-site", "", True),
-        ("cross-site", "cors", False),
-        ("same-origin", "navigate", False),
-        ("same-site", "no-cors", False),
-        ("none", "navigate", False),
-        ("", "", False),
-    ],
-)
-def test_what_another_sites_page_makes_a_browser_ask_is_refused(
-    site: str, mode: str, is_refused: bool
-) -> None:
-    environ = {"HTTP_SEC_FETCH_SITE": site, "HTTP_SEC_FETCH_MODE": mode}
-    given = {name: value for name, value in environ.items() if value}
-    if not is_refused:
-        visitors.refuse_forged(given)
-        return
-    with pytest.raises(Problem) as caught:
-        visitors.refuse_forged(given)
-    assert (caught.value.status, caught.value.failure_source) == (400, "visitor")
 
 
 def test_connection_is_a_descriptor_of_its_own() -> None:

@@ -43,6 +43,7 @@ LIMITS = {
     "per_router": 1100,
     "network_share": 1,
     "concurrent": 32,
+    "requests": "1000000/second",
 }
 MANY_VIEWERS = {**LIMITS, "viewers": 1100, "per_client": 1100, "runtime": 60, "max_runtime": 60}
 EIGHT = {

@@ -99,7 +99,7 @@ class Wire:
         return Answer(status, kind, body, is_last)
 
     async def _chunks(self) -> bytes:
-        parts = []
+        parts: list[bytes] = []
         while True:
             size = int(await self._until(b"\r\n"), 16)
             part = await self._exactly(size + 2)

@@ -1,0 +1,45 @@
+"""The headers that go with answers: one table, and which of its rows a resource has.
+
+Strict-Transport-Security is left to the proxy that speaks TLS, and Server is never sent.
+"""
+
+from __future__ import annotations
+
+# What the page does without: features of Permissions-Policy that browsers know.
+DENIED = (
+    "accelerometer", "autoplay", "camera", "display-capture", "encrypted-media", "fullscreen", "geolocation",
+    "gyroscope", "hid", "identity-credentials-get", "idle-detection", "local-fonts", "magnetometer",
+    "microphone", "midi", "payment", "picture-in-picture", "publickey-credentials-create",
+    "publickey-credentials-get", "screen-wake-lock", "serial", "storage-access", "usb", "window-management",
+    "xr-spatial-tracking",
+)  # fmt: skip
+
+# Every answer.
+SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+        " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": ", ".join(f"{feature}=()" for feature in DENIED),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+# What programs on all sites may read, lists and descriptions; it goes behind SECURITY.
+OPEN = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
+# What programs on the sites may read that the configuration's "cors" names: runs. Images and the like on
+# other sites run nothing, so that Cross-Origin-Resource-Policy stays as it is.
+EXPOSED = {"Access-Control-Expose-Headers": "RateLimit, RateLimit-Policy, Retry-After"}
+# What is made for one request.
+FRESH = {"Cache-Control": "no-store", "Vary": "Accept"}
+# The same, where the answer depends on which site asks.
+BY_ORIGIN = {"Vary": "Accept, Origin"}
+# What comes piece by piece.
+LIVE = {"X-Accel-Buffering": "no"}
+# What OPTIONS answers where programs on other sites may read (Fetch standard, CORS-preflight fetch).
+PREFLIGHT = {
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Allow-Methods": "GET, HEAD",
+    "Access-Control-Max-Age": "600",
+}

@@ -1,0 +1,86 @@
+"""How often one client may ask for what costs little, and how many downloads there may be at once.
+
+Counted in memory, by each process for itself. Runs are ``guard``'s matter.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+from collections.abc import Callable
+
+from lookingglass.guard import Lease, Rate, network_of
+from lookingglass.problems import ROUNDING, Refusal
+
+CLIENTS = 65536  # that are remembered; when all of them ask too much, new ones are denied
+DOWNLOADS = 16  # at once, of all clients, or as many as one client may have
+NETWORK_SHARE = 0.25  # of them that one network may have
+BURST = 5.0  # seconds whose requests may come at once: a browser opens all its tabs together
+RETRY = 10  # seconds after which a download may have ended; a guess
+
+
+class Turnstile:
+    """Admit or refuse a client, named by ``visitors.client_key``."""
+
+    def __init__(self, requests: Rate, downloads: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Admit ``requests``, of which those of BURST may come at once, and ``downloads`` at once."""
+        self._rate = requests
+        self._gap = requests.period / requests.runs  # seconds that a request is worth
+        self._burst = max(requests.runs, round(BURST / self._gap))
+        self._downloads = downloads
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._paid: dict[
+            str, float
+        ] = {}  # until when what a client has asked for is paid; in order of last use
+        self._held: collections.Counter[str] = collections.Counter()  # downloads by client
+        self._held_by_network: collections.Counter[str] = collections.Counter()
+
+    def request(self, client: str) -> None:
+        """Count a request; raises Refusal 429 when the client asks too often."""
+        with self._lock:
+            now = self._clock()
+            self._forget(now)
+            if client not in self._paid and len(self._paid) >= CLIENTS:
+                raise Refusal(503, 1, "Too many clients ask too often to count them all.")
+            paid = max(now, self._paid.get(client, now)) + self._gap
+            seconds = paid - now - self._burst * self._gap
+            if seconds > ROUNDING:
+                limit = f"{self._rate.runs} requests in {self._rate.period:g} s, {self._burst} at once"
+                raise Refusal(429, seconds, f"The limit is {limit}, from your address.")
+            self._paid.pop(client, None)
+            self._paid[client] = paid
+
+    def download(self, client: str) -> Lease:
+        """Admit a download; raises Refusal: 503 when all places are taken, 429 when the client has its."""
+        whole = max(DOWNLOADS, self._downloads)
+        network = network_of(client)
+        share = max(self._downloads, int(whole * NETWORK_SHARE))
+        with self._lock:
+            if self._held[client] >= self._downloads:
+                raise Refusal(
+                    429, RETRY, f"The limit is {self._downloads} downloads at once from your address."
+                )
+            if self._held.total() >= whole:
+                raise Refusal(503, RETRY, f"All {whole} places for downloads are taken.")
+            if self._held_by_network[network] >= share:
+                raise Refusal(429, RETRY, f"The limit is {share} downloads at once from your network.")
+            self._held[client] += 1
+            self._held_by_network[network] += 1
+        return Lease(lambda refund: self._leave(client, network))
+
+    def _forget(self, now: float) -> None:
+        """Forget the two clients that have not asked for longest, if all they asked for is paid."""
+        for _ in range(2):
+            oldest = next(iter(self._paid), None)
+            if oldest is None or self._paid[oldest] > now:
+                return
+            del self._paid[oldest]
+
+    def _leave(self, client: str, network: str) -> None:
+        with self._lock:
+            for counter, key in ((self._held, client), (self._held_by_network, network)):
+                counter[key] -= 1
+                if not counter[key]:
+                    del counter[key]

@@ -1,0 +1,128 @@
+"""Requests as bytes, good and bad: each file in tests/requests/, sent whole, in two pieces, byte by byte.
+
+A file's name begins with the statuses of the answers. Its line breaks mean nothing; bytes that cannot be seen
+are written as in Python.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from waitress.adjustments import Adjustments
+
+from lookingglass.connections import WAITRESS
+from lookingglass.messages import Parser, mend_waitress
+from tests.support import HERE, Server, configuration, free_port
+
+FILES = sorted((HERE / "tests" / "requests").glob("*.http"))
+STATUS = re.compile(rb"(?:^|\r\n|\n|\})HTTP/1\.[01] ([0-9]{3}) ")
+
+
+def bytes_of(file: Path) -> bytes:
+    return file.read_text().replace("\n", "").encode().decode("unicode_escape").encode("latin-1")
+
+
+def statuses(file: Path) -> list[int]:
+    return [int(word) for word in file.stem.split("_") if re.fullmatch("[2-5][0-9]{2}", word)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Yield a server whose only command leaves a mark in the folder ``marks``."""
+    folder = tmp_path_factory.mktemp("http")
+    marks = folder / "marks"
+    script = f"open({str(marks)!r}, 'a').write('x')"
+    config = configuration(folder, commands={"mark": {"cmd": [sys.executable, "-Sc", script]}})
+    port = free_port()
+    argv = [sys.executable, "tinytracer.py", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
+    server = Server(argv, port)
+    server.marks = marks  # type: ignore[attr-defined]
+    server.wait_until_ready()
+    yield server
+    server.stop()
+
+
+def answers(server: Server, pieces: list[bytes]) -> bytes:
+    """Send the pieces and return all that comes until the server closes."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        received = b""
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+            while data := connection.recv(65536):
+                received += data
+        except ConnectionError:  # it has closed before all was sent, and its answer may be lost by that
+            assert received or len(pieces) > 1
+        return received
+
+
+def check(server: Server, file: Path, pieces: list[bytes]) -> None:
+    marks: Path = server.marks  # type: ignore[attr-defined]
+    marks.write_text("")
+    received = answers(server, pieces)
+    assert (marks.read_text() == "x") == ("_run" in file.stem)
+    if not received and len(pieces) > 1 and statuses(file)[-1] >= 400:
+        return
+    assert list(map(int, STATUS.findall(received))) == statuses(file)
+    if statuses(file)[-1] in {400, 413, 431, 501}:
+        envelope = json.loads(received.rpartition(b"\r\n\r\n")[2])
+        assert (envelope["status"], envelope["code"]) == ("error", statuses(file)[-1])
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_request_is_answered_with_the_statuses_of_its_name(server: Server, file: Path) -> None:
+    check(server, file, [bytes_of(file)])
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_request_byte_by_byte_is_answered_alike(server: Server, file: Path) -> None:
+    text = bytes_of(file)
+    if len(text) < 1000:
+        check(server, file, [text[place : place + 1] for place in range(len(text))])
+
+
+def read(pieces: list[bytes]) -> list[tuple[object, ...]]:
+    """Return what a Parser makes of a stream, as the server uses it."""
+    found: list[tuple[object, ...]] = []
+    parser = Parser(Adjustments(**WAITRESS))
+    for each in pieces:
+        rest = each
+        while rest:
+            rest = rest[parser.received(rest) :]
+            if not parser.completed:
+                continue
+            if parser.error:
+                return [*found, (parser.error.code,)]
+            if not parser.empty:
+                body = parser.get_body_stream().read()
+                found.append(
+                    (parser.command, parser.path, parser.query, sorted(parser.headers.items()), body)
+                )
+            parser = Parser(Adjustments(**WAITRESS))
+    return [*found, (bool(parser.header_plus.strip()) or parser.headers_finished,)]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_request_in_two_pieces_is_read_alike_wherever_it_is_cut(file: Path) -> None:
+    mend_waitress()
+    text = bytes_of(file)
+    whole = read([text])
+    for cut in range(1, min(len(text), 1500)):
+        assert read([text[:cut], text[cut:]]) == whole, cut
+    if len(text) < 5000:
+        assert read([text[place : place + 1] for place in range(len(text))]) == whole
+
+
+def test_bad_request_is_answered_before_it_is_complete(server: Server) -> None:
+    for text in (b"GET / HTTP/1.1\n", b" GET", b"\n", b"\x00GET / HTTP/1.1\r\nHost: x\r\n\n"):
+        started = time.monotonic()
+        assert answers(server, [text]).startswith(b"HTTP/1.0 400")
+        assert time.monotonic() - started < 1
