@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lookingglass import glass, runs
+from lookingglass import children, glass, runs
 from lookingglass.answers import Body
 from lookingglass.connections import Task
 from lookingglass.guard import Guard, Limits, Rate
@@ -60,6 +60,8 @@ def born(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Any]]:
         monkeypatch.setattr(kind, "__init__", noted)
 
     # A thread keeps its last Channel until it has another one.
+    # What pytest keeps of the log has errors in it.
+    monkeypatch.setattr(children.log, "disabled", True)
     for each in (Task, Body, glass.Answer, runs.Run, runs.Viewer):
         watch(each)
     return found
