@@ -94,10 +94,7 @@ class Answer:
         except BaseException as error:
             self._end(_outcome_of(error), self._is_free(error))
             if isinstance(error, Problem):
-                error.__cause__ = error.__context__ = (
-                    None  # whose frames lead to the Run, which keeps the error
-                )
-                raise error.with_traceback(None)  # noqa: B904 - the same
+                raise error.with_traceback(None)  # whose frames lead to the Run, which keeps the error
             raise
         self.viewer.notify = self._tell
         with self._lock:
