@@ -94,7 +94,7 @@ class Answer:
         except BaseException as error:
             self._end(_outcome_of(error), self._is_free(error))
             if isinstance(error, Problem):
-                raise error.with_traceback(None)  # whose frames lead to the Run, which keeps the error
+                error.__traceback__ = None  # its frames lead to the Run, which keeps the error
             raise
         self.viewer.notify = self._tell
         with self._lock:
