@@ -94,7 +94,8 @@ class Answer:
         except BaseException as error:
             self._end(_outcome_of(error), self._is_free(error))
             if isinstance(error, Problem):
-                error.__traceback__ = None  # its frames lead to the Run, which keeps the error
+                # The frames of its traceback lead to the Run, which keeps the error.
+                raise error.with_traceback(None) from error.__cause__
             raise
         self.viewer.notify = self._tell
         with self._lock:
