@@ -94,8 +94,8 @@ class Answer:
         except BaseException as error:
             self._end(_outcome_of(error), self._is_free(error))
             if isinstance(error, Problem):
-                # The frames of its traceback lead to the Run, which keeps the error.
-                raise error.with_traceback(None) from error.__cause__
+                error.__context__ = None  # the Run keeps the error, whose frames lead back to the Run
+                raise error.with_traceback(None) from None
             raise
         self.viewer.notify = self._tell
         with self._lock:
