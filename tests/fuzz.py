@@ -8,17 +8,30 @@ import sys
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 PROFILE = "fuzz"
-COUNTS = re.compile(r"(\d+) (passing|failing|invalid) examples")
+COUNTS = re.compile(r"(\d+)\s+(passing|failing|invalid)\b")
 
 
-class Figures:
-    """Gather what Hypothesis says of each property: a plugin of pytest."""
+class Fuzz:
+    """Have so many examples tried, and gather what Hypothesis says of each property: a plugin of pytest."""
 
-    def __init__(self) -> None:
+    def __init__(self, examples: int) -> None:
         self.properties: dict[str, Counter[str]] = {}
+        self._examples = examples
+
+    def pytest_configure(self) -> None:
+        """Set the profile, before any test is imported."""
+        from hypothesis import HealthCheck, settings  # which pytest has to import first
+
+        settings.register_profile(
+            PROFILE,
+            max_examples=self._examples,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=[HealthCheck.too_slow],
+        )
+        settings.load_profile(PROFILE)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
@@ -38,28 +51,12 @@ def main() -> int:
         "-k", dest="words", default="", help="only properties whose names match, as in pytest"
     )
     options = parser.parse_args()
-    settings.register_profile(
-        PROFILE,
-        max_examples=options.examples,
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
-    figures = Figures()
-    argv = [
-        "-q",
-        "-m",
-        "hypothesis",
-        "-k",
-        options.words,
-        f"--hypothesis-profile={PROFILE}",
-        "--timeout=7200",
-    ]
-    status = pytest.main(argv, plugins=[figures])
-    for name, counts in sorted(figures.properties.items()):
+    fuzz = Fuzz(options.examples)
+    status = pytest.main(["-q", "-m", "hypothesis", "-k", options.words, "--timeout=7200"], plugins=[fuzz])
+    for name, counts in sorted(fuzz.properties.items()):
         print(f"{counts['passing']:>9,} passing {counts['invalid']:>7,} invalid  {name}")
-    total = sum(figures.properties.values(), Counter())
-    print(f"{total.total():,} examples of {len(figures.properties)} properties, {total['failing']} failing")
+    total = sum(fuzz.properties.values(), Counter())
+    print(f"{total.total():,} examples of {len(fuzz.properties)} properties, {total['failing']} failing")
     return int(status)
 
 
