@@ -9,8 +9,11 @@ import contextlib
 import json
 import logging
 import math
+import re
 import shlex
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -267,3 +270,16 @@ def test_headers_of_strangers_change_nothing(peer: Any, headers: dict[str, str])
     assume(not peer.is_loopback and not getattr(peer, "ipv4_mapped", None))
     for trust in (False, True):
         assert Visitor.of({"REMOTE_ADDR": str(peer), **headers}, trust).address == str(peer)
+
+
+# --- make fuzz
+
+
+@pytest.mark.slow
+def test_make_fuzz_tries_as_many_examples_as_it_is_told() -> None:
+    argv = [sys.executable, "-m", "tests.fuzz", "7", "-k", test_headers_of_strangers_change_nothing.__name__]
+    done = subprocess.run(argv, cwd=HERE, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^ *14 passing ", done.stdout, re.MULTILINE), (
+        done.stdout
+    )  # it has twice as many as others
