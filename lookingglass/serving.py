@@ -171,7 +171,11 @@ class Server:
             connection.client = client_key(addr[0])
             connection.network = network_of(connection.client)
         self.count(connection, 1)
-        self.loop.watch(connection.descriptor, READ | HALF | ONCE, connection.on_events)
+        try:
+            self.loop.watch(connection.descriptor, READ | HALF | ONCE, connection.on_events)
+        except (OSError, ValueError):  # no room for it, or the loop has just ended
+            connection.handle_close()
+            return
         if self._clients.get(connection.client, 0) > self._settings.share:
             connection.handle_close()
         elif len(self.channels) > self._settings.connections:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import socket
 import subprocess
 import sys
 import time
@@ -17,8 +19,9 @@ import pytest
 
 from lookingglass import children, glass, runs
 from lookingglass.answers import Body
-from lookingglass.connections import Task
+from lookingglass.connections import Channel, Task
 from lookingglass.guard import Guard, Limits, Rate
+from lookingglass.loop import Loop
 from tests.soak.clients import request
 from tests.soak.glass import Inside
 from tests.soak.wire import Wire
@@ -30,7 +33,7 @@ MANY = 1_000_000
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [["--restarts=1"], ["--inside"]], ids=["program", "inside"])
 def test_everything_is_as_before_after_a_short_soak(options: list[str]) -> None:
-    short = ["--seconds=4", "--settle=3", "--clients=40", "--pause=0.5", "--drift=16384", *options]
+    short = ["--seconds=4", "--settle=3", "--clients=40", "--pause=0.5", *options]
     argv = [sys.executable, "-m", "tests.soak", *short]
     done = subprocess.run(argv, cwd=HERE, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -100,6 +103,28 @@ def test_nothing_of_an_answer_waits_for_the_collector_of_cycles(
         assert soon(lambda: not any(each() for each in born)), {type(each()).__name__ for each in born}
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("the loop has ended"), OSError(errno.ENOSPC, "no room")], ids=str
+)
+def test_connection_that_cannot_be_watched_is_closed(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    watch = Loop.watch
+
+    def fails_for_connections(loop: Loop, descriptor: int, events: int, callback: Any) -> None:
+        if getattr(callback, "__func__", None) is Channel.on_events:
+            raise error
+        watch(loop, descriptor, events, callback)
+
+    monkeypatch.setattr(Loop, "watch", fails_for_connections)
+    with socket.create_connection(("127.0.0.1", inside.port), timeout=5) as client:
+        assert client.recv(1) == b""
+    assert not inside.inside()["connections"]
+    assert not inside.faults()
+    monkeypatch.undo()
+    asyncio.run(ask(inside.port, "/healthz", "*/*", False))
 
 
 def test_many_clients_that_ask_once_cost_little_memory() -> None:

@@ -39,8 +39,9 @@ LIMITS: dict[str, Any] = {
 }
 MARK = f"1000.{os.getpid()}"  # seconds; no other process of the machine sleeps as long
 RECORD = re.compile(r"^time=\S+ client=(\S+) .*outcome=(\w+)", re.MULTILINE)
-FAULT = re.compile(
-    r"^.*(?:Traceback|a callback failed|a request failed|an answer in progress failed|lines were lost).*$",
+FAULT = re.compile(  # with the traceback behind it
+    r"^.*(?:a callback failed|a request failed|an answer in progress failed|lines were lost)"
+    r".*(?:\n(?!time=|INFO|WARNING|ERROR).*)*|^Traceback.*(?:\n(?!time=|INFO|WARNING|ERROR).*)*",
     re.MULTILINE,
 )
 FIGURE = re.compile(r"^(tinytracer_\w+?)(?:_total)?(?:\{(.*)\})? ([0-9.e+-]+)$", re.MULTILINE)
