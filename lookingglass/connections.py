@@ -206,8 +206,9 @@ class Channel(channel.HTTPChannel):
             live, self._live = self._live, None
             self.server.loop.forget(self.descriptor)
         self.server.count(self, -1)
-        with contextlib.suppress(OSError):  # unread bytes would make the kernel take the answer back
-            self.socket.recv(UNREAD)
+        if self.close_when_flushed:  # unread bytes would make the kernel take the answer back
+            with contextlib.suppress(OSError):
+                self.socket.recv(UNREAD)
         super().handle_close()
         if live:
             live[1].close()
