@@ -318,7 +318,7 @@ def _query(environ: Environ) -> tuple[tuple[str, str], ...]:
 
 
 def _route(environ: Environ) -> tuple[str, str, Mapping[str, str]]:
-    """Return handler and readers of a path, by ROUTES, and its named parts; NOTHING has them as well."""
+    """Return handler and readers of a path, by ROUTES, and its named parts, also of what is not there."""
     path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="surrogateescape")
     for pattern, handler, readers in ROUTES:
         if match := pattern.fullmatch(path):
