@@ -109,9 +109,12 @@ class Roll:
                     return None
                 if self._table is None:
                     self._table = os.memfd_create("roll")
-                place = self._free.pop() if self._free else self._used
-                self._used = max(self._used, place + 1)
+                place = self._free[-1] if self._free else self._used
                 os.pwrite(self._table, entry, place * watcher.BYTES)
+                if self._free:
+                    self._free.pop()
+                else:
+                    self._used += 1
                 is_wanted, self._is_wanted = self._is_wanted, True
         except (OSError, MemoryError) as error:
             self._fail(f"cannot be told of a command: {error}")

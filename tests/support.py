@@ -12,10 +12,12 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from wsgiref.validate import validator
 
 import jsonschema
@@ -78,6 +80,7 @@ PRINTING: dict[str, Any] = {
 }
 Ask = Callable[..., "Reply"]
 Serve = Callable[..., "Server"]
+T = TypeVar("T")
 
 
 def sample(name: str) -> str:
@@ -187,11 +190,23 @@ class Slots:
 
 
 def soon(condition: Callable[[], object], seconds: float = 5.0) -> bool:
-    """Tell whether something is so, or comes to be so in time."""
+    """Tell whether something is so, or comes to be so in time; it is not asked again when it is."""
     end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
+    while not (is_so := bool(condition())) and time.monotonic() < end:
         time.sleep(0.01)
-    return bool(condition())
+    return is_so
+
+
+def at_once(number: int, visit: Callable[[int], T]) -> list[T]:
+    """Call something in as many threads, which begin together and have numbers; return what it returns."""
+    together = threading.Barrier(number)
+
+    def begin(each: int) -> T:
+        together.wait(60)
+        return visit(each)
+
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(begin, range(number)))
 
 
 def await_text(viewer: Viewer, seconds: float = 5.0) -> str:
@@ -366,9 +381,10 @@ class Server:
 
     def wait_for_children(self, more_than: int = 0) -> set[int]:
         end = time.monotonic() + 5
-        while len(found := self.children()) <= more_than and time.monotonic() < end:
+        while len(self.children()) <= more_than and time.monotonic() < end:
             time.sleep(0.01)
-        return found
+        time.sleep(0.02)  # until a watcher that was forked can be told from a command
+        return self.children()
 
     def stop(self) -> None:
         if self.process.poll() is None:

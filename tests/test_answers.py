@@ -35,8 +35,8 @@ def application() -> Iterator[TinyTracer]:
     yield application
     runs = application._glass.runs
     assert soon(lambda: not runs.alive, 3)
+    application.close()  # the watcher as well
     assert not runs.loop._callbacks
-    application.close()
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_silent_disconnect_is_seen_at_once(application: TinyTracer, connection: 
     reading.join(0.4)
     assert not reading.is_alive()
     body.close()
-    assert soon(lambda: len(open_files()) <= files + 4)  # the loop's two, and a run that ends
+    assert soon(lambda: len(open_files()) <= files + 5)  # the loop's two, and three for the watcher
     assert has_room(application)
 
 
@@ -122,7 +122,7 @@ def test_connection_that_cannot_be_watched_costs_only_the_watching(
     body.close()
     assert has_room(application)
     del body
-    assert len(open_files()) <= len(files) + 2
+    assert len(open_files()) <= len(files) + 5
 
 
 def test_connection_is_not_taken_for_another_one_with_its_number(
@@ -134,7 +134,7 @@ def test_connection_is_not_taken_for_another_one_with_its_number(
     (callback,) = (
         each
         for each in application._glass.runs.loop._callbacks.values()
-        if getattr(each, "__self__", None) is not body._answer.viewer.run
+        if getattr(each, "__self__", None) is body
     )
     callback(select.EPOLLRDHUP)  # of the old one: this client is still there
     assert not body._answer.has_left

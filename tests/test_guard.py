@@ -6,20 +6,21 @@ import ipaddress
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from lookingglass import configuration
 from lookingglass.guard import Lease, Rate
-from lookingglass.problems import SOON, Refusal
+from lookingglass.problems import SOON
 from lookingglass.store import Claim, Memory, Share, Token
 from lookingglass.targets import network_of
 from tests.limiting import Clock, House, admitted, refused
+from tests.support import GENEROUS, HERE, at_once, changed
 
-PLENTY = Rate(1_000_000, 60.0)
+ROOMY = configuration.read(changed("limits", GENEROUS), HERE).limits
 TARGET, NEIGHBOUR, OTHER = (
     network_of(ipaddress.ip_address(text)) for text in ("203.0.113.5", "203.0.113.200", "198.51.100.1")
 )
@@ -27,24 +28,7 @@ TARGET, NEIGHBOUR, OTHER = (
 
 def roomy(**limits: object) -> House:
     """Return a house whose limits are out of reach, but for some."""
-    rates = dict.fromkeys(("rate", "target_rate", "global_rate", "slot_seconds"), PLENTY)
-    places = {"burst": 1_000_000, "per_client": 1000, "per_router": 1000, "network_share": 1.0}
-    return House(**{**rates, **places, **limits})
-
-
-def at_once(number: int, visit: Callable[[], object]) -> None:
-    """Call something in as many threads, which begin together."""
-    together = threading.Barrier(number)
-
-    def begin() -> None:
-        together.wait(60)
-        visit()
-
-    threads = [threading.Thread(target=begin) for _ in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    return House(**{**ROOMY._asdict(), **limits})
 
 
 # --- places and slots
@@ -117,9 +101,8 @@ def test_giving_back_twice_gives_back_once() -> None:
 def test_lease_that_many_threads_end_is_given_back_once() -> None:
     for _ in range(20):
         given: list[bool] = []
-        firsts: list[bool] = []
         lease = Lease(given.append)
-        at_once(8, lambda lease=lease, firsts=firsts: firsts.append(lease.end(refund=True)))  # type: ignore[misc]
+        firsts = at_once(8, lambda _, lease=lease: lease.end(refund=True))  # type: ignore[misc]
         assert given == [True]
         assert sorted(firsts) == [False] * 7 + [True]
 
@@ -238,7 +221,7 @@ def test_two_hundred_threads_take_all_of_a_claim_or_none() -> None:
     claims: list[Claim] = [Share("all", 16), Share("few", 4), bucket("x", 100_000)]
     taken, held, most, lock = 0, 0, 0, threading.Lock()
 
-    def visit() -> None:
+    def visit(number: int) -> None:
         nonlocal taken, held, most
         for _ in range(20):
             if memory.take(claims).refused:
@@ -259,11 +242,10 @@ def test_two_hundred_threads_take_all_of_a_claim_or_none() -> None:
 def test_two_hundred_threads_never_hold_more_than_the_slots() -> None:
     house = roomy(concurrent=16)
     for _ in range(3):
-        given: list[Lease | Refusal] = []
-        at_once(200, lambda given=given: given.append(house.slot()))  # type: ignore[misc]
+        given = at_once(200, lambda _: house.slot())
         leases = [each for each in given if isinstance(each, Lease)]
         assert (len(given), len(leases)) == (200, 16)
-        at_once(16, lambda leases=leases: leases.pop().end())  # type: ignore[misc]
+        at_once(16, lambda number, leases=leases: leases[number].end())  # type: ignore[misc]
     for _ in range(16):
         admitted(house.slot())
     refused(house.slot(), 503)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lookingglass.loop import Loop
-from tests.support import open_files, soon
+from tests.support import at_once, open_files, soon
 
 
 @pytest.fixture
@@ -178,11 +178,7 @@ def test_no_wake_up_is_lost_between_many_threads(loop: Loop) -> None:
                 failed.append(f"{number}, {turn}")
                 return
 
-    threads = [threading.Thread(target=wish, args=(number,)) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(16, wish)
     assert not failed
     assert not loop._moments
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lookingglass import output as output_module
 from lookingglass.output import Digest, Output
+from tests.support import at_once
 
 
 def text_of(*parts: bytes, limit: int = 4096, skip: int = 0) -> str:
@@ -144,19 +145,13 @@ def test_end_of_the_source_is_news_even_without_output(monkeypatch: pytest.Monke
 def test_many_threads_read_facts_once_and_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     parser, digest = Parser(monkeypatch, seconds=0.3), Digest("ping")
     took: list[float] = []
-    together = threading.Barrier(20)
 
-    def ask() -> None:
-        together.wait()
+    def ask(number: int) -> None:
         began = time.monotonic()
         digest.update(["a"], False, False)
         took.append(time.monotonic() - began)
 
-    threads = [threading.Thread(target=ask) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(20, ask)
     assert len(parser.read) == 1
     assert sorted(took)[18] < 0.25  # all but the one that reads
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from lookingglass.ready import SIZE, Ready, Shelf, ready_json
-from tests.support import V1, Ask, asker, build
+from tests.support import V1, Ask, asker, at_once, build
 from tinytracer import TinyTracer
 
 LARGE = ("/", f"{V1}/cmd", "/openapi.json", "/style.css", "/script.js", "/api/info")
@@ -221,19 +220,14 @@ def test_answer_that_is_larger_than_the_shelf_is_sent_and_not_kept() -> None:
 
 
 def test_shelf_counts_right_under_many_threads() -> None:
-    shelf, together = Shelf(size=100_000), threading.Barrier(16)
+    shelf = Shelf(size=100_000)
 
-    def visit() -> None:
-        together.wait()
+    def visit(visitor: int) -> None:
         for number in range(400):
             found = shelf.get(number % 60, lambda: ready_json(list(range(100))))
             assert found.size
 
-    threads = [threading.Thread(target=visit) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(16, visit)
     assert shelf._used == sum(each.size for each in shelf._kept.values()) <= 100_000
 
 

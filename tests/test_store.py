@@ -36,13 +36,17 @@ from tests.support import (
     V1,
     Server,
     asker,
+    at_once,
     build,
     changed,
+    commands_of,
     configuration,
     descendants,
     error,
     errors_of,
     free_port,
+    gone_within,
+    soon,
     stat,
 )
 
@@ -127,15 +131,6 @@ def gone_in(store: Store) -> float:
     began = time.monotonic()
     with pytest.raises(Gone):
         store.take([Share("x", 1)])
-    return time.monotonic() - began
-
-
-def until(holds: Callable[[], bool], seconds: float) -> float:
-    """Wait until something holds and return how long that took."""
-    began = time.monotonic()
-    while not holds():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s"
-        time.sleep(0.02)
     return time.monotonic() - began
 
 
@@ -261,28 +256,21 @@ def test_full_bucket_is_forgotten(store: Store, tmp_path: Path) -> None:
     quick = Token("quick", Rate(100, 1.0), 1, owner="one")
     for number in range(OWNED):
         assert takes(store, quick._replace(key=f"quick {number}"))
-    until(lambda: takes(store, quick), 6.0)
+    assert soon(lambda: takes(store, quick), 6.0)
 
 
 def test_guard_admits_exactly_its_limits_from_many_threads(store: Store) -> None:
     limits = Limits(per_client=1000, network_share=1.0, rate=Rate(9999, 60.0), burst=9999)
     guard = Guard(limits._replace(viewers=10, global_rate=Rate(9999, 60.0)), store)
     leases: list[Lease] = []
-    lock = threading.Lock()
 
-    def visit() -> None:
+    def visit(number: int) -> None:
         for _ in range(5):
             with contextlib.suppress(Refusal):
-                lease = guard.place("192.0.2.1")
-                with lock:
-                    leases.append(lease)
+                leases.append(guard.place("192.0.2.1"))
 
     for _ in range(2):
-        threads = [threading.Thread(target=visit) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(8, visit)
         assert len(leases) == 10
         while leases:
             leases.pop().end()
@@ -408,7 +396,7 @@ def test_ten_thousand_operations_with_killed_workers_drift_nowhere(
     doomed = [start_worker(number, 1_000_000) for number in (4, 5)]
     workers = [start_worker(number, 3000) for number in range(4)]
     for number, worker in enumerate(doomed, 4):
-        until(lambda number=number: cells.of(CERTAIN, 3, number) > 0, 60)  # type: ignore[misc]
+        assert soon(lambda number=number: cells.of(CERTAIN, 3, number) > 0, 60)  # type: ignore[misc]
         time.sleep(0.1 * number)
         worker.kill()
         worker.communicate()
@@ -422,7 +410,7 @@ def test_ten_thousand_operations_with_killed_workers_drift_nowhere(
     assert total["refused"] > 100
     assert total["gone"] < 100
     store = open_shared(where)
-    until(lambda: all(exactly(store, key, limit) for key, limit in KEYS.items()), 10.0)
+    assert soon(lambda: all(exactly(store, key, limit) for key, limit in KEYS.items()), 10.0)
     spent = BUCKET.burst - store.take([BUCKET._replace(amount=0.0)]).left[BUCKET.key]
     doubtful = len(doomed) + total["gone"]  # taken or given back, but not noted
     assert abs(spent - sum(cells.of(SPENT, 0, worker) for worker in range(6))) <= doubtful + 0.5
@@ -445,7 +433,7 @@ def test_what_a_killed_process_held_is_free_within_ten_seconds_and_not_at_once(
     worker.communicate()
     time.sleep(1)
     assert not takes(store, share)
-    until(lambda: takes(store, share), 9.0)
+    assert soon(lambda: takes(store, share), 9.0)
 
 
 def test_what_a_closed_store_held_is_free_at_once(where: str, open_shared: Open) -> None:
@@ -458,16 +446,22 @@ def test_what_a_closed_store_held_is_free_at_once(where: str, open_shared: Open)
     assert gone_in(one) < 0.1
 
 
-def test_expired_lease_that_ends_late_frees_nothing_of_others(
-    where: str, open_shared: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Have leases end after 0.3 s, until this is undone."""
     for module in (in_sqlite, in_redis):
         monkeypatch.setattr(module, "LEASE", 0.3)
+    return monkeypatch
+
+
+def test_expired_lease_that_ends_late_frees_nothing_of_others(
+    where: str, open_shared: Open, brief: pytest.MonkeyPatch
+) -> None:
     stalled, share = open_shared(where), Share("a", 2)
     assert takes(stalled, share)
     with stalled._lock:  # as if it was stopped
         time.sleep(0.5)
-        monkeypatch.undo()
+        brief.undo()
         others = open_shared(where)
         assert takes(others, share)
         assert takes(others, share)
@@ -476,33 +470,29 @@ def test_expired_lease_that_ends_late_frees_nothing_of_others(
     assert not takes(stalled, share)
     assert not takes(others, share)
     others.give([share])
-    until(lambda: takes(stalled, share), 1.0)
+    assert soon(lambda: takes(stalled, share), 1.0)
 
 
 def test_process_that_stood_still_counts_again_what_it_holds(
-    where: str, open_shared: Open, monkeypatch: pytest.MonkeyPatch
+    where: str, open_shared: Open, brief: pytest.MonkeyPatch
 ) -> None:
-    for module in (in_sqlite, in_redis):
-        monkeypatch.setattr(module, "LEASE", 0.3)
     stalled, share = open_shared(where), Share("a", 2)
     assert takes(stalled, share)
     with stalled._lock:
         time.sleep(0.5)
-        monkeypatch.undo()
+        brief.undo()
     assert takes(stalled, share)  # it notices first that it has another one
     other = open_shared(where)
     assert not takes(other, share)
 
 
 def test_idle_process_has_nothing_to_do_and_is_known_again_when_it_asks(
-    where: str, open_shared: Open, monkeypatch: pytest.MonkeyPatch
+    where: str, open_shared: Open, brief: pytest.MonkeyPatch
 ) -> None:
-    for module in (in_sqlite, in_redis):
-        monkeypatch.setattr(module, "LEASE", 0.3)
     store, share = open_shared(where), Share("a", 1)
     assert takes(store, share)
     store.give([share])
-    until(lambda: not store._bell.is_set() and not store._given, 1.0)
+    assert soon(lambda: not store._bell.is_set() and not store._given, 1.0)
     assert store._rest() is None
     time.sleep(0.5)
     assert takes(store, share)
@@ -532,7 +522,7 @@ def test_killed_redis_denies_at_once_and_is_used_when_it_is_back(
     assert gone_in(store) < PATIENCE
     assert gone_in(store) < 0.05
     server.start()
-    until(lambda: is_back(store), BACK)
+    assert soon(lambda: is_back(store), BACK)
     assert takes(store, share)  # and it knows what was held before
     assert not takes(store, share)
 
@@ -544,7 +534,7 @@ def test_redis_that_was_never_there_denies_and_is_used_when_it_comes(
     store = open_shared(server.url)
     assert gone_in(store) < PATIENCE
     server.start()
-    until(lambda: is_back(store), BACK)
+    assert soon(lambda: is_back(store), BACK)
 
 
 def test_slow_redis_denies_within_half_a_second_and_nothing_drifts(
@@ -559,7 +549,7 @@ def test_slow_redis_denies_within_half_a_second_and_nothing_drifts(
     assert max(gone_in(store) for _ in range(5)) < 0.05
     server.signal(signal.SIGCONT)
     assert longest < PATIENCE
-    until(lambda: is_back(store), BACK)
+    assert soon(lambda: is_back(store), BACK)
     assert exactly(store, "a", 3)
     assert exactly(store, "x", 1)  # what was asked meanwhile was taken by nobody
 
@@ -572,7 +562,7 @@ def test_full_redis_denies_and_is_used_when_there_is_room(server: RedisServer, o
     assert gone_in(store) < PATIENCE
     store.give([share])
     server.client.config_set("maxmemory", "0")
-    until(lambda: is_back(store), BACK)
+    assert soon(lambda: is_back(store), BACK)
     assert exactly(store, "a", 2)
 
 
@@ -594,7 +584,7 @@ def test_redis_clock_that_was_set_back_keeps_nobody_out_for_long(
     server.client.hset(key, mapping={"tokens": 0, "since": time.time() + 3600})
     server.client.persist(key)
     assert not takes(store, token)
-    until(lambda: takes(store, token), 1.0)
+    assert soon(lambda: takes(store, token), 1.0)
 
 
 def test_nothing_in_redis_is_without_our_prefix_or_for_ever(server: RedisServer, open_shared: Open) -> None:
@@ -627,7 +617,7 @@ def test_sqlite_locked_by_another_process_denies_within_half_a_second(
         assert gone_in(store) < PATIENCE
         store.give([share])
         locking.kill()
-    until(lambda: is_back(store), BACK)
+    assert soon(lambda: is_back(store), BACK)
     assert exactly(store, "a", 2)
 
 
@@ -640,7 +630,7 @@ def test_deleted_sqlite_file_is_made_again_for_all_processes(tmp_path: Path, ope
     for each in tmp_path.glob("limits.db*"):
         each.unlink()
     assert gone_in(one) < PATIENCE
-    until(lambda: is_back(one) and is_back(two), BACK)
+    assert soon(lambda: is_back(one) and is_back(two), BACK)
     assert not takes(one, share)
     assert not takes(two, share)
 
@@ -653,7 +643,7 @@ def test_sqlite_without_its_folder_denies_until_it_is_back(tmp_path: Path, open_
     folder.rename(tmp_path / "other")
     assert gone_in(store) < PATIENCE
     folder.mkdir()
-    until(lambda: is_back(store), BACK)
+    assert soon(lambda: is_back(store), BACK)
 
 
 @pytest.mark.lab
@@ -678,7 +668,7 @@ def test_sqlite_on_a_full_disk_denies_until_there_is_room(tmp_path: Path, open_s
         assert longest < PATIENCE
         store.give([share])
         (folder / "ballast").unlink()
-        until(lambda: is_back(store), BACK)
+        assert soon(lambda: is_back(store), BACK)
         assert exactly(store, "a", 2)
         store.close()
     finally:
@@ -697,7 +687,7 @@ def test_sqlite_file_never_grows_beyond_its_pages(
     brief = Token("", Rate(1, 3.0), 1)
     numbers = range(5000)
     assert not all(has_room_for(store, brief._replace(key=f"{n}", owner=f"{n}")) for n in numbers)
-    until(lambda: has_room_for(store, known), 6.0)
+    assert soon(lambda: has_room_for(store, known), 6.0)
     assert path.stat().st_size <= 30 * 4096
     assert takes(store, share)
     assert not takes(store, share)
@@ -758,14 +748,13 @@ def test_two_gunicorn_workers_have_one_limit_and_a_killed_one_gives_its_slots_ba
         assert statuses.count(503) == 21
         workers = [pid for pid in descendants(server.process.pid) if stat(pid)[1] == str(server.process.pid)]
         assert len(workers) == 2
-        below = {pid: descendants(pid) for pid in workers}
+        below = {pid: commands_of(pid) for pid in workers}
         assert sum(map(len, below.values())) == 3
         busiest = max(workers, key=lambda pid: len(below[pid]))
         os.kill(busiest, signal.SIGKILL)
-        for pid in below[busiest]:
-            os.kill(pid, signal.SIGKILL)
+        assert gone_within(5.0, *below[busiest])  # by its watcher
         free = len(below[busiest])
-        until(lambda: status_of(server, 100, opened) is None, 11.0)
+        assert soon(lambda: status_of(server, 100, opened) is None, 11.0)
         statuses = [status_of(server, number, opened) for number in range(200, 216)]
         assert statuses.count(None) == free - 1
     finally:
