@@ -129,7 +129,7 @@ class TinyTracer:
         self, environ: Environ, handler: str, parts: Mapping[str, str], sharing: Mapping[str, str]
     ) -> Answering:
         method = environ["REQUEST_METHOD"]
-        if method not in METHODS:
+        if method not in METHODS and handler != "nothing":
             raise HTTPProblem(405, f"Only {ALLOW['Allow']} are offered here.", ALLOW)
         if method == "OPTIONS" and handler != "nothing":
             preflight = PREFLIGHT if "Access-Control-Allow-Origin" in sharing else {}
