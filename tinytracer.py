@@ -309,10 +309,11 @@ class TinyTracer:
 
 def _query(environ: Environ) -> tuple[tuple[str, str], ...]:
     """Return the parameters of the URL's query; raises HTTPProblem."""
-    if not environ.get("QUERY_STRING"):
+    query = environ.get("QUERY_STRING")
+    if not query:
         return ()
     try:
-        return tuple(Request(environ).GET.items())
+        return tuple(Request({"QUERY_STRING": query}).GET.items())  # WebOb ties a knot into what it is given
     except UnicodeDecodeError:
         raise HTTPProblem(400, "The URL is not UTF-8.") from None
 

@@ -78,6 +78,8 @@ class Task(task.WSGITask):
                 self.finish()
         except OSError:
             self.close_on_finish = True
+        finally:
+            self.environ = None  # which leads back to here, and would be kept as long as the answer
 
     def pump(self, live: Live) -> bool:
         """Write what a live answer has now, and tell whether it goes on."""
@@ -90,7 +92,6 @@ class Task(task.WSGITask):
 
     def _take_over(self, live: Live) -> list[bytes]:
         self.live = live
-        self.environ = None  # which would be kept as long as the answer
         return []
 
 

@@ -93,6 +93,9 @@ class Answer:
             self.viewer, self._subject = self._start(found)
         except BaseException as error:
             self._end(_outcome_of(error), self._is_free(error))
+            if isinstance(error, Problem):
+                error.__context__ = None  # the Run keeps the error, whose frames lead back to the Run
+                raise error.with_traceback(None) from None
             raise
         self.viewer.notify = self._tell
         with self._lock:

@@ -60,7 +60,8 @@ class Task(NamedTuple):
 class Run:
     """Read one source once, into a buffer of decoded text for any number of viewers."""
 
-    def __init__(self, task: Task, output_limit: int, loop: Loop, gone: Callable[[], None]) -> None:
+    def __init__(self, task: Task, output_limit: int, loop: Loop, gone: Callable[[Run], None]) -> None:
+        self.task = task
         self.output = Output(output_limit, task.invocation.skip)
         self.pieces = self.output.pieces
         self.end: End | None = None
@@ -70,7 +71,6 @@ class Run:
         self._under_way.acquire()
         self.started = time.monotonic()
         self.shared = 0  # viewers that it has had at once, at most
-        self._task = task
         self._digest = Digest(task.parser) if task.parser else None
         self._loop = loop
         self._gone = gone
@@ -144,7 +144,7 @@ class Run:
         """Take a slot and open the source; a Problem is raised, and told to all viewers."""
         try:
             self._slot = take_slot()
-            source = open_source(self._task.invocation)
+            source = open_source(self.task.invocation)
         except BaseException as error:
             self.problem = error if isinstance(error, Problem) else Busy(FULL)
             self._finish("exit", None)
@@ -299,7 +299,7 @@ class Run:
         self._tell()
 
     def _release(self, refund: bool = False) -> None:
-        self._gone()
+        self._gone(self)
         if self._slot is not None:
             self._slot.end(refund)
 
@@ -364,8 +364,9 @@ class Viewer:
         return "".join(self.run.pieces[: self._seen]), end
 
     def close(self) -> None:
-        """Leave the Run."""
+        """Leave the Run, and let go of whoever was notified."""
         self.run.leave(self)
+        self.notify = self._bell.set
 
 
 def _read(source: Source) -> bytes | None:
@@ -402,11 +403,15 @@ class Runs:
             viewer = run.join(seconds, ceiling) if run else None
             if viewer is not None:
                 return viewer
-            started = run = Run(task, self._output_limit, self.loop, lambda: self._forget(task, started))
+            run = Run(task, self._output_limit, self.loop, self._forget)
             viewer = run.admit(seconds, ceiling)
             self._runs[task] = run
             self.alive.add(run)
-        run.start(self._open_source, take_slot)
+        try:
+            run.start(self._open_source, take_slot)
+        except BaseException:
+            viewer.close()
+            raise
         if self._is_closed:
             run.stop("closing")
         return viewer
@@ -438,8 +443,8 @@ class Runs:
         if not self.loop.is_well():
             raise Busy("What reads the commands hangs or has ended.")
 
-    def _forget(self, task: Task, run: Run) -> None:
+    def _forget(self, run: Run) -> None:
         with self._lock:
             self.alive.discard(run)
-            if self._runs.get(task) is run:
-                del self._runs[task]
+            if self._runs.get(run.task) is run:
+                del self._runs[run.task]

@@ -94,7 +94,6 @@ class Server:
         self.loop.open()
         for each in self._sockets:
             each.setblocking(False)
-            each.listen(BACKLOG)
             self.loop.watch(each.fileno(), READ, lambda events, each=each: self._accept(each))  # type: ignore[misc]
         self.loop.run()
 
@@ -272,7 +271,7 @@ def _trim() -> None:
 
 
 def _bind(listen: list[str]) -> list[socket.socket]:
-    """Open the sockets to listen on; raises ListenError, after which none is open."""
+    """Open sockets that listen; raises ListenError, after which none is open."""
     opened: list[socket.socket] = []
     try:
         for address in listen:
@@ -300,6 +299,7 @@ def _bind_tcp(address: str, opened: list[socket.socket]) -> None:
         if family == socket.AF_INET6:
             each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         each.bind(where)
+        each.listen(BACKLOG)
 
 
 def _bind_unix(path: str, opened: list[socket.socket]) -> None:
@@ -312,6 +312,7 @@ def _bind_unix(path: str, opened: list[socket.socket]) -> None:
     opened.append(each)
     each.bind(path)
     os.chmod(path, 0o666)  # noqa: S103 - everybody who can reach the folder may ask, as on loopback
+    each.listen(BACKLOG)
 
 
 def _url(listening: socket.socket) -> str:

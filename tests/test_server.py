@@ -436,6 +436,24 @@ def run(*arguments: str, cwd: Path = HERE, **environ: str) -> subprocess.Complet
     )
 
 
+def test_connection_is_accepted_as_soon_as_the_address_is_logged(tmp_path: Path) -> None:
+    script = """\
+import logging, socket, sys
+import tinytracer
+class Connect(logging.Handler):
+    def emit(self, record):
+        if "Listening" in record.getMessage():
+            socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+            print("connected", flush=True)
+            tinytracer.os.kill(tinytracer.os.getpid(), 15)
+logging.getLogger("tinytracer").addHandler(Connect())
+tinytracer.main(["--config", sys.argv[2], "--listen", f"127.0.0.1:{sys.argv[1]}"])
+"""
+    argv = [sys.executable, "-c", script, str(free_port()), str(configuration(tmp_path))]
+    done = subprocess.run(argv, cwd=HERE, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "connected\n", done.stderr
+
+
 def test_listens_on_several_addresses_and_says_so(tmp_path: Path) -> None:
     config = configuration(tmp_path)
     path = tmp_path / "socket"

@@ -66,7 +66,7 @@ class Client:
         self.port = port
         self.tally = tally
         self._pause = pause
-        self._life = seed % 50  # it begins a new one when it is refused again and again
+        self._life = seed % 1000 * 50  # it begins a new one when it is refused again and again
         self._refusals = 0
         self._asked = 0
 
@@ -108,11 +108,20 @@ class Client:
         paths = ("nothing", "ping", "ping/-c", "sleep/127.0.0.1", "ping/127.1", "ping/127.0.0.1?protocol=9")
         return self._question(f"{V1}/{self.random.choice(paths)}", "*/*")
 
+    def plain(self, path: str, more: str = "", method: str = "GET") -> bytes:
+        """Return a request that has no record."""
+        return request(path, "*/*", f"{self._me(0)}{more}", method)
+
     def _question(self, path: str, accept: str) -> Question:
         self._asked += 1
-        who = f"2001:db8:{self._number % NETWORKS + 1:x}:{self._number + 1000 * self._life:x}"
-        address = f"{who}:0:0:{self._life + 1:x}:{self._asked:x}" if self._asked < 65536 else f"{who}::1"
-        return Question(request(path, accept, f"X-Forwarded-For: {address}\r\n"), canonical(address), accept)
+        me = self._me(self._asked)
+        return Question(request(path, accept, me), canonical(me.split()[1]), accept)
+
+    def _me(self, number: int) -> str:
+        """Return the header with an address of the client's /64: a new one for each question."""
+        network, host = self._number % NETWORKS + 1, self._number + 1000 * (self._life % 60)
+        low = f"0:{self._life:x}:{number >> 16:x}:{number & 0xFFFF:x}"
+        return f"X-Forwarded-For: 2001:db8:{network:x}:{host:x}:{low}\r\n"
 
     # --- what comes of it
 
@@ -207,9 +216,9 @@ async def reads_lists(client: Client) -> None:
     async with Wire(client.port) as wire:
         for _ in range(client.random.randint(1, 5)):
             path, method = client.random.choice(LISTS), client.random.choice(["GET", "GET", "HEAD"])
-            await wire.send(request(path, method=method))
+            await wire.send(client.plain(path, method=method))
             answer = await wire.answer(method == "GET")
-            if answer.status not in {200, 404}:
+            if answer.status not in {200, 404, 429}:
                 client.tally.wrong.append(f"{method} {path}: {answer.status}")
 
 
@@ -296,7 +305,7 @@ async def pipelines_too_much(client: Client) -> None:
 
 async def sends_half(client: Client) -> None:
     async with Wire(client.port) as wire:
-        whole = request(f"{V1}/echo/127.0.0.1")
+        whole = client.plain(f"{V1}/echo/127.0.0.1")
         await wire.send(whole[: client.random.randrange(len(whole))])
         await client.later(3)
 
@@ -332,19 +341,20 @@ async def downloads(client: Client) -> None:
     start = client.random.randrange(1 << 20)
     is_slow = client.random.random() < 0.3
     async with Wire(client.port, delay=0.01 * is_slow) as wire:
-        await wire.send(request(FILE, more=f"Range: bytes={start}-\r\n"))
+        await wire.send(client.plain(FILE, f"Range: bytes={start}-\r\n"))
         if client.random.random() < 0.3:
             await wire.first()
             return
         answer = await wire.answer()
-        if (answer.status, len(answer.body)) != (206, (1 << 20) - start):
+        is_refused = answer.status in {429, 503} and is_whole(answer)
+        if not is_refused and (answer.status, len(answer.body)) != (206, (1 << 20) - start):
             client.tally.wrong.append(f"download: {answer.status}, {len(answer.body)} bytes from {start}")
 
 
 async def heads(client: Client) -> None:
     """Ask for the head of a run, which runs nothing and leaves no record."""
     async with Wire(client.port) as wire:
-        await wire.send(request(f"{V1}/sleep", method="HEAD"))
+        await wire.send(client.plain(f"{V1}/sleep", method="HEAD"))
         answer = await wire.answer(False)
         if answer.status != 200:
             client.tally.wrong.append(f"HEAD: {answer.status}")

@@ -206,6 +206,7 @@ class Inside(Watched):
         gc.collect()
         glass, server = self._glass._glass, self._server
         runs, resolver, store = glass.runs, glass._aimer._resolver, glass._guard._store
+        turnstile = self._glass._turnstile
         listening = len(server._sockets)
         held: Any = store._held  # type: ignore[attr-defined]
         callbacks = [*runs.loop._callbacks.values(), *runs.loop._moments]
@@ -221,4 +222,5 @@ class Inside(Watched):
             "open records": len(glass.journal.open),
             "look-ups": len(resolver._under_way) + len(resolver._held),
             "shares": len(held),
+            "downloads": len(turnstile._held) + len(turnstile._held_by_network),
         }
