@@ -27,7 +27,7 @@ define install_missing
 	fi
 endef
 
-.PHONY: run check test lint unit others bench pyz wheel lab tools lab-tools bench-tools test-tools clean
+.PHONY: run check test lint unit others bench soak fuzz pyz wheel lab tools lab-tools bench-tools test-tools clean
 
 # make run LISTEN=127.0.0.1:8081
 run: .venv/run.stamp tools config.json
@@ -96,6 +96,14 @@ others: .venv/dev.stamp test-tools
 # make bench BENCH=page,run,live,idle,leave JSON=FILE; BENCH_CORES=0 keeps the servers on one core
 bench: .venv/dev.stamp bench-tools
 	$(PY) -m tests.bench $(BENCH) $(JSON:%=--json %)
+
+# make soak SECONDS=60: 200 clients that ask as badly as they can, and what is left afterwards
+soak: .venv/dev.stamp tools
+	$(PY) -m tests.soak $(SECONDS:%=--seconds %)
+
+# make fuzz EXAMPLES=1000: every property of the tests, with many more examples than in make test
+fuzz: .venv/dev.stamp test-tools
+	$(PY) -m tests.fuzz $(EXAMPLES)
 
 # One file with its dependencies; legacy-cgi is named, for a marker is judged by the Python that builds.
 pyz: .venv/bin/python

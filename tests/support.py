@@ -22,6 +22,7 @@ from wsgiref.validate import validator
 
 import jsonschema
 import pytest
+from hypothesis import settings
 from webob import Request
 
 from examples.lab.lab import Lab
@@ -86,6 +87,11 @@ T = TypeVar("T")
 def sample(name: str) -> str:
     """Return what a real tool has printed."""
     return (SAMPLES / name).read_text()
+
+
+def examples(count: int) -> int:
+    """Return how many examples a property gets that has ``count`` where others have 100."""
+    return max(1, count * (settings.default or settings()).max_examples // 100)
 
 
 def is_part(part: Any, whole: Any) -> bool:

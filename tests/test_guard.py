@@ -18,7 +18,7 @@ from lookingglass.problems import SOON
 from lookingglass.store import Claim, Memory, Share, Token
 from lookingglass.targets import network_of
 from tests.limiting import Clock, House, admitted, refused
-from tests.support import GENEROUS, HERE, at_once, changed
+from tests.support import GENEROUS, HERE, at_once, changed, examples
 
 ROOMY = configuration.read(changed("limits", GENEROUS), HERE).limits
 TARGET, NEIGHBOUR, OTHER = (
@@ -308,4 +308,4 @@ class Visits(RuleBasedStateMachine):
 
 
 TestVisits = Visits.TestCase
-TestVisits.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestVisits.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)

@@ -31,6 +31,7 @@ from tests.support import (
     Slots,
     await_text,
     children,
+    examples,
     first_number,
     gone_within,
     is_alive,
@@ -1106,7 +1107,7 @@ class Orders(RuleBasedStateMachine):
 
 TestOrders = Orders.TestCase
 TestOrders.settings = settings(
-    max_examples=40,
+    max_examples=examples(40),
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -44,6 +44,7 @@ from tests.support import (
     descendants,
     error,
     errors_of,
+    examples,
     free_port,
     gone_within,
     soon,
@@ -343,7 +344,7 @@ class MemoryMachine(RuleBasedStateMachine):
         assert len(self.memory._due) == len(self.memory._buckets) == sum(self.memory._owned.values()) <= 6
 
 
-MemoryMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+MemoryMachine.TestCase.settings = settings(max_examples=examples(100), stateful_step_count=40, deadline=None)
 TestMemoryMachine = MemoryMachine.TestCase
 
 

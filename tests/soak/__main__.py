@@ -89,6 +89,7 @@ class Soak:
             "counters inside that are not 0": inside,
             "exceptions in the log": len(watched.faults()),
             "processor seconds of the clients": round(cpu, 1),
+            "seed": self.options.seed,
             "wrong": len(self.wrong),
         }
 
