@@ -30,7 +30,7 @@ MANY = 1_000_000
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [["--restarts=1"], ["--inside"]], ids=["program", "inside"])
 def test_everything_is_as_before_after_a_short_soak(options: list[str]) -> None:
-    short = ["--seconds=4", "--settle=3", "--clients=40", "--pause=0.5", *options]
+    short = ["--seconds=4", "--settle=3", "--clients=40", "--pause=0.5", "--drift=16384", *options]
     argv = [sys.executable, "-m", "tests.soak", *short]
     done = subprocess.run(argv, cwd=HERE, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

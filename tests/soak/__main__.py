@@ -23,7 +23,6 @@ from tests.support import V1, stat
 
 REST = 15.0  # seconds in which everything has to come to rest
 RESTART = 3.0  # seconds of work before a server is told to end
-DRIFT = 4096  # KiB that the memory may grow by after settling
 SAMPLES = 10  # of the memory, while clients are at work
 FILLERS = 6  # networks that together may fill what there is
 SHOWN = 20  # faults that are printed
@@ -59,7 +58,7 @@ class Soak:
             await self._rest("after the work", before[0], before[1])
             after = (watched.threads(), watched.files(), watched.memory())
             inside = self._look_inside()
-            if not options.inside and after[2] - before[2] > DRIFT:
+            if not options.inside and after[2] - before[2] > options.drift:
                 self.wrong.append(f"memory has grown by {after[2] - before[2]} KiB")
             await self._look_at_figures()
             await self._fill()
@@ -272,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--settle", type=float, default=30, help="seconds of work before; default: 30")
     parser.add_argument("--clients", type=int, default=200, help="default: 200")
     parser.add_argument("--pause", type=float, default=1.0, help="seconds between two acts; default: 1")
+    parser.add_argument("--drift", type=int, default=4096, help="of the memory, in KiB; default: 4096")
     parser.add_argument("--restarts", type=int, default=5, help="of the server before; default: 5")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100000)
     parser.add_argument("--inside", action="store_true", help="serve in this process, and look inside")
