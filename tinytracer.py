@@ -238,11 +238,11 @@ class TinyTracer:
         refuse = functools.partial(self._page.reply, given, client, choice)
         if not given["run"] or environ["REQUEST_METHOD"] == "HEAD":
             return refuse()
+        represent = page.as_page(*self._page.render(given, client, choice))
         try:
             answer = self._ask(environ, *page.question(given, choice))
         except Problem as problem:
             return refuse(problem)
-        represent = page.as_page(*self._page.render(given, client, choice))
         return self._live(answer, represent, refuse, {})
 
     def _run(self, environ: Environ, path: str) -> Answering:
