@@ -103,12 +103,13 @@ class Command(NamedTuple):
 
 
 class Invocation(NamedTuple):
-    """Say what to execute on this machine; visitors with equal invocations share one Run."""
+    """Say what to execute on this machine, and what reads it; visitors with equal ones share one Run."""
 
     argv: tuple[str, ...]
     stderr: int | None = subprocess.STDOUT  # as Popen has it; None: to the log
     skip: int = 0  # lines left out at the beginning of the output
     router: str = ""  # whose name goes with standard error to the log
+    parser: str | None = None  # what reads facts from the output
 
 
 class Router(NamedTuple):
@@ -137,11 +138,13 @@ class Router(NamedTuple):
             return (*self.via, " ".join(argv))
         return (*self.via, f"{shlex.join(argv)} 2>{'&1' if template.stderr else '/dev/null'}")
 
-    def invocation(self, template: Template, family: int, target: str, vrf: str) -> Invocation:
+    def invocation(
+        self, template: Template, family: int, target: str, vrf: str, parser: str | None
+    ) -> Invocation:
         """Return what to execute; what leads to a router complains in the log only."""
         stderr = None if self.via else subprocess.STDOUT if template.stderr else subprocess.DEVNULL
         argv = self.argv(template, family, target, vrf)
-        return Invocation(argv, stderr, template.skip, self.name if self.via else "")
+        return Invocation(argv, stderr, template.skip, self.name if self.via else "", parser)
 
     def succeeded(self, status: int | None, text: str) -> bool:
         """Tell whether a command ran and succeeded, by its exit status (None: not known) and its output."""

@@ -1,4 +1,4 @@
-"""What several test files share: our own server, the lab, and no skipping in CI."""
+"""What several test files share: our own server, a browser, the lab, and no skipping in CI."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from examples.lab.lab import Lab
 from tests.support import Serve, Server, configuration, free_port, gone_within
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -36,6 +44,17 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         children = server.children()
         server.stop()
         assert gone_within(2.0, *children)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Yield a browser, for all tests of a module."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        yield browser
+        browser.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

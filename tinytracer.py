@@ -129,7 +129,7 @@ class TinyTracer:
         self, environ: Environ, handler: str, parts: Mapping[str, str], sharing: Mapping[str, str]
     ) -> Answering:
         method = environ["REQUEST_METHOD"]
-        if method not in METHODS:
+        if method not in METHODS and handler != "nothing":
             raise HTTPProblem(405, f"Only {ALLOW['Allow']} are offered here.", ALLOW)
         if method == "OPTIONS" and handler != "nothing":
             preflight = PREFLIGHT if "Access-Control-Allow-Origin" in sharing else {}
@@ -238,11 +238,11 @@ class TinyTracer:
         refuse = functools.partial(self._page.reply, given, client, choice)
         if not given["run"] or environ["REQUEST_METHOD"] == "HEAD":
             return refuse()
+        represent = page.as_page(*self._page.render(given, client, choice))
         try:
             answer = self._ask(environ, *page.question(given, choice))
         except Problem as problem:
             return refuse(problem)
-        represent = page.as_page(*self._page.render(given, client, choice))
         return self._live(answer, represent, refuse, {})
 
     def _run(self, environ: Environ, path: str) -> Answering:
@@ -319,7 +319,7 @@ def _query(environ: Environ) -> tuple[tuple[str, str], ...]:
 
 
 def _route(environ: Environ) -> tuple[str, str, Mapping[str, str]]:
-    """Return handler and readers of a path, by ROUTES, and its named parts; NOTHING has them as well."""
+    """Return handler and readers of a path, by ROUTES, and its named parts, also of what is not there."""
     path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="surrogateescape")
     for pattern, handler, readers in ROUTES:
         if match := pattern.fullmatch(path):

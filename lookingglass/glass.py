@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import rfc8522
-from commands import JSON, Command, Router
+from commands import JSON, Command, Invocation, Router
 from lookingglass import targets
 from lookingglass.aiming import Aimer
 from lookingglass.configuration import Configuration
@@ -17,7 +17,7 @@ from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.problems import Problem, Quota, Refusal
-from lookingglass.runs import Runs, Task, Viewer
+from lookingglass.runs import Runs, Viewer
 from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
 from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
@@ -259,9 +259,9 @@ class Glass:
         router, command, target, vrf, parameters = checked
         aim = self._aimer.aim(command, target, parameters.protocol, found)
         media, template = rfc8522.choose_format(command, parameters, aim.family, aim.kind)
-        invocation = router.invocation(template, aim.family, aim.text, vrf)
+        invocation = router.invocation(template, aim.family, aim.text, vrf, command.parser)
         viewer = self._view(
-            Task(invocation, command.parser),
+            invocation,
             lambda: self._guard.slot(aim.network, visitor.key, router.name),
             command,
             parameters,
@@ -271,14 +271,14 @@ class Glass:
         return viewer, subject
 
     def _view(
-        self, task: Task, take_slot: Callable[[], Lease], command: Command, parameters: Parameters
+        self, invocation: Invocation, take_slot: Callable[[], Lease], command: Command, parameters: Parameters
     ) -> Viewer:
         limits = self._limits
         ceiling = command.runtime or limits.max_runtime
         seconds = parameters.runtime
         if seconds is None:
             seconds = limits.runtime
-        return self.runs.view(task, take_slot, min(seconds or ceiling, ceiling), ceiling)
+        return self.runs.view(invocation, take_slot, min(seconds or ceiling, ceiling), ceiling)
 
 
 def _outcome_of(error: BaseException) -> Outcome:

@@ -21,7 +21,6 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from commands import Invocation
 from lookingglass.children import Child
@@ -50,19 +49,14 @@ class State(enum.Enum):
     ENDED = enum.auto()
 
 
-class Task(NamedTuple):
-    """Say what a Run executes and which parser reads it; equal tasks share one Run."""
-
-    invocation: Invocation
-    parser: str | None = None
-
-
 class Run:
     """Read one source once, into a buffer of decoded text for any number of viewers."""
 
-    def __init__(self, task: Task, output_limit: int, loop: Loop, gone: Callable[[Run], None]) -> None:
-        self.task = task
-        self.output = Output(output_limit, task.invocation.skip)
+    def __init__(
+        self, invocation: Invocation, output_limit: int, loop: Loop, gone: Callable[[Run], None]
+    ) -> None:
+        self.invocation = invocation
+        self.output = Output(output_limit, invocation.skip)
         self.pieces = self.output.pieces
         self.end: End | None = None
         self.problem: Problem | None = None  # why its source could not be opened
@@ -71,7 +65,7 @@ class Run:
         self._under_way.acquire()
         self.started = time.monotonic()
         self.shared = 0  # viewers that it has had at once, at most
-        self._digest = Digest(task.parser) if task.parser else None
+        self._digest = Digest(invocation.parser) if invocation.parser else None
         self._loop = loop
         self._gone = gone
         self._state = State.STARTING
@@ -144,7 +138,7 @@ class Run:
         """Take a slot and open the source; a Problem is raised, and told to all viewers."""
         try:
             self._slot = take_slot()
-            source = open_source(self.task.invocation)
+            source = open_source(self.invocation)
         except BaseException as error:
             self.problem = error if isinstance(error, Problem) else Busy(FULL)
             self._finish("exit", None)
@@ -386,12 +380,14 @@ class Runs:
         self._open_source = open_source or functools.partial(Child, loop=self.loop, roll=self._roll)
         self._output_limit = output_limit  # bytes
         self._lock = threading.Lock()
-        self._runs: dict[Task, Run] = {}  # the newest of each task
+        self._runs: dict[Invocation, Run] = {}  # the newest of each invocation
         self.alive: set[Run] = set()  # also those that are being stopped
         self._is_closed = False
 
-    def view(self, task: Task, take_slot: Callable[[], Lease], seconds: float, ceiling: float) -> Viewer:
-        """Return a viewer of the Run of ``task`` for ``seconds``; start it when it does not run yet.
+    def view(
+        self, invocation: Invocation, take_slot: Callable[[], Lease], seconds: float, ceiling: float
+    ) -> Viewer:
+        """Return a viewer of the Run of ``invocation`` for ``seconds``; start it when it does not run yet.
 
         ``take_slot`` admits a new source; its Refusal passes through, and so does what the source raises.
         """
@@ -399,13 +395,13 @@ class Runs:
         with self._lock:
             if self._is_closed:
                 raise Busy(CLOSING)
-            run = self._runs.get(task)
+            run = self._runs.get(invocation)
             viewer = run.join(seconds, ceiling) if run else None
             if viewer is not None:
                 return viewer
-            run = Run(task, self._output_limit, self.loop, self._forget)
+            run = Run(invocation, self._output_limit, self.loop, self._forget)
             viewer = run.admit(seconds, ceiling)
-            self._runs[task] = run
+            self._runs[invocation] = run
             self.alive.add(run)
         try:
             run.start(self._open_source, take_slot)
@@ -446,5 +442,5 @@ class Runs:
     def _forget(self, run: Run) -> None:
         with self._lock:
             self.alive.discard(run)
-            if self._runs.get(run.task) is run:
-                del self._runs[run.task]
+            if self._runs.get(run.invocation) is run:
+                del self._runs[run.invocation]

@@ -389,8 +389,10 @@ class Server:
         end = time.monotonic() + 5
         while len(self.children()) <= more_than and time.monotonic() < end:
             time.sleep(0.01)
-        time.sleep(0.02)  # until a watcher that was forked can be told from a command
-        return self.children()
+        found: set[int] = set()
+        while found != (found := self.children()):  # a watcher is told from a command when it has begun
+            time.sleep(0.05)
+        return found
 
     def stop(self) -> None:
         if self.process.poll() is None:

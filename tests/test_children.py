@@ -239,14 +239,14 @@ IGNORANT = """
 import os, select, signal, sys, time
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 from commands import Invocation
-from lookingglass.runs import Runs, Task
+from lookingglass.runs import Runs
 class Slot:
     taken = ended = 0
     def __init__(self): Slot.taken += 1
     def end(self, refund=False): Slot.ended += 1
 runs = Runs(4096)
 for script in sys.argv[1:]:
-    viewer = runs.view(Task(Invocation(("sh", "-c", script))), Slot, 5, 5)
+    viewer = runs.view(Invocation(("sh", "-c", script)), Slot, 5, 5)
     while viewer.read() is not None:
         viewer.wait(5)
     text, end = viewer.result()

@@ -254,7 +254,7 @@ def test_nothing_that_a_visitor_says_becomes_an_argument_of_its_own(value: Any, 
     assert template is not None
     words = value if isinstance(value, list) else shlex.split(value)
     assert template.argv == tuple(words)[: len(template.argv)]
-    argv = router.invocation(template, 4, target.text, "").argv
+    argv = router.argv(template, 4, target.text, "")
     assert len(argv) == len(template.argv)
     assert argv[0] == template.argv[0]
     for before, after in zip(template.argv, argv, strict=True):

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.support import GENEROUS, V1, Serve, Server
-from tests.test_page import CHROMIUM
 
 pytestmark = pytest.mark.browser
 # Ways in which a page makes a browser ask, with URL for what they ask for.
@@ -59,14 +58,6 @@ ELEMENTS = {
     "beacon": '<script>navigator.sendBeacon("URL")</script>',
     "xhr": '<script>x = new XMLHttpRequest; x.open("GET", "URL"); x.send()</script>',
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 class Site:

@@ -24,7 +24,7 @@ from lookingglass import runs as runs_module
 from lookingglass.children import Child
 from lookingglass.loop import Loop
 from lookingglass.problems import Busy, Problem, Refusal
-from lookingglass.runs import DYING, Runs, State, Task, Viewer
+from lookingglass.runs import DYING, Runs, State, Viewer
 from lookingglass.sources import Source
 from lookingglass.watcher import GRACE
 from tests.support import (
@@ -45,10 +45,6 @@ from tests.support import (
 
 Ask = Callable[..., Viewer]
 STUBBORN = sh("trap '' TERM; echo $$; while :; do sleep 0.1; done")
-
-
-def task(argv: tuple[str, ...], parser: str | None = None, **more: Any) -> Task:
-    return Task(Invocation(argv, **more), parser)
 
 
 def is_at_rest(runs: Runs) -> bool:
@@ -84,7 +80,7 @@ def ask(runs: Runs, slots: Slots) -> Ask:
     """Return a function that asks one registry of Runs."""
 
     def view(argv: tuple[str, ...], seconds: float = 10, ceiling: float = 10, **more: Any) -> Viewer:
-        return runs.view(task(argv, **more), slots, seconds, ceiling)
+        return runs.view(Invocation(argv, **more), slots, seconds, ceiling)
 
     return view
 
@@ -268,7 +264,7 @@ def test_end_that_a_viewer_has_seen_stays_the_same(ask: Ask) -> None:
 
 
 def test_viewer_of_a_run_that_never_falls_silent_has_its_own_time(runs: Runs, slots: Slots) -> None:
-    script = task(sh("while :; do echo x; sleep 0.01; done"))
+    script = Invocation(sh("while :; do echo x; sleep 0.01; done"))
     patient, hasty = runs.view(script, slots, 10, 10), runs.view(script, slots, 0.3, 10)
     started = time.monotonic()
     assert read_out(hasty)[1].reason == "time"
@@ -381,9 +377,9 @@ def test_missing_program_is_the_routers_fault_and_takes_no_slot(ask: Ask, slots:
 def test_refused_slot_passes_through_and_nothing_runs(runs: Runs) -> None:
     refusing = Slots(Refusal(503, 5, "All slots are taken."))
     with pytest.raises(Refusal):
-        runs.view(task(("sleep", "1000")), refusing, 10, 10)
+        runs.view(Invocation(("sleep", "1000")), refusing, 10, 10)
     assert is_at_rest(runs)
-    to_the_end(runs.view(task(("true",)), Slots(), 10, 10))
+    to_the_end(runs.view(Invocation(("true",)), Slots(), 10, 10))
 
 
 def test_machine_without_descriptors_is_503() -> None:
@@ -391,14 +387,14 @@ def test_machine_without_descriptors_is_503() -> None:
 import gc, resource
 from commands import Invocation
 from lookingglass.problems import Problem
-from lookingglass.runs import Runs, Task
+from lookingglass.runs import Runs
 class Slot:
     def end(self, refund=False): print("given back")
 for most in range(3, 30):
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, 64))
     runs = Runs(100)
     try:
-        viewer = runs.view(Task(Invocation(("true",))), Slot, 5, 5)
+        viewer = runs.view(Invocation(("true",)), Slot, 5, 5)
     except Problem as error:
         print(error.status)
     else:
@@ -436,7 +432,7 @@ def test_machine_without_threads_is_503_and_leaves_no_child(
 def test_source_that_cannot_be_watched_is_ended_and_told(
     monkeypatch: pytest.MonkeyPatch, runs: Runs, slots: Slots
 ) -> None:
-    to_the_end(runs.view(task(("true",)), slots, 10, 10))
+    to_the_end(runs.view(Invocation(("true",)), slots, 10, 10))
     (watcher,) = children()
     watch, left = runs.loop.watch, [1]
 
@@ -450,7 +446,7 @@ def test_source_that_cannot_be_watched_is_ended_and_told(
         with monkeypatch.context() as patch:
             patch.setattr(runs.loop, "watch", refuse)
             with pytest.raises(Problem) as caught:
-                runs.view(task(("sleep", "1000")), slots, 10, 10)
+                runs.view(Invocation(("sleep", "1000")), slots, 10, 10)
         assert caught.value.status == 503
         assert slots.are_back_within(2)
         assert soon(lambda: is_at_rest(runs))
@@ -498,7 +494,7 @@ class Asking(threading.Thread):
 def test_second_viewer_joins_while_the_source_is_being_opened(slots: Slots) -> None:
     gate = Gate()
     runs = Runs(4096, gate)
-    question = task(sh("echo begin; sleep 0.2"))
+    question = Invocation(sh("echo begin; sleep 0.2"))
     first = Asking(lambda: runs.view(question, slots, 10, 10))
     assert gate.is_waiting.wait(5)
     second = runs.view(question, slots, 10, 10)  # does not wait
@@ -517,7 +513,7 @@ def test_second_viewer_joins_while_the_source_is_being_opened(slots: Slots) -> N
 def test_failure_to_open_a_source_is_told_to_all_who_have_joined(slots: Slots, problem: Exception) -> None:
     gate = Gate(problem)
     runs = Runs(4096, gate)
-    question = task(("sleep", "1000"))
+    question = Invocation(("sleep", "1000"))
     raised: list[Exception] = []
 
     def ask_first() -> None:
@@ -552,10 +548,10 @@ def test_failure_to_open_a_source_is_told_to_all_who_have_joined(slots: Slots, p
 def test_slow_source_does_not_hold_other_questions(slots: Slots) -> None:
     gate = Gate()
     runs = Runs(4096, lambda each: gate(each) if each.argv[0] == "sleep" else Child(each, Loop()))
-    slow = Asking(lambda: runs.view(task(("sleep", "0.1")), slots, 10, 10))
+    slow = Asking(lambda: runs.view(Invocation(("sleep", "0.1")), slots, 10, 10))
     assert gate.is_waiting.wait(5)
     began = time.monotonic()
-    assert to_the_end(runs.view(task(("true",)), slots, 10, 10))[1].status == 0
+    assert to_the_end(runs.view(Invocation(("true",)), slots, 10, 10))[1].status == 0
     assert time.monotonic() - began < 1
     gate.may_go.set()
     slow.join()
@@ -567,7 +563,7 @@ def test_slow_source_does_not_hold_other_questions(slots: Slots) -> None:
 def test_viewer_that_leaves_while_the_source_is_being_opened_leaves_no_moment(slots: Slots) -> None:
     gate = Gate()
     runs = Runs(4096, gate)
-    question = task(("sleep", "0.2"))
+    question = Invocation(("sleep", "0.2"))
     first = Asking(lambda: runs.view(question, slots, 1000, 1000))
     assert gate.is_waiting.wait(5)
     for _ in range(3):
@@ -583,7 +579,7 @@ def test_viewer_that_leaves_while_the_source_is_being_opened_leaves_no_moment(sl
 def test_time_that_is_up_before_the_source_was_opened_ends_the_run(slots: Slots) -> None:
     gate = Gate()
     runs = Runs(4096, gate)
-    asking = Asking(lambda: runs.view(task(("sleep", "1000")), slots, 0.1, 10))
+    asking = Asking(lambda: runs.view(Invocation(("sleep", "1000")), slots, 0.1, 10))
     assert gate.is_waiting.wait(5)
     time.sleep(0.3)
     gate.may_go.set()
@@ -597,7 +593,7 @@ def test_time_that_is_up_before_the_source_was_opened_ends_the_run(slots: Slots)
 def test_closing_while_a_source_is_being_opened_ends_it(slots: Slots) -> None:
     gate = Gate()
     runs = Runs(4096, gate)
-    asking = Asking(lambda: runs.view(task(STUBBORN), slots, 10, 10))
+    asking = Asking(lambda: runs.view(Invocation(STUBBORN), slots, 10, 10))
     assert gate.is_waiting.wait(5)
     closing = threading.Thread(target=runs.close)
     closing.start()
@@ -617,7 +613,7 @@ def test_source_that_opens_after_the_closing_has_given_up_is_ended(
     monkeypatch.setattr(runs_module, "GRACE", 0.2)
     gate = Gate()
     runs = Runs(4096, gate)
-    asking = Asking(lambda: runs.view(task(STUBBORN), slots, 10, 10))
+    asking = Asking(lambda: runs.view(Invocation(STUBBORN), slots, 10, 10))
     assert gate.is_waiting.wait(5)
     runs.close()
     gate.may_go.set()
@@ -632,7 +628,7 @@ def test_source_that_opens_after_the_closing_has_given_up_is_ended(
 
 
 def test_closing_ends_every_run_and_starts_no_more(runs: Runs, slots: Slots) -> None:
-    viewer = runs.view(task(STUBBORN), slots, 10, 10)
+    viewer = runs.view(Invocation(STUBBORN), slots, 10, 10)
     pid = first_number(viewer)
     started = time.monotonic()
     runs.close()
@@ -640,7 +636,7 @@ def test_closing_ends_every_run_and_starts_no_more(runs: Runs, slots: Slots) -> 
     assert not is_alive(pid)
     assert to_the_end(viewer)[1].reason == "closing"
     with pytest.raises(Problem) as caught:
-        runs.view(task(("true",)), slots, 10, 10)
+        runs.view(Invocation(("true",)), slots, 10, 10)
     assert caught.value.status == 503
     assert slots.taken == slots.returned == 1
 
@@ -652,14 +648,14 @@ def test_closing_twice_or_before_the_first_question_does_no_harm() -> None:
     runs.close()
     assert time.monotonic() - began < 0.1
     with pytest.raises(Busy):
-        runs.view(task(("true",)), Slots(), 10, 10)
+        runs.view(Invocation(("true",)), Slots(), 10, 10)
 
 
 def test_run_that_was_left_and_asked_again_is_ended_with_the_rest(runs: Runs, slots: Slots) -> None:
-    first = runs.view(task(STUBBORN), slots, 10, 10)
+    first = runs.view(Invocation(STUBBORN), slots, 10, 10)
     old = first_number(first)
     first.close()
-    second = runs.view(task(STUBBORN), slots, 10, 10)
+    second = runs.view(Invocation(STUBBORN), slots, 10, 10)
     new = first_number(second)
     assert new != old
     runs.close()
@@ -824,7 +820,7 @@ def piped(slots: Slots) -> Iterator[Callable[[Pipe], tuple[Runs, Viewer]]]:
     def run(source: Pipe, seconds: float = 10) -> tuple[Runs, Viewer]:
         runs = Runs(100, lambda invocation: source)
         used.append((runs, source))
-        return runs, runs.view(task(("far away",)), slots, seconds, 60)
+        return runs, runs.view(Invocation(("far away",)), slots, seconds, 60)
 
     yield run
     for runs, source in used:
@@ -986,7 +982,7 @@ def test_closing_does_not_wait_for_what_cannot_be_killed(piped: Any, slots: Slot
 
 def test_stop_that_comes_with_the_end_leaves_no_moment(runs: Runs, slots: Slots) -> None:
     for _ in range(60):
-        viewer = runs.view(task(("true",)), slots, 10, 10)
+        viewer = runs.view(Invocation(("true",)), slots, 10, 10)
         select.select([], [], [], 0.001)
         viewer.close()
     assert slots.are_back_within(2)
@@ -1031,7 +1027,7 @@ class Orders(RuleBasedStateMachine):
         is_live=st.booleans(),
     )
     def join(self, kind: str, number: int, seconds: float, is_live: bool) -> None:
-        question = task((kind, str(number)))
+        question = Invocation((kind, str(number)))
         try:
             viewer = self.runs.view(question, self.slots, seconds, 30)
         except Busy:

@@ -19,7 +19,7 @@ import webob
 from commands import Invocation
 from lookingglass import roll as roll_module
 from lookingglass import watcher
-from lookingglass.runs import Runs, Task, Viewer
+from lookingglass.runs import Runs, Viewer
 from tests.support import (
     HERE,
     V1,
@@ -76,7 +76,7 @@ def runs() -> Iterator[Runs]:
 
 
 def ask(runs: Runs, argv: tuple[str, ...], seconds: float = 30, stderr: int | None = -2) -> Viewer:
-    return runs.view(Task(Invocation(argv, stderr)), Slots(), seconds, seconds)
+    return runs.view(Invocation(argv, stderr), Slots(), seconds, seconds)
 
 
 # --- a server that is killed

@@ -139,7 +139,7 @@ def test_remote_argv_is_quoted_for_a_shell_or_joined_for_a_cli() -> None:
 def test_standard_error_is_the_commands_or_the_logs(
     router: Router, stderr: bool, expected: int | None
 ) -> None:
-    invocation = router.invocation(Template(("x",), stderr, skip=3), 4, "", "")
+    invocation = router.invocation(Template(("x",), stderr, skip=3), 4, "", "", None)
     assert (invocation.stderr, invocation.skip) == (expected, 3)
 
 
