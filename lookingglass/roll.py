@@ -216,7 +216,7 @@ class Roll:
             self._failures = min(self._failures + 1, 16)
             is_first = self._failures == 1
         if is_first:
-            log.error("The watcher %s. Without it, commands outlive this process when it is killed.", why)
+            log.warning("The watcher %s. Without it, commands outlive this process when it is killed.", why)
         with contextlib.suppress(OSError, MemoryError):
             self._loop.call_at(time.monotonic() + pause, self._start)
 

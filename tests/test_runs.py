@@ -31,6 +31,7 @@ from tests.support import (
     Slots,
     await_text,
     children,
+    commands_of,
     examples,
     first_number,
     gone_within,
@@ -433,7 +434,6 @@ def test_source_that_cannot_be_watched_is_ended_and_told(
     monkeypatch: pytest.MonkeyPatch, runs: Runs, slots: Slots
 ) -> None:
     to_the_end(runs.view(Invocation(("true",)), slots, 10, 10))
-    (watcher,) = children()
     watch, left = runs.loop.watch, [1]
 
     def refuse(*arguments: Any) -> None:
@@ -450,7 +450,7 @@ def test_source_that_cannot_be_watched_is_ended_and_told(
         assert caught.value.status == 503
         assert slots.are_back_within(2)
         assert soon(lambda: is_at_rest(runs))
-        assert [each for each in children() if is_alive(each)] == [watcher]
+        assert not commands_of(os.getpid())
 
 
 # --- starting
@@ -604,7 +604,7 @@ def test_closing_while_a_source_is_being_opened_ends_it(slots: Slots) -> None:
     assert asking.viewer
     assert to_the_end(asking.viewer)[1].reason == "closing"
     assert slots.are_back_within(1)
-    assert not [each for each in children() if is_alive(each)]
+    assert not commands_of(os.getpid())
 
 
 def test_source_that_opens_after_the_closing_has_given_up_is_ended(
@@ -619,7 +619,7 @@ def test_source_that_opens_after_the_closing_has_given_up_is_ended(
     gate.may_go.set()
     asking.join()
     assert soon(lambda: slots.taken == slots.returned, 3)
-    assert not [each for each in children() if is_alive(each)]
+    assert not commands_of(os.getpid())
     viewer = asking.viewer
     assert viewer is None or to_the_end(viewer)[1].reason == "closing"
 

@@ -190,7 +190,12 @@ def test_checking_and_importing_start_no_watcher(tmp_path: Path) -> None:
         f"tinytracer.main(['check', '--config', {str(config)!r}])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=HERE, capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "valid" in done.stdout
