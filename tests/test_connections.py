@@ -186,7 +186,7 @@ def test_live_answers_hold_no_thread(here: Any) -> None:
     before = threading.active_count()
     held = [server.get("/live") for _ in lives]
     assert soon(lambda: all(each.notify.__name__ == "notify" for each in lives))
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     for number, live in enumerate(lives):
         live.feed(b"=%d=" % number)
     seen = {read_until(connection, rb"=(\d+)=")[1] for connection in held}
@@ -542,9 +542,9 @@ def test_two_hundred_viewers_hold_no_thread_and_get_all_lines(here: Any, glass: 
     ]
     assert soon(lambda: sum(len(run._viewers) for run in application._glass.runs.alive) == 200)
     assert len(application._glass.runs.alive) == 4
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     for number, connection in enumerate(held):
         lines = re.findall(rb'(?<![.\d])\d\.\d(?=\n|\\n|")', to_the_end(connection))
         assert lines[:6] == [b"%d.%d" % (number % 4, line) for line in range(1, 7)]
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     assert soon(lambda: not application._glass.runs.alive)

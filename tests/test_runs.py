@@ -69,7 +69,7 @@ def runs(slots: Slots) -> Iterator[Runs]:
     yield runs
     runs.close()
     assert soon(lambda runs=runs: is_at_rest(runs), 2), vars(runs.loop)  # type: ignore[misc]
-    assert children() == before
+    assert children() <= before  # a watcher of an earlier test may end meanwhile
     assert slots.taken == slots.returned
     assert soon(lambda: set(threading.enumerate()) <= threads)
     del runs
@@ -321,7 +321,7 @@ def test_runs_share_one_thread(ask: Ask) -> None:
     first = ask(("sleep", "1000"))
     before = threading.active_count()
     viewers = [ask(("sleep", f"100{number}")) for number in range(20)]
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     for viewer in (first, *viewers):
         viewer.close()
 

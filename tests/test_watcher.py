@@ -72,7 +72,7 @@ def runs() -> Iterator[Runs]:
     runs = Runs(output_limit=4096)
     yield runs
     runs.close()
-    assert children() == before
+    assert children() <= before
 
 
 def ask(runs: Runs, argv: tuple[str, ...], seconds: float = 30, stderr: int | None = -2) -> Viewer:
@@ -269,7 +269,7 @@ def test_watcher_goes_when_nothing_has_run_for_a_while_and_comes_again(
         time.sleep(0.5)
         assert len(children() - before) == 2  # not while something runs
         viewer.close()
-        assert soon(lambda: children() == before, 2)
+        assert soon(lambda: children() <= before, 2)
     assert len(open_files()) <= files + 3  # the loop's two and the table
     assert not caplog.text
     for number in range(20):  # also at the very moment
