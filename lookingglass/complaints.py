@@ -1,4 +1,4 @@
-"""What leads to a router complains: to the log, in lines that nobody can forge."""
+"""Log the standard error of what leads to a router, in lines that nobody can forge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One record of each request for a run, however it ended, for all who want to know: a log line, figures."""
+"""Give one record of each request for a run, however it ended, to each sink: the log line, the figures."""
 
 from __future__ import annotations
 

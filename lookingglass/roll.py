@@ -1,4 +1,4 @@
-"""The roll: which process groups run, kept where the watcher finds it when this process was killed."""
+"""The roll: which process groups run, kept where the watcher finds it after this process was killed."""
 
 from __future__ import annotations
 

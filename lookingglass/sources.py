@@ -1,4 +1,4 @@
-"""What a Run reads, and what it holds meanwhile: the shapes that children and others have."""
+"""The interfaces of what a Run reads, a source, and of what it holds meanwhile, a lease."""
 
 from __future__ import annotations
 
