@@ -28,7 +28,8 @@ def now() -> int:
 
 def watch(server: int) -> None:
     """Wait until the server has ended or closed its socket; meanwhile end who holds the pipes it names."""
-    session, server_end = 0, -1
+    session: int | None = None
+    server_end = -1
     poll = select.poll()
     poll.register(0, select.POLLIN)
     try:
@@ -44,7 +45,7 @@ def watch(server: int) -> None:
     end_all(server, session)
 
 
-def end_all(server: int, session: int) -> None:
+def end_all(server: int, session: int | None) -> None:
     """End what stands on the roll, as the server would have done."""
     table = memoryview(os.pread(1, os.fstat(1).st_size, 0)).cast("Q").tolist()
     entries = [table[at : at + FIELDS] for at in range(0, len(table), FIELDS) if table[at]]
@@ -77,13 +78,16 @@ def signal_group(group: int, ticks: int, number: int) -> bool:
     return True
 
 
-def end_holders(inodes: set[int], server: int, session: int) -> None:
-    """Kill whoever may write to some pipes, but nobody in the server's session.
+def end_holders(inodes: set[int], server: int, session: int | None) -> None:
+    """Kill whoever may write to some pipes, but nobody in the server's session; nobody if it is not known.
 
     The pipe of a Run has no other writers than the Run's own descendants: those that left its process group.
+    The session 0 is one that began outside this PID namespace, as in a container.
     """
+    if not inodes or session is None:
+        return
     pipes = {f"pipe:[{inode}]" for inode in inodes}
-    for name in os.listdir("/proc") if pipes and session else ():
+    for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != server and holds(name, pipes, session):
             kill_holder(name, pipes, session)
 

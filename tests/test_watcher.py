@@ -82,6 +82,10 @@ def ask(runs: Runs, argv: tuple[str, ...], seconds: float = 30, stderr: int | No
 # --- a server that is killed
 
 
+def children_of(pid: int) -> set[int]:
+    return {each for each in descendants(pid) if stat(each)[1:2] == [str(pid)]}
+
+
 def nobodys_python() -> str:
     """Return a Python that an ordinary user may run, for this one may be in root's home."""
     test = "import sys; sys.exit(sys.version_info < (3, 11))"
@@ -131,6 +135,23 @@ def test_nothing_outlives_the_killed_server_of_an_ordinary_user() -> None:
             kill_in_mid_run(server, server.process.pid)
         finally:
             server.stop()
+
+
+@pytest.mark.lab
+def test_nothing_outlives_a_killed_server_in_a_container_whose_session_began_outside(tmp_path: Path) -> None:
+    """As with ``docker exec``: there getsid() is 0 for whoever has no session inside."""
+    port = free_port()
+    config = configuration(tmp_path, commands=COMMANDS)
+    argv = [sys.executable, "tinytracer.py", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
+    first = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *sh('"$@" & wait; sleep 4')]
+    container = Server([*first, "sh", *argv], port)
+    try:
+        container.wait_until_ready()
+        (shell,) = children_of(container.process.pid)
+        (server,) = children_of(shell)
+        kill_in_mid_run(container, server)
+    finally:
+        container.stop()
 
 
 def test_nothing_outlives_a_killed_worker_of_gunicorn_and_the_next_one_has_its_own_watcher(
@@ -338,7 +359,7 @@ def test_only_who_may_write_to_the_pipe_from_another_session_holds_it() -> None:
         name: subprocess.Popen([sys.executable, "-c", script], **more) for name, more in options.items()
     }
     try:
-        watcher.end_holders({inode}, 0, 0)  # whose session is not known
+        watcher.end_holders({inode}, 0, None)  # whose session is not known
         assert all(each.poll() is None for each in started.values())
         watcher.end_holders({inode}, os.getpid(), os.getsid(0))
         assert started.pop("writer").wait(5) == -signal.SIGKILL
