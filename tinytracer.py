@@ -18,7 +18,7 @@ from webob import Request
 import rfc8522
 from commands import JSON, TEXT
 from lookingglass import configuration as conf
-from lookingglass import downloads, journal, names, origins, page, visitors
+from lookingglass import downloads, journal, names, origins, page, urls, visitors
 from lookingglass.answers import (
     REPRESENTATIONS,
     Body,
@@ -40,6 +40,8 @@ from lookingglass.visitors import Visitor
 
 if TYPE_CHECKING:
     import argparse
+
+    from lookingglass.command_line import Act, Options
 
 __version__ = "0.1.0"
 
@@ -70,10 +72,6 @@ UNCOUNTED = {"healthz", "run"}  # handlers whose requests are none that "limits.
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
 ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
-# RFC 9110 section 7.2: a name or an address, perhaps a port
-AUTHORITY = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
-# What the base URL depends on when it is not configured (PEP 3333, URL reconstruction).
-ORIGIN = ("wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME")
 HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY, **FRESH}, b"ok")
 LISTEN = "127.0.0.1:8080"
 
@@ -152,7 +150,7 @@ class TinyTracer:
 
     def _ready(self, environ: Environ, key: Hashable, make: Callable[[str], Ready]) -> Ready:
         """Return what depends on the base URL only, made once."""
-        where = () if self._configuration.host else tuple(map(environ.get, ORIGIN))
+        where = () if self._configuration.host else tuple(map(environ.get, urls.BASE))
         return self._shelf.get((key, where), lambda: make(self._base(environ)))
 
     def _list(self, environ: Environ, key: Hashable, make: Callable[[str], dict[str, Any]]) -> Ready:
@@ -169,7 +167,7 @@ class TinyTracer:
 
     def _command_list(self, environ: Environ) -> Answering:
         routers = self._glass.routers
-        parameters = rfc8522.Parameters.read(_query(environ))
+        parameters = rfc8522.Parameters.read(urls.query_of(environ))
         is_one = parameters.router is not None or parameters.routerindex is not None
         chosen = (rfc8522.choose(routers, parameters),) if is_one else routers
         key = ("cmd", *(router.number for router in chosen))
@@ -233,7 +231,7 @@ class TinyTracer:
         client = self._visitor(environ).address if self._configuration.showip else ""
         if not environ.get("QUERY_STRING"):
             return self._shelf.get(("page", client), lambda: self._page.blank(client))
-        given = page.read(_query(environ))
+        given = page.read(urls.query_of(environ))
         choice = page.choose(self._glass.routers, given)
         refuse = functools.partial(self._page.reply, given, client, choice)
         if not given["run"] or environ["REQUEST_METHOD"] == "HEAD":
@@ -249,7 +247,7 @@ class TinyTracer:
         sharing = self._sharing(environ, CORS)
         question, problem = Question(path), None
         try:
-            question = Question(path, _query(environ))
+            question = Question(path, urls.query_of(environ))
         except Problem as error:
             problem = error
         media = best_offer(environ.get("HTTP_ACCEPT", ""), tuple(REPRESENTATIONS)) or JSON
@@ -299,28 +297,12 @@ class TinyTracer:
         return Visitor.of(environ, self._configuration.trustproxy)
 
     def _base(self, environ: Environ) -> str:
-        """Return the URL under which visitors see the application, without a slash at its end."""
-        if self._configuration.host:
-            return self._configuration.host
-        if not AUTHORITY.fullmatch(environ.get("HTTP_HOST", "localhost")):
-            raise HTTPProblem(400, "The header Host is not a host, with or without a port.")
-        return str(Request(environ).application_url).rstrip("/")
-
-
-def _query(environ: Environ) -> tuple[tuple[str, str], ...]:
-    """Return the parameters of the URL's query; raises HTTPProblem."""
-    query = environ.get("QUERY_STRING")
-    if not query:
-        return ()
-    try:
-        return tuple(Request({"QUERY_STRING": query}).GET.items())  # WebOb ties a knot into what it is given
-    except UnicodeDecodeError:
-        raise HTTPProblem(400, "The URL is not UTF-8.") from None
+        return urls.base_of(environ, self._configuration.host)
 
 
 def _route(environ: Environ) -> tuple[str, str, Mapping[str, str]]:
     """Return handler and readers of a path, by ROUTES, and its named parts, also of what is not there."""
-    path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="surrogateescape")
+    path = urls.path_of(environ)
     for pattern, handler, readers in ROUTES:
         if match := pattern.fullmatch(path):
             return handler, readers, match.groupdict()
@@ -365,12 +347,11 @@ def find_configuration(path: str | None) -> conf.Configuration:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if not given or (given[0].startswith("-") and given[0] not in {"-h", "--help", "--version"}):
-        given = ["serve", *given]
-    options = _parser().parse_args(given)
+    from lookingglass import command_line
+
+    options = command_line.parse(sys.argv[1:] if arguments is None else arguments, __version__, ACTIONS)
     journal.log_to_standard_error()
-    act: Callable[[argparse.Namespace], int] = options.act
+    act: Act = options.act
     try:
         return act(options)
     except conf.ConfigurationError as error:
@@ -408,37 +389,14 @@ def check(options: argparse.Namespace) -> int:
     return 1 if lacking else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    import argparse
-
-    parser = argparse.ArgumentParser(
-        prog="tinytracer",
-        description="A network looking glass. Without an action it serves.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"TinyTracer {__version__}")
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    for act, summary in ACTIONS.items():
-        action = actions.add_parser(act.__name__, help=summary, description=summary, allow_abbrev=False)
-        action.set_defaults(act=act)
-        action.add_argument(
-            "--config",
-            metavar="FILE",
-            help="default: $TINYTRACER_CONFIG, else config.json, else this machine",
-        )
-        if act is serve:
-            action.add_argument(
-                "--listen",
-                action="append",
-                metavar="ADDRESS",
-                help=f"HOST:PORT or unix:PATH, several times if need be; default: {LISTEN}",
-            )
-    return parser
-
-
-ACTIONS: dict[Callable[[argparse.Namespace], int], str] = {
-    serve: "Serve the page and the API until a signal ends it.",
-    check: "Check the configuration and look for the programs that it names.",
+LISTENING = {
+    "action": "append",
+    "metavar": "ADDRESS",
+    "help": f"HOST:PORT or unix:PATH, several times if need be; default: {LISTEN}",
+}
+ACTIONS: dict[Act, tuple[str, Options]] = {
+    serve: ("Serve the page and the API until a signal ends it.", {"--listen": LISTENING}),
+    check: ("Check the configuration and look for the programs that it names.", {}),
 }
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.problems import Problem, Quota, Refusal
-from lookingglass.runs import Runs, Viewer
+from lookingglass.registry import Runs
+from lookingglass.runs import Viewer
 from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
 from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary

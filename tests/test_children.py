@@ -239,7 +239,7 @@ IGNORANT = """
 import os, select, signal, sys, time
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 from commands import Invocation
-from lookingglass.runs import Runs
+from lookingglass.registry import Runs
 class Slot:
     taken = ended = 0
     def __init__(self): Slot.taken += 1

@@ -25,6 +25,7 @@ ORDER = [
         f"lookingglass.{name}"
         for name in (
             *(
+                "command_line",
                 "serving",
                 "connections",
                 "messages",
@@ -39,9 +40,9 @@ ORDER = [
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
             *("journal", "turnstile", "visitors"),
             *("guard", "stores", "in_sqlite", "in_redis", "sharing", "store"),
-            *("runs", "children", "sources", "complaints", "output", "names"),
+            *("registry", "runs", "children", "sources", "complaints", "output", "names"),
             *("roll", "watcher", "loop", "targets"),
-            *("facts", *TOOLS, "facts.schemas", "facts.common", "origins", "headers", "problems"),
+            *("facts", *TOOLS, "facts.schemas", "facts.common", "origins", "urls", "headers", "problems"),
         )
     ),
     "rfc8522",

@@ -20,11 +20,13 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from commands import Invocation
 from lookingglass import output
+from lookingglass import registry as registry_module
 from lookingglass import runs as runs_module
 from lookingglass.children import Child
 from lookingglass.loop import Loop
 from lookingglass.problems import Busy, Problem, Refusal
-from lookingglass.runs import DYING, Runs, State, Viewer
+from lookingglass.registry import Runs
+from lookingglass.runs import DYING, State, Viewer
 from lookingglass.sources import Source
 from lookingglass.watcher import GRACE
 from tests.support import (
@@ -388,7 +390,7 @@ def test_machine_without_descriptors_is_503() -> None:
 import gc, resource
 from commands import Invocation
 from lookingglass.problems import Problem
-from lookingglass.runs import Runs
+from lookingglass.registry import Runs
 class Slot:
     def end(self, refund=False): print("given back")
 for most in range(3, 30):
@@ -610,7 +612,7 @@ def test_closing_while_a_source_is_being_opened_ends_it(slots: Slots) -> None:
 def test_source_that_opens_after_the_closing_has_given_up_is_ended(
     monkeypatch: pytest.MonkeyPatch, slots: Slots
 ) -> None:
-    monkeypatch.setattr(runs_module, "GRACE", 0.2)
+    monkeypatch.setattr(registry_module, "GRACE", 0.2)
     gate = Gate()
     runs = Runs(4096, gate)
     asking = Asking(lambda: runs.view(Invocation(STUBBORN), slots, 10, 10))

@@ -19,7 +19,8 @@ import webob
 from commands import Invocation
 from lookingglass import roll as roll_module
 from lookingglass import watcher
-from lookingglass.runs import Runs, Viewer
+from lookingglass.registry import Runs
+from lookingglass.runs import Viewer
 from tests.support import (
     HERE,
     V1,

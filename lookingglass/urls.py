@@ -1,0 +1,41 @@
+"""The URL that was asked: its path, its query, and the base below which visitors see the application."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from webob import Request
+
+from lookingglass.problems import HTTPProblem
+
+# RFC 9110 section 7.2: a name or an address, perhaps a port
+AUTHORITY = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
+# What the base depends on when it is not configured (PEP 3333, URL reconstruction).
+BASE = ("wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME")
+
+
+def path_of(environ: dict[str, Any]) -> str:
+    """Return the path; what is not UTF-8 in it stands as surrogates."""
+    raw: str = environ.get("PATH_INFO", "")
+    return raw.encode("latin-1").decode(errors="surrogateescape")
+
+
+def query_of(environ: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the parameters of the URL's query; raises HTTPProblem."""
+    query = environ.get("QUERY_STRING")
+    if not query:
+        return ()
+    try:
+        return tuple(Request({"QUERY_STRING": query}).GET.items())  # WebOb ties a knot into what it is given
+    except UnicodeDecodeError:
+        raise HTTPProblem(400, "The URL is not UTF-8.") from None
+
+
+def base_of(environ: dict[str, Any], configured: str | None) -> str:
+    """Return the URL under which visitors see the application, without a slash at its end."""
+    if configured:
+        return configured
+    if not AUTHORITY.fullmatch(environ.get("HTTP_HOST", "localhost")):
+        raise HTTPProblem(400, "The header Host is not a host, with or without a port.")
+    return str(Request(environ).application_url).rstrip("/")
