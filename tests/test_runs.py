@@ -941,7 +941,7 @@ def test_source_that_can_be_neither_watched_nor_killed_holds_its_slot_but_no_vie
     def refuse(*arguments: object) -> None:
         raise OSError(28, "no space left")
 
-    monkeypatch.setattr(runs_module, "LOOKS", 0.1)
+    monkeypatch.setattr(runs_module, "LOOK_EVERY", 0.1)
     source = Immortal()
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "watch", refuse)
