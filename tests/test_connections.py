@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from lookingglass import connections, guard, loop, output, runs, serving
+from lookingglass import connections, guard, loop, output, registry, runs, serving
 from lookingglass.serving import Server, Settings
 from tests.support import GENEROUS, MEDIA, V1, build, open_files, read_until, soon
 from tinytracer import TinyTracer
@@ -452,7 +452,7 @@ class Witness:
         self.orders: set[tuple[str, str]] = set()
         self.latches: set[str] = set()  # released by others than who took them: they guard nothing
         self._held = threading.local()
-        for module in (loop, runs, guard, output, connections, serving):
+        for module in (loop, runs, registry, guard, output, connections, serving):
             monkeypatch.setattr(module, "threading", self)
 
     def __getattr__(self, name: str) -> Any:
