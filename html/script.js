@@ -69,8 +69,7 @@ async function* events(body) {
 }
 
 function finish(envelope) {
-  const seconds = envelope.data ? ` after ${envelope.data.runtime.toFixed(1)} s` : "";
-  tell(envelope.message ?? envelope.status + seconds, envelope.status !== "success");
+  tell(envelope.message ?? `${envelope.status} after ${envelope.data.runtime.toFixed(1)} s`, envelope.status !== "success");
 }
 
 // Return the envelope at the end; null: the connection has ended before.

@@ -118,7 +118,7 @@ def json_reply(value: object, status: int = 200, headers: Mapping[str, str] | No
 def problem_reply(problem: Problem, headers: Mapping[str, str]) -> Reply:
     """Return the envelope of an error (RFC 8522 section 2.3.3), with the headers of its resource."""
     every = {**headers, **problem_headers(problem)}
-    return json_reply(rfc8522.error(problem.status, str(problem)), problem.status, every)
+    return json_reply(rfc8522.envelope_of(problem), problem.status, every)
 
 
 def problem_headers(problem: Problem) -> dict[str, str]:
@@ -164,7 +164,7 @@ def as_json(answer: Answer, start: Start) -> Pieces:
         status, envelope = answer.outcome()
         headers = {"Retry-After": str(SOON)} if status == 503 else {}
     except Problem as problem:
-        status, envelope = problem.status, rfc8522.error(problem.status, str(problem))
+        status, envelope = problem.status, rfc8522.envelope_of(problem)
         headers = problem_headers(problem)
     body = json.dumps(envelope).encode() + b"\n"
     start(status, JSON, {"Content-Length": str(len(body)), **headers})
@@ -205,7 +205,7 @@ def as_events(answer: Answer, start: Start) -> Pieces:
         if not answer.has_left:
             yield _event("result", answer.outcome()[1])
     except Problem as problem:
-        yield _event("result", rfc8522.error(problem.status, str(problem)))
+        yield _event("result", rfc8522.envelope_of(problem))
 
 
 def note_of(envelope: Envelope) -> str:
