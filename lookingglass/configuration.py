@@ -75,6 +75,8 @@ COMMAND = (
     Key("parser", one_of(*PARSERS), None, "What reads facts from its output; absent: nothing."),
     Key("runtime", number(0.1, 86400, "seconds"), None, "Seconds that it may take; absent: max_runtime."),
     Key("weight", number(1, 1000, "tokens", whole=True), 1, "Tokens of the limit rate that it costs."),
+    Key("reuse", number(0, 86400, "seconds"), 0,
+        "Seconds for which a finished success answers the same question again; 0: it never does."),
     Key("probes", boolean, None,
         "Whether it sends packets to its target; absent: yes, unless it is known to read a table."),
     Key("formats", formats(TEMPLATES), None, "Templates for other media types of RFC 8522's format."),
