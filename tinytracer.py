@@ -88,8 +88,7 @@ class TinyTracer:
         self._glass = Glass(configuration)
         self._page = page.Page(configuration)
         self._shelf = Shelf()
-        limits = configuration.limits
-        self._turnstile = Turnstile(limits.requests, limits.downloads)
+        self._turnstile = Turnstile(configuration.limits)
         if configuration.metrics:  # then an optional package is imported
             from lookingglass.metrics import Metrics
 

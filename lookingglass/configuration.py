@@ -118,7 +118,7 @@ LIMITS = (
     Key("slot_seconds", rate, "60/minute",
         "Seconds of runs for one client, charged at their end; its /24 or /48 has twice as many."),
     Key("network_share", number(0.001, 1, "the whole"), 0.25,
-        "What one client's /24 or /48 may have of concurrent, viewers and global_rate."),
+        "The share of slots, viewers, runs, look-ups, downloads and connections for one /24 or /48."),
     Key("downloads", number(1, 10000, "downloads", whole=True), 2,
         "Downloads of test files at once for one client; 16 for all, or as many as one client may have."),
     Key("connections", number(1, 100_000, "connections", whole=True), 64,

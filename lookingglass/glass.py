@@ -196,7 +196,7 @@ class Glass:
         self._vocabulary = Vocabulary.of(self.routers)
         self._guard = Guard(configuration.limits, open_store(configuration.store))
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
-        resolver = Resolver(self.runs.loop, configuration.limits.lookups)
+        resolver = Resolver(self.runs.loop, self._limits.lookups, self._limits.network_share)
         self._aimer = Aimer(families, configuration.deny, resolver)
 
     def check(self, question: Question) -> None:

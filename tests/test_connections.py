@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from lookingglass import connections, guard, loop, output, runs, serving
+from lookingglass import connections, guard, loop, output, registry, runs, serving
 from lookingglass.serving import Server, Settings
 from tests.support import GENEROUS, MEDIA, V1, build, open_files, read_until, soon
 from tinytracer import TinyTracer
@@ -32,7 +32,9 @@ class Here:
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.where = self.listening.getsockname()
         self.server = Server(
-            application, [self.listening], Settings(connections, connections, lambda peer: True, threads)
+            application,
+            [self.listening],
+            Settings(connections, connections, connections, lambda peer: True, threads),
         )
         self.server.loop.open()
         self.thread = threading.Thread(target=self.server.run)

@@ -399,6 +399,24 @@ def test_one_client_has_its_share_of_connections_and_others_have_theirs(serve: S
         assert server.get("/healthz")[0] == 200
 
 
+def test_one_network_has_its_share_of_connections_and_others_have_theirs(serve: Serve) -> None:
+    share = {"connections": 2, "network_share": 0.01, "viewers": 88}  # of 600
+    program = SHARED_OUT.replace('peer != "127.0.0.2"', 'not peer.startswith("127.0.9.")')
+    server = serve(program=("-c", program), limits={**GENEROUS, **share})
+    where = ("127.0.0.1", server.port)
+    with contextlib.ExitStack() as stack:
+
+        def is_served(client: str) -> bool:
+            connection = stack.enter_context(socket.create_connection(where, 5, (client, 0)))
+            with contextlib.suppress(OSError):
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: lg\r\n\r\n")
+                return bool(connection.recv(100))
+            return False
+
+        assert [is_served(f"127.0.9.{number}") for number in range(1, 11)] == [True] * 6 + [False] * 4
+        assert is_served("127.0.8.1")
+
+
 @pytest.mark.parametrize("accept", MEDIA)
 def test_client_that_leaves_a_request_behind_has_gone(serve: Serve, accept: str) -> None:
     server = serve()
