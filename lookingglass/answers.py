@@ -17,7 +17,7 @@ from lookingglass.glass import Answer
 from lookingglass.headers import FRESH, LIVE, SECURITY
 from lookingglass.loop import Loop
 from lookingglass.problems import SOON, Busy
-from rfc8522 import Envelope, Problem
+from rfc8522 import Problem
 
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
 HTML = "text/html"
@@ -118,7 +118,7 @@ def json_reply(value: object, status: int = 200, headers: Mapping[str, str] | No
 def problem_reply(problem: Problem, headers: Mapping[str, str]) -> Reply:
     """Return the envelope of an error (RFC 8522 section 2.3.3), with the headers of its resource."""
     every = {**headers, **problem_headers(problem)}
-    return json_reply(rfc8522.error(problem.status, str(problem)), problem.status, every)
+    return json_reply(rfc8522.envelope_of(problem), problem.status, every)
 
 
 def problem_headers(problem: Problem) -> dict[str, str]:
@@ -127,12 +127,13 @@ def problem_headers(problem: Problem) -> dict[str, str]:
     return {**problem.headers, **retry}
 
 
-def starter(start_response: WSGIStart, more: Mapping[str, str]) -> Start:
-    """Return what starts an answer in progress; ``more`` headers go with each."""
+def starter(start_response: WSGIStart, answer: Answer, more: Mapping[str, str]) -> Start:
+    """Return what starts an answer in progress; ``more`` headers go with it."""
 
     def start(status: int, media: str, headers: Mapping[str, str]) -> None:
         kind = media if media == JSON else f"{media}; charset=utf-8"
-        every = {"Content-Type": kind, **SECURITY, **FRESH, **LIVE, **more, **headers}
+        age = {} if answer.age is None else {"Age": str(answer.age)}
+        every = {"Content-Type": kind, **SECURITY, **FRESH, **LIVE, **more, **age, **headers}
         start_response(status_line(status), [*every.items()])
 
     return start
@@ -164,7 +165,7 @@ def as_json(answer: Answer, start: Start) -> Pieces:
         status, envelope = answer.outcome()
         headers = {"Retry-After": str(SOON)} if status == 503 else {}
     except Problem as problem:
-        status, envelope = problem.status, rfc8522.error(problem.status, str(problem))
+        status, envelope = problem.status, rfc8522.envelope_of(problem)
         headers = problem_headers(problem)
     body = json.dumps(envelope).encode() + b"\n"
     start(status, JSON, {"Content-Length": str(len(body)), **headers})
@@ -172,12 +173,12 @@ def as_json(answer: Answer, start: Start) -> Pieces:
 
 
 def as_text(answer: Answer, start: Start) -> Pieces:
-    """Yield the output itself, and a last line when it was cut short."""
+    """Yield the output itself, and a last line when it was cut short or is told again."""
     start(200, TEXT, {})
     try:
         while (text := answer.read()) is not None:
             yield text.encode()
-        note = "" if answer.has_left else note_of(answer.outcome()[1])
+        note = "" if answer.has_left else note_of(answer)
     except Problem as problem:
         note = str(problem)
     if note:
@@ -205,13 +206,13 @@ def as_events(answer: Answer, start: Start) -> Pieces:
         if not answer.has_left:
             yield _event("result", answer.outcome()[1])
     except Problem as problem:
-        yield _event("result", rfc8522.error(problem.status, str(problem)))
+        yield _event("result", rfc8522.envelope_of(problem))
 
 
-def note_of(envelope: Envelope) -> str:
-    """Return why a run was stopped, "" when it was not."""
-    message: str = envelope.get("message", "")
-    return message
+def note_of(answer: Answer) -> str:
+    """Return why a run was stopped, or how old it is; "" when it has just ended by itself."""
+    message: str = answer.outcome()[1].get("message", "")
+    return message if answer.age is None else f"This was run {answer.age} s ago."
 
 
 def _event(name: str, data: object) -> bytes:

@@ -110,7 +110,8 @@ class ErrorTask(task.ErrorTask):
         error = self.request.error
         header, body = (WAITRESS[f"max_request_{part}_size"] for part in ("header", "body"))
         expected = f"expected HTTP/1.1, with a header of at most {header} bytes and a body of at most {body}"
-        envelope = rfc8522.error(error.code, f"{error.reason}: {expected}.")
+        source = "glass" if error.code == utilities.InternalServerError.code else "visitor"
+        envelope = rfc8522.error(error.code, f"{error.reason}: {expected}.", source)
         content = json.dumps(envelope).encode() + b"\n"
         self.status = f"{error.code} {error.reason}"
         headers = {"Content-Type": "application/json", **SECURITY, **FRESH, **OPEN}

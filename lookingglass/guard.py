@@ -38,13 +38,17 @@ class Limits(NamedTuple):
     burst: int = 10
     target_rate: Rate = Rate(20, 60.0)  # runs towards one target network, for all clients together
     per_router: int = 8  # processes at once
-    network_share: float = 0.25  # of slots, of viewers' places and of all runs, for one /24 or /48
+    network_share: float = 0.25  # of everything that there is for all, for one /24 or /48
     global_rate: Rate = Rate(120, 60.0)  # runs, for all clients together
     slot_seconds: Rate = Rate(60, 60.0)  # seconds of slots for one client; a network has twice as many
     lookups: int = 2  # names being looked up for one client
     downloads: int = 2  # at once for one client
     connections: int = 64  # of one client
     requests: Rate = Rate(20, 1.0)  # of one client, for what costs little
+
+    def share_of(self, places: int, one: int = 1) -> int:
+        """Return how many of some places one network may have, where one client may have ``one``."""
+        return max(one, math.ceil(places * self.network_share))
 
 
 class Asked(NamedTuple):
@@ -127,10 +131,6 @@ def _weight(asked: Asked) -> float:
     return asked.weight
 
 
-def _share(limits: Limits, places: int) -> int:
-    return max(1, math.ceil(places * limits.network_share))
-
-
 def _patience(limits: Limits) -> Pool:
     return Pool(PATIENCE, PATIENCE.runs, floor=-LONGEST_WAIT * PATIENCE.speed)
 
@@ -154,7 +154,7 @@ PLACE = (
     Limit("viewers", _all, lambda limits: limits.viewers, 503, "All {limit} viewers' places are taken."),
     Limit("per_client", _client, lambda limits: limits.per_client, 429,
           "You have {limit} answers in progress already."),
-    Limit("network viewers", _network, lambda limits: _share(limits, limits.viewers), 429,
+    Limit("network viewers", _network, lambda limits: limits.share_of(limits.viewers), 429,
           "Your network has {limit} answers in progress already."),
     Limit("network rate", _network, lambda limits: Pool.of(limits.global_rate, limits.network_share), 429,
           "The limit is {runs} runs in {period:g} s, {burst:g} at once, from your network."),
@@ -163,7 +163,7 @@ SLOT = (
     Limit("concurrent", _all, lambda limits: limits.concurrent, 503, "All {limit} slots are taken."),
     Limit("per_router", _router, lambda limits: limits.per_router, 503,
           "The router runs {limit} commands already."),
-    Limit("network slots", _network, lambda limits: _share(limits, limits.concurrent), 429,
+    Limit("network slots", _network, lambda limits: limits.share_of(limits.concurrent), 429,
           "Your network runs {limit} commands already."),
     Limit("client slots", _client, lambda limits: 2 * limits.per_client, 429,  # those that are ending as well
           "You run {limit} commands already."),

@@ -124,7 +124,7 @@ def as_page(before: bytes, after: bytes) -> Callable[[Answer, Start], Pieces]:
             if answer.has_left:
                 return
             envelope = answer.outcome()[1]
-            note = note_of(envelope) or f"{envelope['status']} after {envelope['data']['runtime']:.1f} s"
+            note = note_of(answer) or f"{envelope['status']} after {envelope['data']['runtime']:.1f} s"
         except Problem as problem:
             note = str(problem)
         yield f"\n--- {html.escape(note)}".encode() + after

@@ -49,7 +49,12 @@ class Run:
     """Read one source once, into a buffer of decoded text for any number of viewers."""
 
     def __init__(
-        self, invocation: Invocation, output_limit: int, loop: Loop, gone: Callable[[Run], None]
+        self,
+        invocation: Invocation,
+        output_limit: int,
+        loop: Loop,
+        gone: Callable[[Run], None],
+        ended: Callable[[Run], None] | None = None,
     ) -> None:
         self.invocation = invocation
         self.output = Output(output_limit, invocation.skip)
@@ -64,6 +69,7 @@ class Run:
         self._digest = Digest(invocation.parser) if invocation.parser else None
         self._loop = loop
         self._gone = gone
+        self._ended = ended
         self._state = State.STARTING
         self._reason: Reason = "exit"
         self._viewers: set[Viewer] = set()
@@ -86,6 +92,17 @@ class Run:
         self.shared = max(self.shared, len(self._viewers))
         if self._state is State.RUNNING:
             self._loop.call_at(viewer.deadline, viewer.expire)
+        return viewer
+
+    @property
+    def age(self) -> float:
+        """Return the seconds since the end; 0: it has not ended."""
+        return time.monotonic() - self.started - self.end.runtime if self.end else 0.0
+
+    def revisit(self) -> Viewer:
+        """Return a viewer of a Run that has ended, who finds all of it."""
+        viewer = Viewer(self, time.monotonic())
+        viewer.age = self.age
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
@@ -285,6 +302,8 @@ class Run:
             self.end = End(reason, status, time.monotonic() - self.started, time.time())
         for callback in (self._kill, self._give_up, self._tell):
             self._loop.cancel(callback)
+        if self._ended is not None:
+            self._ended(self)
         self._under_way.release()
         self._tell()
 
@@ -316,6 +335,7 @@ class Viewer:
         self.run = run
         self.deadline = deadline  # by the monotonic clock
         self.end: End | None = None  # its own, when it is not the Run's
+        self.age: float | None = None  # seconds since the end of a Run that is told again
         self.is_live = True
         self._bell = threading.Event()
         self.notify: Callable[[], None] = self._bell.set

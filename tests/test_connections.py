@@ -32,7 +32,9 @@ class Here:
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.where = self.listening.getsockname()
         self.server = Server(
-            application, [self.listening], Settings(connections, connections, lambda peer: True, threads)
+            application,
+            [self.listening],
+            Settings(connections, connections, connections, lambda peer: True, threads),
         )
         self.server.loop.open()
         self.thread = threading.Thread(target=self.server.run)
