@@ -108,7 +108,7 @@ class Invocation(NamedTuple):
     argv: tuple[str, ...]
     stderr: int | None = subprocess.STDOUT  # as Popen has it; None: to the log
     skip: int = 0  # lines left out at the beginning of the output
-    router: str = ""  # whose name goes with standard error to the log
+    router: str = ""  # its name, which goes with standard error to the log, and into reports
     parser: str | None = None  # what reads facts from the output
 
 
@@ -144,7 +144,7 @@ class Router(NamedTuple):
         """Return what to execute; what leads to a router complains in the log only."""
         stderr = None if self.via else subprocess.STDOUT if template.stderr else subprocess.DEVNULL
         argv = self.argv(template, family, target, vrf)
-        return Invocation(argv, stderr, template.skip, self.name if self.via else "", parser)
+        return Invocation(argv, stderr, template.skip, self.name, parser)
 
     def succeeded(self, status: int | None, text: str) -> bool:
         """Tell whether a command ran and succeeded, by its exit status (None: not known) and its output."""
