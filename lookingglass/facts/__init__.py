@@ -8,7 +8,7 @@ names are as printed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from lookingglass.facts import bird, frr, mtr, mtr_raw, ping, schemas, traceroute
@@ -34,10 +34,11 @@ class Parser(NamedTuple):
     unit: str = "\n"  # what ends a part of the output that can be read while the rest is not there yet
     raw: Callable[[], Raw] | None = None  # what reads lines that are for programs,
     raw_line: re.Pattern[str] | None = None  # which match this
+    planned: Callable[[Iterable[str]], int | None] = lambda argv: None  # how many probes an argv sends
 
 
 PARSERS: Mapping[str, Parser] = {
-    "ping": Parser(ping.read, True, schemas.PING),
+    "ping": Parser(ping.read, True, schemas.PING, planned=ping.planned),
     "traceroute": Parser(traceroute.read, True, schemas.TRACEROUTE, unit=" "),
     "mtr": Parser(mtr.read, True, schemas.MTR, raw=mtr_raw.Rounds, raw_line=mtr_raw.LINE),
     "bird": Parser(bird.read, False, schemas.ROUTES),
