@@ -11,7 +11,7 @@ from urllib.parse import quote
 from commands import JSON, TEXT, Command, Router, Template
 
 PREFIX = "/.well-known/looking-glass"
-FAMILIES = {1: 4, 2: 6}  # IANA address family number -> IP version
+IP_VERSIONS = {1: 4, 2: 6}  # IANA address family number -> IP version
 # Why a Run, or a viewer's part in it, has ended: by itself, after its time, with too much output, because
 # its last viewer has left, or because this looking glass is stopping.
 Reason = Literal["exit", "time", "full", "left", "closing"]
@@ -24,8 +24,8 @@ PROTOCOL = re.compile(r"([0-9]{1,5})(?:,([0-9]{1,3}))?")
 ROUTERINDEX = re.compile(r"0|[1-9][0-9]{0,5}")
 RUNTIME = re.compile(r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,20})?")
 # RFC 6838 section 4.2: type and subtype are restricted-names.
-NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
-MEDIA_TYPE = re.compile(f"{NAME}/{NAME}")
+RESTRICTED_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+MEDIA_TYPE = re.compile(f"{RESTRICTED_NAME}/{RESTRICTED_NAME}")
 
 
 class Problem(Exception):
@@ -78,7 +78,7 @@ class Parameters(NamedTuple):
         """
         given: dict[str, Any] = {}
         for name, value in pairs:
-            reader = READERS.get(name.lower())
+            reader = PARAMETER_READERS.get(name.lower())
             if reader is None:
                 continue
             if name.lower() in given:
@@ -284,7 +284,7 @@ def _read_protocol(value: str) -> int:
     match = PROTOCOL.fullmatch(value)
     if not match:
         raise ProtocolError("The parameter protocol is an AFI or AFI,SAFI: 1,1 for IPv4, 2,1 for IPv6.")
-    family = FAMILIES.get(int(match[1]))
+    family = IP_VERSIONS.get(int(match[1]))
     if family is None or int(match[2] or 1) != 1:
         raise ProtocolError("This protocol is not offered; protocol is 1 or 1,1 for IPv4, 2 or 2,1 for IPv6.")
     return family
@@ -309,7 +309,7 @@ def _read_format(value: str) -> tuple[str, ...]:
     return tuple(part.lower() for part in media)
 
 
-READERS: dict[str, Callable[[str], Any]] = {
+PARAMETER_READERS: dict[str, Callable[[str], Any]] = {
     "protocol": _read_protocol,
     "router": str,
     "routerindex": _read_routerindex,

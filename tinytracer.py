@@ -68,7 +68,7 @@ ROUTES = [
         (r"/testfiles/(?P<path>.+)", "testfile", OWN),
     )
 ]
-NOTHING: tuple[str, str, Mapping[str, str]] = ("nothing", ALL, {})  # of ROUTES
+NO_ROUTE: tuple[str, str, Mapping[str, str]] = ("nothing", ALL, {})  # of ROUTES
 UNCOUNTED = {"healthz", "run"}  # handlers whose requests are none that "limits.requests" counts
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
@@ -115,7 +115,7 @@ class TinyTracer:
         """Return what answers a request; an error may be read by whoever may read its resource."""
         handler, readers, parts = _route(environ)
         if handler == "metrics" and not self._shows_figures(environ):
-            handler, readers, parts = NOTHING
+            handler, readers, parts = NO_ROUTE
         sharing = self._sharing(environ, readers)
         try:
             if handler not in UNCOUNTED:
@@ -307,7 +307,7 @@ def _route(environ: Environ) -> tuple[str, str, Mapping[str, str]]:
     for pattern, handler, readers in ROUTES:
         if match := pattern.fullmatch(path):
             return handler, readers, match.groupdict()
-    return NOTHING
+    return NO_ROUTE
 
 
 class LazyApplication:

@@ -24,7 +24,7 @@ from waitress import buffers, channel, task, utilities
 
 import rfc8522
 from lookingglass.headers import FRESH, OPEN, SECURITY
-from lookingglass.messages import Parser
+from lookingglass.messages import RequestParser
 
 REQUEST = 20.0  # seconds for sending a request, blank lines before it included
 STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle
@@ -129,12 +129,12 @@ class Channel(channel.HTTPChannel):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._active = 0.0  # when something was received or sent last, by the monotonic clock
         self._begun = 0.0  # when the request began that is not complete yet
-        self._coming: Parser | None = None  # the latest request
+        self._coming: RequestParser | None = None  # the latest request
         self._sent = 0  # bytes
         self._taken = 0  # of them, when ``look`` looked last
         self._looked = time.monotonic()
         self._patience = DOWNLOAD  # seconds for which the client may go on taking nothing
-        self.requests: list[Parser] = []
+        self.requests: list[RequestParser] = []
         super().__init__(server, sock, addr, server.adj, map=server.channels)
         self.descriptor = sock.fileno()
         self.client = ""  # whose share of connections it is part of, and in which network; "": nobody's
@@ -167,11 +167,11 @@ class Channel(channel.HTTPChannel):
         """Tell whether nothing is being answered or sent."""
         return not self.requests and not self.total_outbufs_len
 
-    def parser_class(self, adj: Any) -> Parser:
+    def parser_class(self, adj: Any) -> RequestParser:
         """Begin a request, or go on with one of which there were only blank lines."""
         if self._coming is None or not self._coming.empty:
             self._begun = time.monotonic()
-        self._coming = Parser(adj)
+        self._coming = RequestParser(adj)
         return self._coming
 
     def on_events(self, events: int) -> None:

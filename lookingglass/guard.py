@@ -17,9 +17,9 @@ from lookingglass.store import NO_FLOOR, Claim, Gone, Memory, Rate, Share, Store
 __all__ = ["Guard", "Lease", "Limits", "Quota", "Rate"]
 
 PATIENCE = Rate(20, 60.0)  # answers of 429, after which each further one doubles the wait
-LONGEST = 600.0  # seconds
+LONGEST_WAIT = 600.0  # seconds
 GONE_RETRY = 2.0  # seconds after which a store that is gone is asked again
-REMEMBERED = 512  # questions of clients, whose claims need not be made again; each takes 4 KiB
+KEPT_CLAIMS = 512  # questions of clients, whose claims need not be made again; each takes 4 KiB
 PART = 4  # one source network takes a quarter of a target's rate; a quarter of the whole is kept for the idle
 NETWORKS = {4: 24, 6: 48}  # prefix lengths that stand for one who asks
 TOLD = "rate"  # the limit whose state each answer tells
@@ -119,7 +119,7 @@ def _share(limits: Limits, places: int) -> int:
 
 
 def _patience(limits: Limits) -> Pool:
-    return Pool(PATIENCE, PATIENCE.runs, floor=-LONGEST * PATIENCE.speed)
+    return Pool(PATIENCE, PATIENCE.runs, floor=-LONGEST_WAIT * PATIENCE.speed)
 
 
 def _whole(limits: Limits) -> Pool:
@@ -196,7 +196,7 @@ class Guard:
     ) -> None:
         self._store = store or Memory(clock)
         self._clock = clock
-        self._claims = functools.lru_cache(REMEMBERED)(self._claims_of)
+        self._claims = functools.lru_cache(KEPT_CLAIMS)(self._claims_of)
         self._told = Quota(TOLD, limits.rate.runs, math.ceil(limits.rate.period), 0, 0)
         self._amounts = {limit.name: limit.of(limits) for limit in (*PLACE, *SLOT)}
 

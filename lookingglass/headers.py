@@ -5,6 +5,8 @@ Strict-Transport-Security is left to the proxy that speaks TLS, and Server is ne
 
 from __future__ import annotations
 
+# RFC 9110 section 5.6.2: a token; a possessive quantifier keeps the time linear for any header.
+TCHARS = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 # What the page does without: features of Permissions-Policy that browsers know.
 DENIED = (
     "accelerometer", "autoplay", "camera", "display-capture", "encrypted-media", "fullscreen", "geolocation",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TextIO
 from lookingglass.guard import network_of
 from lookingglass.visitors import Visitor
 
-LONGEST = 200  # characters of what was asked that are told when it was not understood
+LONGEST_QUOTE = 200  # characters of what was asked that are told when it was not understood
 PLAIN = re.compile(r"[A-Za-z0-9._:/,+-]+")  # a value that logfmt needs no quotes for
 
 log = logging.getLogger("tinytracer.journal")
@@ -35,7 +35,7 @@ class Record:
     def __init__(self, visitor: Visitor, path: str) -> None:
         self.began = time.monotonic()
         self.visitor = visitor
-        self.asked = path[:LONGEST]  # as it came, until it is understood
+        self.asked = path[:LONGEST_QUOTE]  # as it came, until it is understood
         self.router = ""
         self.command = ""
         self.target = ""

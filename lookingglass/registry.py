@@ -13,7 +13,7 @@ from lookingglass.loop import Loop
 from lookingglass.problems import Busy
 from lookingglass.roll import Roll
 from lookingglass.runs import FULL, Run, Viewer
-from lookingglass.sources import Lease, Source
+from lookingglass.sources import Holding, Source
 from lookingglass.watcher import GRACE
 
 CLOSING = "This looking glass is stopping."
@@ -33,7 +33,7 @@ class Runs:
         self._is_closed = False
 
     def view(
-        self, invocation: Invocation, take_slot: Callable[[], Lease], seconds: float, ceiling: float
+        self, invocation: Invocation, take_slot: Callable[[], Holding], seconds: float, ceiling: float
     ) -> Viewer:
         """Return a viewer of the Run of ``invocation`` for ``seconds``; start it when it does not run yet.
 

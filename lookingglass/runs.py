@@ -27,12 +27,12 @@ from lookingglass.facts.common import Facts
 from lookingglass.loop import Loop
 from lookingglass.output import Digest, Output
 from lookingglass.problems import Busy, Problem
-from lookingglass.sources import Lease, Opening, Source
+from lookingglass.sources import Holding, Opening, Source
 from lookingglass.watcher import GRACE
 from rfc8522 import End, Reason
 
 DYING = GRACE / 4  # seconds that a killed source has for ending
-LOOKS = 1.0  # seconds between two looks at a source that cannot be watched
+LOOK_EVERY = 1.0  # seconds between two looks at a source that cannot be watched
 AT_ONCE = 0.005  # seconds in which a source is read by the thread that has opened it
 FULL = "This machine cannot run more commands now."
 
@@ -71,7 +71,7 @@ class Run:
         self._reason: Reason = "exit"
         self._viewers: set[Viewer] = set()
         self._source: Source | None = None
-        self._slot: Lease | None = None
+        self._slot: Holding | None = None
 
     # --- its viewers
 
@@ -137,7 +137,7 @@ class Run:
 
     # --- its life
 
-    def start(self, open_source: Opening, take_slot: Callable[[], Lease]) -> None:
+    def start(self, open_source: Opening, take_slot: Callable[[], Holding]) -> None:
         """Take a slot and open the source; a Problem is raised, and told to all viewers."""
         try:
             self._slot = take_slot()
@@ -191,7 +191,7 @@ class Run:
         """Look again and again whether a source has ended that cannot be watched."""
         self._on_exit(0)
         if self._source is not None:
-            self._loop.call_at(time.monotonic() + LOOKS, self._look)
+            self._loop.call_at(time.monotonic() + LOOK_EVERY, self._look)
 
     def _has_ended_at_once(self, source: Source) -> bool:
         """Read a source in this thread while it may end at once: to wake another one costs too much."""

@@ -30,9 +30,9 @@ SPARE_CONNECTIONS = 512  # beyond the viewers, for visitors between two requests
 SPARE_FILES = 64  # descriptors that are neither connections nor pipes of commands
 THREADS = 8  # none of which waits for a client, a name or a command
 
-LOOKS = 1.0  # seconds between two looks at all connections
+SWEEP_EVERY = 1.0  # seconds between two looks at all connections
 COMPLAINTS = 60.0  # seconds between two log lines that say that all connections are taken
-PAUSE = 0.5  # seconds without accepting when this machine has no room for a connection
+ACCEPT_PAUSE = 0.5  # seconds without accepting when this machine has no room for a connection
 PUMPS = 4  # threads that may write live answers at once
 LAST_WORDS = 0.25  # seconds in which live answers are written when the server stops
 BACKLOG = 1024  # connections that wait to be accepted
@@ -78,7 +78,7 @@ class Server:
         self._settings = settings
         self._sockets = sockets
         self._is_accepting = True
-        self._looks = False  # at all connections, every LOOKS
+        self._looks = False  # at all connections, every SWEEP_EVERY
         self._clients: collections.Counter[str] = collections.Counter()  # connections by client
         self._networks: collections.Counter[str] = collections.Counter()  # and by network
         self._complained = -COMPLAINTS
@@ -160,7 +160,7 @@ class Server:
         except OSError as error:
             if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
                 self._pause()
-                self.loop.call_at(time.monotonic() + PAUSE, self._accept_again)
+                self.loop.call_at(time.monotonic() + ACCEPT_PAUSE, self._accept_again)
             return
         sock.setblocking(False)
         is_unix = listening.family == socket.AF_UNIX
@@ -219,7 +219,7 @@ class Server:
             each.look(now)
         self._looks = bool(self.channels)
         if self._looks:
-            self.loop.call_at(now + LOOKS, self._look)
+            self.loop.call_at(now + SWEEP_EVERY, self._look)
 
 
 def serve(

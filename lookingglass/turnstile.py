@@ -17,7 +17,7 @@ CLIENTS = 65536  # that are remembered; when all of them ask too much, new ones 
 DOWNLOADS = 16  # at once, of all clients, or as many as one client may have
 NETWORK_SHARE = 0.25  # of them that one network may have
 BURST = 5.0  # seconds whose requests may come at once: a browser opens all its tabs together
-RETRY = 10  # seconds after which a download may have ended; a guess
+HOPE = 10  # seconds after which a download may have ended
 
 
 class Turnstile:
@@ -60,12 +60,14 @@ class Turnstile:
         with self._lock:
             if self._held[client] >= self._downloads:
                 raise Refusal(
-                    429, RETRY, f"The limit is {self._downloads} downloads at once from your address."
+                    429,
+                    HOPE,
+                    f"The limit is {self._downloads} downloads at once from your address.",
                 )
             if self._held.total() >= whole:
-                raise Refusal(503, RETRY, f"All {whole} places for downloads are taken.")
+                raise Refusal(503, HOPE, f"All {whole} places for downloads are taken.")
             if self._held_by_network[network] >= share:
-                raise Refusal(429, RETRY, f"The limit is {share} downloads at once from your network.")
+                raise Refusal(429, HOPE, f"The limit is {share} downloads at once from your network.")
             self._held[client] += 1
             self._held_by_network[network] += 1
         return Lease(lambda refund: self._leave(client, network))

@@ -25,7 +25,7 @@ from tests.support import GENEROUS, V1, Serve, Server, configuration, free_port,
 IMPATIENT = """
 import sys, tinytracer; from lookingglass import connections, serving
 tinytracer.TinyTracer.is_proxy = lambda self, peer: False
-serving.SPARE_CONNECTIONS, serving.LOOKS = 16, 0.1
+serving.SPARE_CONNECTIONS, serving.SWEEP_EVERY = 16, 0.1
 connections.REQUEST = connections.STALLED = 1.5
 connections.DOWNLOAD = 2.0
 exec(sys.argv.pop(1))

@@ -111,6 +111,22 @@ def test_modules_and_functions_fit_on_a_screen(path: Path) -> None:
     assert {name: length for name, length in lengths.items() if length > FUNCTION} == {}
 
 
+def test_a_name_means_one_thing_in_all_rooms() -> None:
+    """In parsers each tool has its own words."""
+    meanings: dict[str, set[str]] = {}
+    for path in FILES:
+        if "facts" in path.parts:
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                first = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                if isinstance(first, ast.Name) and first.id.isupper():
+                    meanings.setdefault(first.id, set()).add(ast.dump(node.value))
+            elif isinstance(node, ast.ClassDef):
+                meanings.setdefault(node.name, set()).add(path.name)
+    assert [name for name, found in meanings.items() if len(found) > 1] == []
+
+
 def test_root_fits_on_a_screen() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=HERE, capture_output=True, text=True, check=True).stdout
     assert len({name.partition("/")[0] for name in listed.splitlines()}) <= ENTRIES

@@ -76,7 +76,7 @@ class Hanging:
     """A getaddrinfo() that hangs for names that begin so, until ``release``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.1) -> None:
-        monkeypatch.setattr(names, "SECONDS", seconds)
+        monkeypatch.setattr(names, "DEADLINE", seconds)
         monkeypatch.setattr(GETADDRINFO, self)
         self.asked: list[bytes] = []
         self.result: OSError | None = None
@@ -223,7 +223,7 @@ def test_failure_is_the_names_own_where_the_resolver_answers_others(
 def test_failure_that_comes_late_is_one_of_silent_servers(
     hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "SECONDS", 5)
+    monkeypatch.setattr(names, "DEADLINE", 5)
     monkeypatch.setattr(names, "SLOW", 0.1)
     resolver = a_resolver()
     assert resolve("good.example", resolver)
@@ -290,9 +290,9 @@ def test_fault_of_ours_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, "192.0.2.1")
     resolver = a_resolver()
-    for number in range(2 * names.REMEMBERED):
+    for number in range(2 * names.KEPT_NAMES):
         resolve(f"n{number}.example", resolver)
-    assert len(resolver._ended._kept) == names.REMEMBERED
+    assert len(resolver._ended._kept) == names.KEPT_NAMES
     assert not resolver._held
     assert not resolver._under_way
 
@@ -355,7 +355,7 @@ def test_name_that_was_only_slow_is_found_when_it_is_asked_for_again(hanging: Ha
 def test_who_joins_a_look_up_waits_no_longer_than_who_began_it(
     hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "SECONDS", 0.4)
+    monkeypatch.setattr(names, "DEADLINE", 0.4)
     resolver = a_resolver()
     resolver.ask("silent.example", *CLIENT)
     time.sleep(0.3)
@@ -519,7 +519,7 @@ VISITOR = Visitor("192.0.2.1", "192.0.2.1")
 def test_answer_begins_when_its_name_is_looked_up(
     hanging: Hanging, glass: Glass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "SECONDS", 5)
+    monkeypatch.setattr(names, "DEADLINE", 5)
     monkeypatch.setattr(glass._aimer, "_deny", DenyTable(()))
     began = time.monotonic()
     answer = glass.ask(Question("echo/silent.example"), VISITOR)

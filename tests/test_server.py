@@ -345,7 +345,7 @@ def test_request_line_is_read_as_waitress_reads_it(line: bytes) -> None:
 PATIENT = """
 import sys, tinytracer; from lookingglass import connections, serving
 connections.REQUEST = connections.STALLED = connections.DOWNLOAD = 1.0
-serving.LOOKS = 0.2
+serving.SWEEP_EVERY = 0.2
 tinytracer.main(sys.argv[1:])
 """
 
