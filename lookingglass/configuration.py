@@ -158,7 +158,6 @@ TOP = (
 # fmt: on
 
 
-
 class ConfigurationError(Exception):
     """A configuration cannot be used; ``errors`` has a line for each mistake, beginning with its path."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# C0 as control pictures; C1, the bidirectional controls and the two Unicode line separators as the replacement
-# character. Text of a tool keeps its lines and tabs.
+# C0 as control pictures; C1, the bidirectional controls and the two Unicode line separators as the
+# replacement character. Text of a tool keeps its lines and tabs.
 NEUTRAL = {
     **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
     0x7F: 0x2421,

@@ -30,11 +30,13 @@ SUCCESS_RATE = re.compile(r"^Success rate is [0-9]{1,3} percent \(([0-9]{1,9})/(
 # "no answer yet for icmp_seq=3", which -O prints when the next probe is sent
 OVERDUE = re.compile(r"^(?:\[[0-9.]{1,20}\] )?no answer yet for icmp_seq=([0-9]{1,9})$", re.MULTILINE)
 # "From r4.example (198.51.100.14) icmp_seq=1 Destination Host Unreachable"
-ERROR = re.compile(rf"^From (?:\S{{1,255}} \()?({ADDRESS})\)?:? icmp_seq=([0-9]{{1,9}}) (\S.{{0,79}})$", re.MULTILINE)
-# "PING 203.0.113.10 (203.0.113.10) 56(84) bytes of data." of iputils counts from 1; all others, who write
-# "PING 203.0.113.77 (203.0.113.77): 56 data bytes", count from 0.
-FROM_1 = re.compile(r"^PING .{1,600} bytes of data\.$", re.MULTILINE)
-FROM_0 = re.compile(r"^PING .{1,600}[0-9] data bytes(?:,.{0,80})?$", re.MULTILINE)
+ERROR = re.compile(
+    rf"^From (?:\S{{1,255}} \()?({ADDRESS})\)?:? icmp_seq=([0-9]{{1,9}}) (\S.{{0,79}})$", re.MULTILINE
+)
+# iputils counts from 1: "PING 203.0.113.10 (203.0.113.10) 56(84) bytes of data.", "PING target(2001:db8::1)
+# 56 data bytes"; others count from 0: "PING 203.0.113.77 (203.0.113.77): 56 data bytes".
+FROM_1 = re.compile(r"^PING .{1,600}?(?:[0-9)] bytes of data\.|\) [0-9]{1,5} data bytes)$", re.MULTILINE)
+FROM_0 = re.compile(r"^PING .{1,600}?\): [0-9]{1,5} data bytes(?:,.{0,80})?$", re.MULTILINE)
 MOST_LOST = 1000  # probes that are listed as lost; there may be a million of a flood
 # How the number of probes stands in an argv: "-c 5", "-c5", and of routers "count 5", "count=5", "repeat 5"
 COUNT = re.compile(r"(?<!\S)(?:-c ?|(?:count|repeat)[ =])([1-9][0-9]{0,5})(?!\S)")
@@ -47,10 +49,10 @@ def planned(argv: Iterable[str]) -> int | None:
 
 
 def read(text: str, complete: bool) -> Facts:
-    """Return min, avg, max, mdev (ms), rate (percent answered), sent, received, replies, errors, overdue, lost.
+    """Return min, avg, max, mdev (ms), rate (percent answered), sent, received, replies, and what failed.
 
-    A reply that carries a remark in brackets, as duplicates do, has it as its note. Sequence numbers are
-    overdue when the next probe was sent before their answer, which may come yet, and lost at the end.
+    A reply that carries a remark in brackets, as duplicates do, has it as its note. What failed are errors
+    and sequence numbers: overdue, for the next probe was sent before their answer, and lost at the end.
     """
     found: Facts = {}
     if match := TIMES.search(text):
@@ -62,7 +64,9 @@ def read(text: str, complete: bool) -> Facts:
     replies = [reply for source, rest in REPLY.findall(text) if (reply := _reply(source, rest))]
     if replies or found.get("received") == 0:
         found["replies"] = replies
-    if errors := [{"seq": int(seq), "address": who, "message": what} for who, seq, what in ERROR.findall(text)]:
+    if errors := [
+        {"seq": int(seq), "address": who, "message": what} for who, seq, what in ERROR.findall(text)
+    ]:
         found["errors"] = errors
     if overdue := [int(seq) for seq in OVERDUE.findall(text)]:
         found["overdue"] = overdue
@@ -80,7 +84,11 @@ def _lost(text: str, found: Facts) -> list[int]:
         return []
     probes = range(1, sent + 1) if counts_from_1 else range(sent)
     lost = sent - len(answered)
-    return [seq for seq in probes if seq not in answered] if 0 < lost <= MOST_LOST and answered <= set(probes) else []
+    return (
+        [seq for seq in probes if seq not in answered]
+        if 0 < lost <= MOST_LOST and answered <= set(probes)
+        else []
+    )
 
 
 def _reply(source: str, rest: str) -> Facts | None:

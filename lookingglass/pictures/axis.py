@@ -71,9 +71,7 @@ def range_head(top: float) -> str:
 
 def range_mark(span: Span | None, top: float) -> str:
     """Return a range on the axis: a whisker and dots, in percent of the width that there will be."""
-    grid = "".join(
-        f'<line class="grid" x1="{place}%" x2="{place}%" y2="16"/>' for place in (0, 50, 100)
-    )
+    grid = "".join(f'<line class="grid" x1="{place}%" x2="{place}%" y2="16"/>' for place in (0, 50, 100))
     return f'<svg class="range" width="100%" height="16" aria-hidden="true">{grid}{_marks(span, top)}</svg>'
 
 

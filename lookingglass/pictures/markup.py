@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from lookingglass.neutral import NEUTRAL
 
+UNKNOWN = "\N{EN DASH}"  # in a cell
 LONGEST = 320  # characters of a text; a host name has 253 at most
 # A line's end does no harm in a tool's text, but in a name; XML allows neither surrogates nor the last two.
 INERT = {
@@ -66,8 +67,9 @@ def table(kind: str, label: str, heads: Iterable[Cell], rows: Iterable[Iterable[
     )
     body = "".join(_row(row, len(titles)) for row in rows)
     return (
-        f'<table class="{kind}" role="table" aria-label="{escape(label)}">'
-        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead><tbody role="rowgroup">{body}</tbody></table>'
+        f'<div class="sheet"><table class="{kind}" role="table" aria-label="{escape(label)}">'
+        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
+        f'<tbody role="rowgroup">{body}</tbody></table></div>'
     )
 
 
