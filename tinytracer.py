@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from webob import Request
 
 import rfc8522
-from commands import JSON, TEXT
+from commands import JSON, SVG, TEXT
 from lookingglass import configuration as conf
 from lookingglass import downloads, journal, names, origins, page, urls, visitors
 from lookingglass.answers import (
+    HTML,
     REPRESENTATIONS,
     Body,
     Environ,
@@ -252,12 +253,14 @@ class TinyTracer:
         except Problem as error:
             problem = error
         media = best_offer(environ.get("HTTP_ACCEPT", ""), tuple(REPRESENTATIONS)) or JSON
+        question = question._replace(wants_picture=media == SVG)
         if environ["REQUEST_METHOD"] == "HEAD":  # which runs nothing, and leaves no record
             if problem:
                 raise problem
             self._refuse_forged(environ)
             self._glass.check(question)
-            return Reply(200, {"Content-Type": media, **SECURITY, **FRESH, **LIVE, **sharing}, b"")
+            shown = JSON if media == HTML else media
+            return Reply(200, {"Content-Type": shown, **SECURITY, **FRESH, **LIVE, **sharing}, b"")
         refuse = functools.partial(problem_reply, headers=sharing)
         return self._live(self._ask(environ, question, problem), REPRESENTATIONS[media], refuse, sharing)
 

@@ -1,21 +1,24 @@
-"""Bytes of a tool in, harmless text out, and the facts in it."""
+"""Bytes of a tool in, harmless text out, the facts in it, and what is drawn of them."""
 
 from __future__ import annotations
 
 import codecs
 import io
+import json
 import math
 import re
 import threading
 import time
+from typing import NamedTuple
 
 from lookingglass.facts import PARSERS, facts
 from lookingglass.facts.common import Facts
 from lookingglass.neutral import NEUTRAL
+from lookingglass.pictures import NOTHING, About, Drawing, draw
 
 FACTS = 0.125  # seconds between two readings of facts, at least,
 FACTS_SHARE = 20  # and so many times as long as the last reading has taken
-LONGEST = 1024  # characters of a line that may be raw
+LONGEST_RAW = 1024  # characters of a line that may be raw
 
 
 class Output:
@@ -59,17 +62,35 @@ class Output:
         """Hear the lines that are complete, and return those of them that people are shown."""
         whole, newline, self._rest = (self._rest + text).rpartition("\n")
         whole += newline
-        if is_end or len(self._rest) > LONGEST:
+        if is_end or len(self._rest) > LONGEST_RAW:
             whole, self._rest = whole + self._rest, ""
         if whole:
             self.heard.append(whole)
         return "".join(line for line in whole.splitlines(keepends=True) if not raw_line.fullmatch(line))
 
 
-class Digest:
-    """Keep what a parser knows of a Run's output: read once a Run, and not too often."""
+class Drawn(NamedTuple):
+    """Hold what was drawn once for all viewers of a Run."""
 
-    def __init__(self, parser: str) -> None:
+    drawing: Drawing
+    quoted: str  # its markup as a part of a string in JSON
+
+    @classmethod
+    def of(cls, drawing: Drawing) -> Drawn:
+        """Quote a drawing."""
+        return cls(drawing, json.dumps(drawing.figures + drawing.picture)[1:-1])
+
+
+NOTHING_DRAWN = Drawn.of(Drawing())
+
+
+class Digest:
+    """Keep what a parser knows of a Run's output: read and drawn once a Run, and not too often.
+
+    ``planned`` is how many probes its command sends, None where that is not known.
+    """
+
+    def __init__(self, parser: str, planned: int | None = None, about: About = NOTHING) -> None:
         self.due = -math.inf  # when output may be read again, by the monotonic clock
         self._parser = parser
         raw = PARSERS[parser].raw
@@ -79,6 +100,9 @@ class Digest:
         self._known: Facts = {}
         self._seen = 0  # pieces that are part of what is known
         self._is_complete = False
+        self._planned, self._about = planned, about
+        self._drawing = threading.Lock()
+        self._drawn: dict[bool, tuple[Facts, Drawn]] = {}  # by whether it is over: of what, and the newest
 
     def update(self, pieces: list[str], is_last: bool, is_complete: bool) -> Facts:
         """Return the facts, read anew when there is more output and it is time, or for the last time.
@@ -98,6 +122,18 @@ class Digest:
             return self._known
         finally:
             self._lock.release()
+
+    def draw(self, is_over: bool) -> Drawn:
+        """Return figures and picture of what is known; the same object as before when nothing is new."""
+        with self._drawing:
+            known, began = self._known, time.monotonic()
+            of, drawn = self._drawn.get(is_over, (None, NOTHING_DRAWN))
+            if of is not known:
+                drawing = draw(known, is_over, planned=self._planned, about=self._about)
+                drawn = drawn if drawing == drawn.drawing else Drawn.of(drawing)
+                self._drawn[is_over] = (known, drawn)
+                self.due += FACTS_SHARE * (time.monotonic() - began)
+            return drawn
 
     def report(self, host: str, began: float) -> str:
         """Return what is shown in place of raw lines, of all that ``update`` has read; "" without any."""

@@ -25,7 +25,8 @@ from commands import Invocation
 from lookingglass.facts import PARSERS
 from lookingglass.facts.common import Facts
 from lookingglass.loop import Loop
-from lookingglass.output import Digest, Output
+from lookingglass.output import NOTHING_DRAWN, Digest, Drawn, Output
+from lookingglass.pictures import About
 from lookingglass.problems import Busy, Problem
 from lookingglass.sources import Holding, Opening, Source
 from lookingglass.watcher import GRACE
@@ -64,7 +65,10 @@ class Run:
         self.started = time.monotonic()
         self.shared = 0  # viewers that it has had at once, at most
         self._began = time.time()
-        self._digest = Digest(parser) if parser else None
+        self.about = About(invocation.autonomous_system)
+        self._digest = (
+            Digest(parser, PARSERS[parser].planned(invocation.argv), self.about) if parser else None
+        )
         self._loop = loop
         self._gone = gone
         self._state = State.STARTING
@@ -122,6 +126,10 @@ class Run:
         if (due := self._digest.due_for(self.output.heard)) is not None:
             self._tell_at(due)
         return known
+
+    def drawn(self, is_over: bool) -> Drawn:
+        """Return figures and picture of the facts that were read last; ``is_over``: no more will come."""
+        return self._digest.draw(is_over) if self._digest else NOTHING_DRAWN
 
     def report(self) -> str:
         """Return what viewers are shown at their end in place of raw lines."""
@@ -340,6 +348,10 @@ class Viewer:
         self._seen = 0
         self._over: End | None = None  # judged once, together with the last text
         self._report = ""
+
+    def times(self) -> tuple[float, float]:
+        """Return for how many seconds the Run goes on, and for how many it may for this viewer."""
+        return time.monotonic() - self.run.started, self.deadline - self.run.started
 
     def expire(self) -> None:
         """End this viewer's time."""

@@ -34,6 +34,7 @@ ORDER = [
                 "metrics",
                 "ready",
                 "answers",
+                "panels",
                 "downloads",
                 "negotiation",
             ),

@@ -106,9 +106,9 @@ def test_raw_lines_are_heard_but_not_shown_however_the_bytes_were_cut() -> None:
 
 def test_line_too_long_to_be_raw_is_shown_before_its_end() -> None:
     output = Output(1 << 20, 0, RAW)
-    assert not output.add(b"x" * output_module.LONGEST)
+    assert not output.add(b"x" * output_module.LONGEST_RAW)
     assert output.add(b"x")
-    assert output.pieces == ["x" * (output_module.LONGEST + 1)]
+    assert output.pieces == ["x" * (output_module.LONGEST_RAW + 1)]
 
 
 class Parser:

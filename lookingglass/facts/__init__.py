@@ -34,15 +34,16 @@ class Parser(NamedTuple):
     unit: str = "\n"  # what ends a part of the output that can be read while the rest is not there yet
     raw: Callable[[], Raw] | None = None  # what reads lines that are for programs,
     raw_line: re.Pattern[str] | None = None  # which match this
+    has_picture: bool = False  # its facts make a picture that can stand alone
     planned: Callable[[Iterable[str]], int | None] = lambda argv: None  # how many probes an argv sends
 
 
 PARSERS: Mapping[str, Parser] = {
-    "ping": Parser(ping.read, True, schemas.PING, planned=ping.planned),
+    "ping": Parser(ping.read, True, schemas.PING, has_picture=True, planned=ping.planned),
     "traceroute": Parser(traceroute.read, True, schemas.TRACEROUTE, unit=" "),
     "mtr": Parser(mtr.read, True, schemas.MTR, raw=mtr_raw.Rounds, raw_line=mtr_raw.LINE),
-    "bird": Parser(bird.read, False, schemas.ROUTES),
-    "frr": Parser(frr.read, False, schemas.ROUTES),
+    "bird": Parser(bird.read, False, schemas.ROUTES, has_picture=True),
+    "frr": Parser(frr.read, False, schemas.ROUTES, has_picture=True),
 }
 
 
