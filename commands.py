@@ -69,6 +69,7 @@ class Command(NamedTuple):
     runtime: float | None = None  # seconds, this command's own ceiling
     probes: bool = True  # it sends packets to its target, rather than looking it up in a table
     weight: int = 1  # tokens of the limit "rate" that it costs
+    reuse: float = 0.0  # seconds for which its finished success may answer the same question again
 
     @property
     def formats(self) -> tuple[str, ...]:

@@ -18,6 +18,17 @@ Reason = Literal["exit", "time", "full", "left", "closing"]
 
 Envelope = dict[str, Any]
 
+SOURCES = ("visitor", "target", "resolver", "router", "glass")  # who may be to blame, a failure_source
+ASKED = "asked"  # the target of a command that sends packets to it, else the router
+# Who is to blame for an outcome that is no success, by why the Run has ended.
+BLAMED: dict[Reason, str] = {
+    "exit": ASKED,  # it ran and failed
+    "time": ASKED,
+    "full": "glass",
+    "left": "visitor",
+    "closing": "glass",
+}
+
 # RFC 8522 section 2.2: AFI, optionally a comma and SAFI; IANA-AFN and IANA-SAFI are 16 and 8 bits wide.
 PROTOCOL = re.compile(r"([0-9]{1,5})(?:,([0-9]{1,3}))?")
 # RFC 8522 section 2.2: routerindex and runtime are JSON Numbers that cannot be negative.
@@ -32,7 +43,7 @@ class Problem(Exception):
     """Tell a visitor why there is no answer: the root of all such errors, each an envelope of section 2.3.3.
 
     ``status`` is the HTTP status, ``retry_after`` whole seconds (None: asking again does not help),
-    ``failure_source`` who is to blame: visitor, target, resolver, router or glass; ``headers`` go with it.
+    ``failure_source`` is one of SOURCES; ``headers`` go with it.
     """
 
     status: int = 500
@@ -153,12 +164,15 @@ def success(data: Mapping[str, Any], started: float) -> Envelope:
     return {"status": "success", "data": {**data, **times}}
 
 
-def error(status: int, message: str, data: Mapping[str, Any] | None = None) -> Envelope:
-    """Wrap an error (section 2.3.3); ``code`` is the HTTP status."""
-    envelope: Envelope = {"status": "error", "message": message, "code": status}
-    if data is not None:
-        envelope["data"] = dict(data)
-    return envelope
+def error(status: int, message: str, source: str, data: Mapping[str, Any] | None = None) -> Envelope:
+    """Wrap an error (section 2.3.3); ``code`` is the HTTP status, ``source`` who is to blame."""
+    blamed = {**(data or {}), "failure_source": source}
+    return {"status": "error", "message": message, "code": status, "data": blamed}
+
+
+def envelope_of(problem: Problem) -> Envelope:
+    """Wrap what a visitor is told instead of an answer."""
+    return error(problem.status, str(problem), problem.failure_source)
 
 
 def index(base: str) -> dict[str, Any]:
@@ -226,17 +240,22 @@ def outcome(
     ``document`` is the JSON in the text, None when there is none or when it is not wanted.
     """
     data = _run_data(subject, text, end, facts, document)
+    source = BLAMED[end.reason]
+    if source == ASKED:
+        source = "target" if subject.command.probes and subject.target else "router"
     if end.reason == "time":
-        return 504, error(504, f"The time is up after {end.runtime:.1f} s; the output is not complete.", data)
+        message = f"The time is up after {end.runtime:.1f} s; the output is not complete."
+        return 504, error(504, message, source, data)
     if end.reason == "full":
-        return 500, error(500, f"The output is longer than {subject.output_kib} KiB and was cut.", data)
+        message = f"The output is longer than {subject.output_kib} KiB and was cut."
+        return 500, error(500, message, source, data)
     if end.reason != "exit":
-        return 503, error(503, "The command was stopped.", data)
+        return 503, error(503, "The command was stopped.", source, data)
     if subject.router.succeeded(end.status, text):
         return 200, {"status": "success", "data": data}
     if failure := subject.router.failure(end.status):
-        return 502, error(502, failure)
-    return 200, {"status": "fail", "data": data}
+        return 502, error(502, failure, "router")
+    return 200, {"status": "fail", "data": {**data, "failure_source": source}}
 
 
 def _run_data(

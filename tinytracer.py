@@ -90,8 +90,7 @@ class TinyTracer:
         self._glass = Glass(configuration)
         self._page = page.Page(configuration)
         self._shelf = Shelf()
-        limits = configuration.limits
-        self._turnstile = Turnstile(limits.requests, limits.downloads)
+        self._turnstile = Turnstile(configuration.limits)
         if configuration.metrics:  # then an optional package is imported
             from lookingglass.metrics import Metrics
 
@@ -286,7 +285,7 @@ class TinyTracer:
         sharing: Mapping[str, str],
     ) -> Answering:
         def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
-            start = starter(start_response, {**sharing, **self._glass.headers(answer.quotas)})
+            start = starter(start_response, answer, {**sharing, **self._glass.headers(answer.quotas)})
             represented = represent(answer, start)
             pieces = once_begun(answer, represented, lambda problem: refuse(problem).send(start_response))
             take_over = environ.get("lookingglass.live")  # of our own server, see connections.Task

@@ -124,7 +124,7 @@ def json_reply(value: object, status: int = 200, headers: Mapping[str, str] | No
 def problem_reply(problem: Problem, headers: Mapping[str, str]) -> Reply:
     """Return the envelope of an error (RFC 8522 section 2.3.3), with the headers of its resource."""
     every = {**headers, **problem_headers(problem)}
-    return json_reply(rfc8522.error(problem.status, str(problem)), problem.status, every)
+    return json_reply(rfc8522.envelope_of(problem), problem.status, every)
 
 
 def problem_headers(problem: Problem) -> dict[str, str]:
@@ -133,12 +133,13 @@ def problem_headers(problem: Problem) -> dict[str, str]:
     return {**problem.headers, **retry}
 
 
-def starter(start_response: WSGIStart, more: Mapping[str, str]) -> Start:
-    """Return what starts an answer in progress; ``more`` headers go with each."""
+def starter(start_response: WSGIStart, answer: Answer, more: Mapping[str, str]) -> Start:
+    """Return what starts an answer in progress; ``more`` headers go with it."""
 
     def start(status: int, media: str, headers: Mapping[str, str]) -> None:
         kind = media if media == JSON else f"{media}; charset=utf-8"
-        every = {"Content-Type": kind, **SECURITY, **FRESH, **LIVE, **more, **headers}
+        age = {} if answer.age is None else {"Age": str(answer.age)}
+        every = {"Content-Type": kind, **SECURITY, **FRESH, **LIVE, **more, **age, **headers}
         start_response(status_line(status), [*every.items()])
 
     return start
@@ -178,7 +179,7 @@ class Following:
             self.status, self.envelope = answer.outcome()
             self.headers = {"Retry-After": str(SOON)} if self.status == 503 else {}
         except Problem as problem:
-            self.status, self.envelope = problem.status, rfc8522.error(problem.status, str(problem))
+            self.status, self.envelope = problem.status, rfc8522.envelope_of(problem)
             self.headers = problem_headers(problem)
 
 
@@ -189,12 +190,12 @@ def as_json(answer: Answer, start: Start) -> Pieces:
 
 
 def as_text(answer: Answer, start: Start) -> Pieces:
-    """Yield the output itself, and a last line when it was cut short."""
+    """Yield the output itself, and a last line when it was cut short or is told again."""
     start(200, TEXT, {})
     following = Following(answer)
     for text in following:
         yield text.encode()
-    if not answer.has_left and (note := following.envelope.get("message")):
+    if not answer.has_left and (note := _note(answer, following)):
         yield f"\n--- {note}\n".encode()
 
 
@@ -240,9 +241,9 @@ class Watching:
         self._shown: Drawn | None = None
 
     def news(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield a view if there is anything to see that was not there before, or nothing was seen yet."""
+        """Yield a view if there is anything to see that was not there before; not of what has ended."""
         drawn = self._answer.drawn()
-        if drawn is not self._shown:
+        if drawn is not self._shown and not self._answer.viewer.is_over:
             self._shown = drawn
             verdict = verdicts.running(self._answer.facts(), *self._answer.viewer.times())
             yield self._view(panels.bar(heading_of(self._answer), verdict), drawn)
@@ -277,8 +278,8 @@ def as_picture(answer: Answer, start: Start) -> Pieces:
     if picture is not None:
         yield from _whole(start, 200, SVG, picture, ALONE | {"Content-Security-Policy": picture_policy()})
     elif end.status == 200:
-        error = rfc8522.error(406, "There is no picture of this answer.", end.envelope["data"])
-        yield from _whole(start, 406, JSON, error, {})
+        none = rfc8522.error(406, "There is no picture of this answer.", "visitor", end.envelope["data"])
+        yield from _whole(start, 406, JSON, none, {})
     else:
         yield from _whole(start, end.status, JSON, end.envelope, end.headers)
 
@@ -299,6 +300,12 @@ def last_bar(answer: Answer, end: Following) -> str:
     data = end.envelope.get("data", {})
     verdict = verdicts.of_outcome(end.status, end.envelope)
     return panels.bar(heading_of(answer), verdict, data.get("performed_at"), data.get("runtime"))
+
+
+def _note(answer: Answer, end: Following) -> str:
+    """Return why a run was stopped, or how old it is; "" when it has just ended by itself."""
+    message: str = end.envelope.get("message", "")
+    return message if answer.age is None else f"This was run {answer.age} s ago."
 
 
 def _awaited(answer: Answer) -> Generator[bytes, None, Following]:

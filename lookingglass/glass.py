@@ -14,6 +14,7 @@ from lookingglass.aiming import Aimer
 from lookingglass.configuration import Configuration
 from lookingglass.facts import PARSERS
 from lookingglass.facts.common import find_json
+from lookingglass.finished import Reuse
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.names import LookUp, Resolver, Unresolved
@@ -125,6 +126,11 @@ class Answer:
         self._bell.wait(seconds)
         self._bell.clear()
 
+    @property
+    def age(self) -> int | None:
+        """Return the whole seconds since the end of a run that is told again; None: it is told as it runs."""
+        return int(self.viewer.age) if self._has_begun and self.viewer.age is not None else None
+
     def leave(self) -> None:
         """Let ``read`` end: the visitor has gone."""
         self.has_left = True
@@ -162,7 +168,8 @@ class Answer:
             return
         self.viewer.close()
         run = self.viewer.run
-        self.record.shared = run.shared
+        self.record.reused = self.age
+        self.record.shared = run.shared if self.age is None else 0
         if run.output.began is not None:
             self.record.first = max(0.0, run.output.began - self.record.began)
         self._end(self._ending(), refund=run.problem is not None and self._is_free(run.problem))
@@ -203,7 +210,7 @@ class Glass:
         self._vocabulary = Vocabulary.of(self.routers)
         self._guard = Guard(configuration.limits, open_store(configuration.store))
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
-        resolver = Resolver(self.runs.loop, configuration.limits.lookups)
+        resolver = Resolver(self.runs.loop, self._limits.lookups, self._limits.network_share)
         self._aimer = Aimer(families, configuration.deny, resolver)
 
     def check(self, question: Question) -> None:
@@ -286,20 +293,26 @@ class Glass:
             lambda: self._guard.slot(aim.network, visitor.key, router.name),
             command,
             parameters,
+            Reuse(command.reuse, router.succeeded) if command.reuse else None,
         )
         named = target.text if target else None
         subject = Subject(router, command, named, aim.address, vrf, media, self._limits.output_kib)
         return viewer, subject
 
     def _view(
-        self, invocation: Invocation, take_slot: Callable[[], Lease], command: Command, parameters: Parameters
+        self,
+        invocation: Invocation,
+        take_slot: Callable[[], Lease],
+        command: Command,
+        parameters: Parameters,
+        reuse: Reuse | None,
     ) -> Viewer:
         limits = self._limits
         ceiling = command.runtime or limits.max_runtime
         seconds = parameters.runtime
         if seconds is None:
             seconds = limits.runtime
-        return self.runs.view(invocation, take_slot, min(seconds or ceiling, ceiling), ceiling)
+        return self.runs.view(invocation, take_slot, min(seconds or ceiling, ceiling), ceiling, reuse)
 
 
 def _outcome_of(error: BaseException) -> Outcome:

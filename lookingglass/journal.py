@@ -39,6 +39,7 @@ class Record:
         self.router = ""
         self.command = ""
         self.target = ""
+        self.reused: int | None = None  # seconds since the end of its Run, where that is told again
         self.size = 0  # bytes of the answer
         self.shared = 0  # viewers that its Run has had at once, at most
         self.first: float | None = None  # seconds until there was output to read; None: there was none
@@ -99,6 +100,7 @@ class Lines:
             "seconds": round(record.seconds, 3),
             "bytes": record.size,
             "shared": record.shared,
+            "reused": "" if record.reused is None else record.reused,
             "message": outcome.message,
         }
         log.info(self._write({name: value for name, value in fields.items() if value != ""}))

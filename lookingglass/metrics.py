@@ -72,7 +72,7 @@ class Metrics:
         self._refused: dict[Labelled, int] = collections.defaultdict(int)
         self._durations: dict[Labelled, Histogram] = collections.defaultdict(lambda: Histogram(DURATIONS))
         self._first_lines: dict[Labelled, Histogram] = collections.defaultdict(lambda: Histogram(FIRST_LINES))
-        self._shared = 0
+        self._shared = self._reused = 0
         self._bytes = 0
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -93,6 +93,7 @@ class Metrics:
                 self._refused[str(outcome.status), outcome.reason] += 1
                 return
             self._shared += record.shared > 1
+            self._reused += record.reused is not None
             self._durations[router, command].add(record.seconds)
             if record.first is not None:
                 self._first_lines[router, command].add(record.first)
@@ -107,7 +108,7 @@ class Metrics:
             answers, refused = dict(self._answers), dict(self._refused)
             durations = {key: each.state() for key, each in self._durations.items()}
             first_lines = {key: each.state() for key, each in self._first_lines.items()}
-            shared, size = self._shared, self._bytes
+            shared, reused, size = self._shared, self._reused, self._bytes
         yield InfoMetricFamily("tinytracer", "The program.", {"version": self._version})
         yield GaugeMetricFamily("tinytracer_runs", "Commands that run now.", len(self._runs.alive))
         yield GaugeMetricFamily("tinytracer_viewers", "Answers in progress.", len(self._journal.open))
@@ -116,6 +117,8 @@ class Metrics:
         meaning = "Requests for a run that were refused, by why they were."
         yield _counter("refused", meaning, ("status", "reason"), refused)
         yield _counter("shared_answers", "Answers that shared a run with others.", (), {(): shared})
+        meaning = "Answers that told a finished run again."
+        yield _counter("reused_answers", meaning, (), {(): reused})
         yield _counter("answer_bytes", "Bytes of answers.", (), {(): size}, "bytes")
         meaning = "Seconds from a request to the end of its answer, refusals left out."
         yield _histogram("answer_duration_seconds", meaning, durations)

@@ -18,7 +18,6 @@ from lookingglass.problems import SOON, Busy, Refusal, TargetError
 from lookingglass.targets import Address, read_address, unmapped
 
 PLACES = 32  # look-ups under way, abandoned ones included
-SHARE = 0.25  # of the places that others leave, for one network
 DEADLINE = 3.0  # seconds that a look-up may take
 SLOW = 1.0  # seconds after which a failure means that nobody has answered
 REUSE = 2.0  # seconds in which an outcome answers others as well
@@ -156,9 +155,11 @@ class Resolver:
     until the look-up has really ended, long after everybody has given it up.
     """
 
-    def __init__(self, loop: Loop, per_client: int, places: int = PLACES) -> None:
+    def __init__(self, loop: Loop, per_client: int, share: float, places: int = PLACES) -> None:
+        """Give a client some places, and a network a share of those that others leave."""
         self._loop = loop  # which calls at the deadlines
         self._per_client = per_client
+        self._share = share
         self._places = places
         self._lock = threading.Lock()
         self._under_way: dict[str, LookUp] = {}
@@ -212,7 +213,7 @@ class Resolver:
             raise Refusal(503, SOON, f"All {self._places} places for looking up names are taken.")
         if own >= self._per_client:
             raise Refusal(429, SOON, f"You have {self._per_client} names being looked up already.")
-        if near >= max(1, int(SHARE * (self._places - every + near))):
+        if near >= max(1, int(self._share * (self._places - every + near))):
             raise Refusal(429, SOON, f"Your network has {near} names being looked up already.")
         return holder
 

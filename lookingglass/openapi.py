@@ -10,7 +10,7 @@ from lookingglass import targets
 from lookingglass.configuration import Configuration
 from lookingglass.facts import PARSERS
 from lookingglass.facts.schemas import STRING, Table, object_of
-from rfc8522 import MEDIA_TYPE, PREFIX, path_of
+from rfc8522 import MEDIA_TYPE, PREFIX, SOURCES, path_of
 
 LIST: Table = {"type": "array", "items": STRING}
 DURATION: Table = {"type": "number", "minimum": 0}
@@ -101,18 +101,16 @@ RUN: dict[str, Table] = {
     "truncated": {"type": "boolean"},
 }
 LINES: Table = {"if": object_of({"format": {"const": JSON}}), "else": object_of({"output": LIST})}
-FAILURE = {
-    "status": {"const": "error"},
-    "message": STRING,
-    "code": {"type": "integer"},
-    "data": _ref("Run"),
-}
+FAILURE = {"status": {"const": "error"}, "message": STRING, "code": {"type": "integer"}}
+SOURCE: Table = {"description": "Who is to blame.", "enum": [*SOURCES]}
+WITH_OUTPUT: Table = {"if": {"required": ["output"]}, "then": _ref("Run")}
 LISTED = object_of(
     {"href": URI, "arguments description command": STRING}, "href arguments description command"
 )
 SCHEMAS: dict[str, Table] = {
     "Run": object_of(RUN, "performed_at runtime router output format command") | LINES,
-    "Error": object_of(FAILURE, "status message code"),
+    "Failure": object_of({"failure_source": SOURCE}, "failure_source"),
+    "Error": object_of({**FAILURE, "data": _ref("Failure") | WITH_OUTPUT}, "status message code data"),
     "Index": _timed({"cmd routers": URI}, "cmd routers"),
     "Commands": _timed({"commands": {"type": "array", "items": LISTED}}, "commands"),
     "Routers": _timed({"routers": LIST}, "routers"),
@@ -207,7 +205,8 @@ def _outcome(commands: Iterable[Command]) -> Table:
         data = {"allOf": [data, _ref(f"{parser.capitalize()}Facts")]}
     pictured = any(each and PARSERS[each].has_picture for each in parsers)
     picture: Table = {SVG: {"schema": {**STRING, "description": "The picture of it."}}} if pictured else {}
-    envelopes = {"oneOf": [_envelope(status, data) for status in ("success", "fail")]}
+    failed = {"allOf": [data, _ref("Failure")]}
+    envelopes = {"oneOf": [_envelope("success", data), _envelope("fail", failed)]}
     return {
         JSON: {"schema": envelopes},
         TEXT: {"schema": {**STRING, "description": "The output as it comes."}},

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+import sys
 import threading
 import time
 from typing import NamedTuple
@@ -42,6 +43,12 @@ class Output:
     def is_full(self) -> bool:
         """Tell whether there was more than the limit."""
         return self._room < 0
+
+    @property
+    def memory(self) -> int:
+        """Return the bytes of memory that it takes."""
+        kept = self.pieces if self.heard is self.pieces else self.pieces + self.heard
+        return sum(map(sys.getsizeof, kept))
 
     def add(self, data: bytes) -> bool:
         """Add bytes as far as there is room, and tell whether there is more to show; no bytes are the end."""

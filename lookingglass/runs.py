@@ -51,7 +51,12 @@ class Run:
     """Read one source once, into a buffer of decoded text for any number of viewers."""
 
     def __init__(
-        self, invocation: Invocation, output_limit: int, loop: Loop, gone: Callable[[Run], None]
+        self,
+        invocation: Invocation,
+        output_limit: int,
+        loop: Loop,
+        gone: Callable[[Run], None],
+        ended: Callable[[Run], None] | None = None,
     ) -> None:
         self.invocation = invocation
         parser = invocation.parser
@@ -71,6 +76,7 @@ class Run:
         )
         self._loop = loop
         self._gone = gone
+        self._ended = ended
         self._state = State.STARTING
         self._reason: Reason = "exit"
         self._viewers: set[Viewer] = set()
@@ -93,6 +99,17 @@ class Run:
         self.shared = max(self.shared, len(self._viewers))
         if self._state is State.RUNNING:
             self._loop.call_at(viewer.deadline, viewer.expire)
+        return viewer
+
+    @property
+    def age(self) -> float:
+        """Return the seconds since the end; 0: it has not ended."""
+        return time.monotonic() - self.started - self.end.runtime if self.end else 0.0
+
+    def revisit(self) -> Viewer:
+        """Return a viewer of a Run that has ended, who finds all of it."""
+        viewer = Viewer(self, time.monotonic())
+        viewer.age = self.age
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
@@ -302,6 +319,8 @@ class Run:
             self.end = End(reason, status, time.monotonic() - self.started, time.time())
         for callback in (self._kill, self._give_up, self._tell):
             self._loop.cancel(callback)
+        if self._ended is not None:
+            self._ended(self)
         self._under_way.release()
         self._tell()
 
@@ -342,12 +361,18 @@ class Viewer:
         self.run = run
         self.deadline = deadline  # by the monotonic clock
         self.end: End | None = None  # its own, when it is not the Run's
+        self.age: float | None = None  # seconds since the end of a Run that is told again
         self.is_live = True
         self._bell = threading.Event()
         self.notify: Callable[[], None] = self._bell.set
         self._seen = 0
         self._over: End | None = None  # judged once, together with the last text
         self._report = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether ``read`` has returned the last text."""
+        return self._over is not None
 
     def times(self) -> tuple[float, float]:
         """Return for how many seconds the Run goes on, and for how many it may for this viewer."""

@@ -49,6 +49,7 @@ class Settings(NamedTuple):
 
     connections: int
     share: int  # of one client
+    network_share: int
     is_proxy: Callable[[str], bool]  # whose address may have all connections
     threads: int
 
@@ -176,12 +177,18 @@ class Server:
         except (OSError, ValueError):  # no room for it, or the loop has just ended
             connection.handle_close()
             return
-        if self._clients.get(connection.client, 0) > self._settings.share:
+        if self._has_too_many(connection):
             connection.handle_close()
         elif len(self.channels) > self._settings.connections:
             self._make_room(connection)
         if not self._looks:
             self._look()
+
+    def _has_too_many(self, latest: Channel) -> bool:
+        """Tell whether a connection is one more than its client or its network may have."""
+        of_client = self._clients.get(latest.client, 0)
+        of_network = self._networks.get(latest.network, 0)
+        return of_client > self._settings.share or of_network > self._settings.network_share
 
     def _make_room(self, latest: Channel) -> None:
         """Close a connection for the latest: the idlest one of whoever has most, networks before clients.
@@ -231,7 +238,8 @@ def serve(
     Raises ListenError.
     """
     opened = _bind(listen)
-    settings = Settings(_connections(limits.viewers), limits.connections, is_proxy, THREADS)
+    connections, own = _connections(limits.viewers), limits.connections
+    settings = Settings(connections, own, limits.share_of(connections, own), is_proxy, THREADS)
     server = Server(application, opened, settings)
     _stop_by_signals(server.stop)
     for each in opened:

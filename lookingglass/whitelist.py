@@ -143,8 +143,8 @@ def _command(name: str, given: Mapping[str, Any], place: Place) -> Command | Non
     parser = given.get("parser")
     probes = given.get("probes", probing.probes(name, argument or "none", parser, templates))
     description = given.get("description", name)
-    runtime, weight = given.get("runtime"), given.get("weight", 1)
-    return Command(name, description, argument, templates, parser, runtime, probes, weight)
+    runtime, weight, reuse = given.get("runtime"), given.get("weight", 1), given.get("reuse", 0)
+    return Command(name, description, argument, templates, parser, runtime, probes, weight, reuse)
 
 
 def _likely_argument(templates: Templates) -> str:

@@ -100,7 +100,7 @@ def look_up(resolver: Resolver, name: str) -> dict[str, Any]:
 
 def ask_all() -> dict[str, Any]:
     """Run inside the namespaces: every kind of name, and what was asked."""
-    server, resolver = DNS(), Resolver(Loop(), 100, 400)
+    server, resolver = DNS(), Resolver(Loop(), 100, 0.25, 400)
     kinds = ("good", "four", "six", "inside", "nosuch", "broken", "empty", "late")
     seen: dict[str, Any] = {name: look_up(resolver, f"{name}.test") for name in kinds}
     seen["asked"] = [[label.decode(), kind] for label, kind in server.asked]
@@ -116,7 +116,7 @@ def ask_all() -> dict[str, Any]:
     # what the C library would have made of it, so that the search domain is known to work
     seen["searched"] = socket.getaddrinfo("intranet", None, type=socket.SOCK_STREAM)[0][4][0]
     names.DEADLINE = 0.2
-    seen["impatient"] = look_up(Resolver(Loop(), 1), "late.test")
+    seen["impatient"] = look_up(Resolver(Loop(), 1, 0.25), "late.test")
     return seen
 
 

@@ -132,15 +132,13 @@ def test_slow_viewer_gets_only_the_newest(application: TinyTracer) -> None:
     body.close()
 
 
-@pytest.mark.parametrize(
-    ("command", "kinds"),
-    [("plain", ["running", "good"]), ("odd", ["running", "good"]), ("name/192.0.2.1", ["running", "good"])],
-)
-def test_answer_without_facts_has_a_heading_and_a_verdict(ask: Any, command: str, kinds: list[str]) -> None:
-    shown = views(ask(f"{V1}/{command}?view=1", EVENTS))
-    assert [re.findall(r'class="verdict (\w+)', each) for each in shown] == [[kind] for kind in kinds]
-    assert all(each.endswith("</header>") for each in shown)
-    assert f"<h2>{command.replace('/', ' ')}</h2>" in shown[0]
+@pytest.mark.parametrize("command", ["plain", "odd", "name/192.0.2.1"])
+def test_answer_without_facts_has_a_heading_and_a_verdict(ask: Any, command: str) -> None:
+    *running, last = views(ask(f"{V1}/{command}?view=1", EVENTS))
+    assert len(running) <= 1  # none, where it has ended at once
+    assert 'class="verdict good"' in last
+    assert last.endswith("</header>")
+    assert f"<h2>{command.replace('/', ' ')}</h2>" in last
 
 
 def test_views_tell_of_a_run_that_did_not_begin_or_was_stopped(ask: Any) -> None:
