@@ -72,7 +72,7 @@ class End(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """Hold the query parameters of RFC 8522 section 2.2; None: not given."""
+    """Hold the query parameters of RFC 8522 section 2.2, and one of ours; None: not given."""
 
     protocol: int | None = None  # IP version, 4 or 6
     router: str | None = None
@@ -80,6 +80,7 @@ class Parameters(NamedTuple):
     vrf: str | None = None
     runtime: float | None = None  # seconds; 0: as long as allowed
     format: tuple[str, ...] = ()  # media types, the best first
+    view: bool = False  # an extension of ours: events carry what the page shows
 
     @classmethod
     def read(cls, pairs: Iterable[tuple[str, str]]) -> Parameters:
@@ -328,6 +329,12 @@ def _read_format(value: str) -> tuple[str, ...]:
     return tuple(part.lower() for part in media)
 
 
+def _read_view(value: str) -> bool:
+    if value not in {"0", "1"}:
+        raise ProtocolError("The parameter view is 1 for events with what the page shows, or 0.")
+    return value == "1"
+
+
 PARAMETER_READERS: dict[str, Callable[[str], Any]] = {
     "protocol": _read_protocol,
     "router": str,
@@ -335,4 +342,5 @@ PARAMETER_READERS: dict[str, Callable[[str], Any]] = {
     "vrf": str,
     "runtime": _read_runtime,
     "format": _read_format,
+    "view": _read_view,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from commands import EVENTS, JSON, TEXT, Command, Router
+from commands import EVENTS, JSON, SVG, TEXT, Command, Router
 from lookingglass import targets
 from lookingglass.configuration import Configuration
 from lookingglass.facts import PARSERS
@@ -45,13 +45,19 @@ PARAMETERS: dict[str, tuple[str, Table]] = {
         "Media types of data.output, the best first, separated by commas. Default: text/plain.",
         {"type": "string", "pattern": f"^ *{MEDIA} *(?:, *{MEDIA} *)*$", "examples": [TEXT]},
     ),
+    "view": (
+        "1: events carry views as well, what the page shows of the answer. An extension of this server.",
+        {"type": "string", "enum": ["0", "1"]},
+    ),
     "random": ("Ignored; it keeps caches from answering.", STRING),
 }
 ROUTER_PARAMETERS = ("router", "routerindex", "random")
 
+EVENTS_IN_WORDS = "The events output, facts, with view=1 view, and at the end result."
 ERRORS = {
     400: "The request is malformed, or the target is not allowed.",
     404: "There is no such command, path or router number.",
+    406: "There is no picture of this command, or of this answer.",
     405: "Only GET, HEAD and OPTIONS are offered.",
     429: "A limit of this client or of this target network is reached.",
     500: "The looking glass has failed, or the output was too long and was cut.",
@@ -192,17 +198,20 @@ def _target(commands: Iterable[Command]) -> list[Table]:
 
 
 def _outcome(commands: Iterable[Command]) -> Table:
-    """Describe the three representations of a run; facts only where all routers have the same parser."""
+    """Describe the representations of a run; facts only where all routers have the same parser."""
     data: Table = _ref("Run")
     parsers = {command.parser for command in commands}
-    if len(parsers) == 1 and (parser := parsers.pop()):
+    if len(parsers) == 1 and (parser := next(iter(parsers))):
         data = {"allOf": [data, _ref(f"{parser.capitalize()}Facts")]}
+    pictured = any(each and PARSERS[each].has_picture for each in parsers)
+    picture: Table = {SVG: {"schema": {**STRING, "description": "The picture of it."}}} if pictured else {}
     failed = {"allOf": [data, _ref("Failure")]}
     envelopes = {"oneOf": [_envelope("success", data), _envelope("fail", failed)]}
     return {
         JSON: {"schema": envelopes},
         TEXT: {"schema": {**STRING, "description": "The output as it comes."}},
-        EVENTS: {"schema": {**STRING, "description": "The events output, facts, and at the end result."}},
+        EVENTS: {"schema": {**STRING, "description": EVENTS_IN_WORDS}},
+        **picture,
     }
 
 
