@@ -142,7 +142,7 @@ def test_set_in_a_path_is_one_box() -> None:
         "this router",
         "AS64500",
         "AS64501",
-        "a set of",
+        "set of 2",
     ]
     assert column(drawn, "AS path") == ["64500 64501 {64601,4200000001}"]
 
