@@ -62,7 +62,7 @@ class Application(Protocol):
     def close(self) -> object: ...
 
 
-class Task(Protocol):
+class Job(Protocol):
     """What a thread does at once: answer a request, or go on with answers."""
 
     def service(self) -> None: ...
@@ -72,7 +72,7 @@ class Workers:
     """Threads that answer; a free one is woken without any lock that it would have to wait for."""
 
     def __init__(self, count: int) -> None:
-        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._count = count
         self._is_over = False
         self.add = self._tasks.put
