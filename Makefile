@@ -114,6 +114,8 @@ pyz: .venv/bin/python
 	cp $(MODULES:%=%.py) LICENSE "$(BUILD)/pyz"
 	cp -r lookingglass "$(BUILD)/pyz/lookingglass"
 	cp -rL html "$(BUILD)/pyz/lookingglass/html"
+	cp -r examples/routers "$(BUILD)/pyz/lookingglass/routers"
+	rm "$(BUILD)/pyz/lookingglass/routers/README.md"
 	find "$(BUILD)/pyz" -name __pycache__ -prune -exec rm -r {} +
 	printf '%s\n' 'import sys' '' 'if sys.version_info < (3, 11):' \
 		'    sys.exit("TinyTracer needs Python 3.11 or later.")' \

@@ -18,7 +18,7 @@ from webob import Request
 import rfc8522
 from commands import JSON, TEXT
 from lookingglass import configuration as conf
-from lookingglass import downloads, journal, names, origins, page, urls, visitors
+from lookingglass import downloads, journal, names, origins, page, shipped, urls, visitors
 from lookingglass.answers import (
     REPRESENTATIONS,
     Body,
@@ -206,7 +206,7 @@ class TinyTracer:
 
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()
-        return self._shelf.get(name, lambda: Ready(conf.resource(name), ASSETS[name], {}))
+        return self._shelf.get(name, lambda: Ready(shipped.resource(name), ASSETS[name], {}))
 
     def _healthz(self, environ: Environ) -> Answering:
         self._glass.check_health()

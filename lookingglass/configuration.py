@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -12,13 +11,13 @@ from typing import Any, NamedTuple
 from commands import Router
 from lookingglass import targets
 from lookingglass.children import ENVIRONMENT
+from lookingglass.documents import StrPath, load_json
 from lookingglass.facts import PARSERS
 from lookingglass.guard import Limits
 from lookingglass.reading import (
     REQUIRED,
     Key,
     Place,
-    StrPath,
     address,
     base_url,
     boolean,
@@ -26,7 +25,6 @@ from lookingglass.reading import (
     deny,
     existing_folder,
     list_of,
-    load_json,
     members,
     number,
     one_of,
@@ -39,6 +37,7 @@ from lookingglass.reading import (
     url,
     with_metrics,
 )
+from lookingglass.shipped import resource
 from lookingglass.templates import template
 from lookingglass.visitors import Trust
 from lookingglass.whitelist import Program, build, commands, formats, router_name, routers, via, vrf_name
@@ -82,7 +81,7 @@ COMMAND = (
 ROUTER = (
     Key("name", router_name, REQUIRED, "A name that visitors see and ask for, such as fra1.lg.example.net."),
     Key("commands", commands(COMMAND), None,
-        "Its commands, or the name of a file beside the configuration that holds them; "
+        "Its commands, or the name of a command set such as frr, or of a file beside the configuration; "
         "absent: the commands at the top."),
     Key("via", via, None, "The argv that leads there, normally ssh; the command becomes its last argument."),
     Key("remote", one_of("shell", "cli"), "shell",
@@ -142,7 +141,7 @@ TOP = (
     Key("debug", boolean, False, "Whether the log has more details."),
     Key("capabilities", members(CAPABILITIES), None, "Which address families are offered: one or both."),
     Key("commands", commands(COMMAND), None,
-        "The commands of each router that has none of its own, or the name of a file that holds them."),
+        "The commands of each router that has none of its own, or the name of a command set or a file."),
     Key("routers", routers(ROUTER), None, "The routers that are offered; absent: this machine."),
     Key("limits", members(LIMITS), None, "How much visitors may run."),
     Key("store", store, "memory",
@@ -156,8 +155,6 @@ TOP = (
     Key("testfiles", existing_folder, None, "A folder that is served under /testfiles/; absent: none is."),
 )
 # fmt: on
-
-LOADER: Any = __spec__.loader  # reads files beside this module, in a folder and in a zip alike
 
 
 class ConfigurationError(Exception):
@@ -224,16 +221,6 @@ def default() -> Configuration:
         programs = ", ".join(command["cmd4"][0] for command in offered.values())
         raise ConfigurationError([f"There is no config.json, and on this machine none of {programs}."])
     return read(document, "")
-
-
-def resource(name: str) -> bytes:
-    """Read a file that the program comes with: from the package, also within a zip, or from a checkout."""
-    package = os.path.dirname(__file__)  # as typed, for the loader knows a zip by that
-    for folder in (package, os.path.dirname(package)):
-        with contextlib.suppress(OSError):
-            data: bytes = LOADER.get_data(os.path.join(folder, "html", name))
-            return data
-    raise FileNotFoundError(name)
 
 
 def read(document: object, folder: StrPath) -> Configuration:

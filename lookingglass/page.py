@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import rfc8522
 from commands import Command, Router
+from lookingglass import shipped
 from lookingglass.answers import HTML, Pieces, Reply, Start, note_of, problem_headers
-from lookingglass.configuration import Configuration, resource
+from lookingglass.configuration import Configuration
 from lookingglass.glass import Answer, Question
 from lookingglass.headers import FRESH, LIVE, SECURITY
 from lookingglass.problems import NotFound, Problem
@@ -34,7 +35,7 @@ class Page:
     """Hold the page's template, cut where the output goes."""
 
     def __init__(self, configuration: Configuration) -> None:
-        before, _, after = resource("index.html").decode().partition("<!-- output -->")
+        before, _, after = shipped.resource("index.html").decode().partition("<!-- output -->")
         self._parts = (string.Template(before), string.Template(after))
         self._configuration = configuration
 
