@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import argparse
 
     from lookingglass.command_line import Act, Options
+    from lookingglass.metrics import Metrics
 
 __version__ = "0.1.0"
 
@@ -83,18 +84,21 @@ Answering = Callable[[Environ, Any], Iterable[bytes]]  # a WSGI application that
 class TinyTracer:
     """A looking glass as a WSGI application, for one configuration."""
 
-    def __init__(self, configuration: conf.Configuration) -> None:
+    def __init__(self, configuration: conf.Configuration, before: TinyTracer | None = None) -> None:
+        """Go on after what was ``before``, which ends the answers that it has begun and has no other use."""
         self._configuration = configuration
-        self._glass = Glass(configuration)
+        self._unbelieved = visitors.Unbelieved(configuration.trustproxy)
         self._page = page.Page(configuration)
         self._shelf = Shelf()
+        self._glass: Glass = Glass(configuration, before._glass if before else None)
         limits = configuration.limits
-        self._turnstile = Turnstile(limits.requests, limits.downloads)
-        if configuration.metrics:  # then an optional package is imported
-            from lookingglass.metrics import Metrics
-
-            self._figures = Metrics(self._glass, __version__).reply
-        self.close = weakref.finalize(self, self._glass.close)  # also when the host program ends
+        self._turnstile: Turnstile = before._turnstile if before else Turnstile(limits.requests, 0)
+        self._turnstile.adjust(limits.requests, limits.downloads)
+        self._figures: Metrics | None = self._count(before._figures if before else None)
+        if before:
+            before.close.detach()
+        # also when the host program ends
+        self.close: weakref.finalize[[], TinyTracer] = weakref.finalize(self, self._glass.close)
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Answer one request (PEP 3333), whatever happens: an error is an envelope as well."""
@@ -105,10 +109,25 @@ class TinyTracer:
             failure = Problem("The looking glass has failed; its log says more.")
             return problem_reply(failure, {})(environ, start_response)
 
+    @property
+    def configuration(self) -> conf.Configuration:
+        """Return what it answers by."""
+        return self._configuration
+
     def is_proxy(self, peer: str) -> bool:
         """Tell whether many visitors may come from a peer's address: a proxy's, or this machine's own."""
         address = visitors.read_client(peer)
         return any(visitors.is_proxy(address, trust) for trust in (True, self._configuration.trustproxy))
+
+    def _count(self, before: Metrics | None) -> Metrics | None:
+        """Return the figures, from when they were configured first."""
+        if before:
+            before.follow(self._glass)
+        elif self._configuration.metrics:  # then an optional package is imported
+            from lookingglass.metrics import Metrics
+
+            return Metrics(self._glass, __version__)
+        return before
 
     def _dispatch(self, environ: Environ) -> Answering:
         """Return what answers a request; an error may be read by whoever may read its resource."""
@@ -202,7 +221,7 @@ class TinyTracer:
         return visitors.comes_from(environ, self._configuration.trustproxy, self._configuration.metrics)
 
     def _metrics(self, environ: Environ) -> Answering:
-        return self._figures()
+        return self._figures.reply() if self._figures else self._nothing(environ)
 
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()
@@ -294,6 +313,7 @@ class TinyTracer:
         return answering
 
     def _visitor(self, environ: Environ) -> Visitor:
+        self._unbelieved.look(environ)
         return Visitor.of(environ, self._configuration.trustproxy)
 
     def _base(self, environ: Environ) -> str:
@@ -338,11 +358,17 @@ def find_configuration(path: str | None) -> conf.Configuration:
 
     Raises ConfigurationError.
     """
-    named = path or os.environ.get("TINYTRACER_CONFIG")
-    if named or os.path.exists("config.json"):
-        return conf.load(named or "config.json")
+    file = _file(path)
+    if file:
+        return conf.load(file)
     log.warning("There is no config.json here: offering what this machine has.")
     return conf.default()
+
+
+def _file(path: str | None) -> str:
+    """Return the configuration's file; "" when none is named and none is here."""
+    here = "config.json" if os.path.exists("config.json") else ""
+    return path or os.environ.get("TINYTRACER_CONFIG") or here
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -361,18 +387,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal ends it; then no child is left."""
-    from lookingglass import serving
+    from lookingglass import reloading, serving
 
-    configuration = find_configuration(options.config)
-    if configuration.debug:
-        logging.getLogger().setLevel(logging.DEBUG)
-    for line in configuration.lacking():
-        log.warning(line)
+    def load() -> conf.Configuration:
+        configuration = find_configuration(options.config)
+        logging.getLogger().setLevel(logging.DEBUG if configuration.debug else logging.INFO)
+        for line in configuration.lacking():
+            log.warning(line)
+        return configuration
+
     names.hasten()
-    looking_glass = TinyTracer(configuration)
+    looking_glass = reloading.Newest(TinyTracer(load()), load, TinyTracer, _file(options.config))
     try:
-        limits = configuration.limits
-        serving.serve(looking_glass, options.listen or [LISTEN], limits, looking_glass.is_proxy)
+        serving.serve(looking_glass, serving.open_sockets(options.listen, LISTEN))
     except serving.ListenError as error:
         print(error, file=sys.stderr)
         return 1
@@ -392,10 +419,14 @@ def check(options: argparse.Namespace) -> int:
 LISTENING = {
     "action": "append",
     "metavar": "ADDRESS",
-    "help": f"HOST:PORT or unix:PATH, several times if need be; default: {LISTEN}",
+    "help": f"HOST:PORT or unix:PATH, several times if need be; default: systemd's sockets, else {LISTEN}",
 }
 ACTIONS: dict[Act, tuple[str, Options]] = {
-    serve: ("Serve the page and the API until a signal ends it.", {"--listen": LISTENING}),
+    serve: (
+        "Serve the page and the API until SIGTERM, SIGQUIT or Ctrl-C ends it. SIGHUP, also that of a closed "
+        "terminal, has it read its configuration again; where it listens stays as it is.",
+        {"--listen": LISTENING},
+    ),
     check: ("Check the configuration and look for the programs that it names.", {}),
 }
 

@@ -158,7 +158,7 @@ class Resolver:
 
     def __init__(self, loop: Loop, per_client: int, places: int = PLACES) -> None:
         self._loop = loop  # which calls at the deadlines
-        self._per_client = per_client
+        self.per_client = per_client
         self._places = places
         self._lock = threading.Lock()
         self._under_way: dict[str, LookUp] = {}
@@ -210,8 +210,8 @@ class Resolver:
         every, own, near = (self._held[key] for key in holder)
         if every >= self._places:
             raise Refusal(503, SOON, f"All {self._places} places for looking up names are taken.")
-        if own >= self._per_client:
-            raise Refusal(429, SOON, f"You have {self._per_client} names being looked up already.")
+        if own >= self.per_client:
+            raise Refusal(429, SOON, f"You have {self.per_client} names being looked up already.")
         if near >= max(1, int(SHARE * (self._places - every + near))):
             raise Refusal(429, SOON, f"Your network has {near} names being looked up already.")
         return holder

@@ -26,7 +26,7 @@ class Runs:
         self.loop = Loop()
         self._roll = Roll(self.loop)
         self._open_source = open_source or functools.partial(Child, loop=self.loop, roll=self._roll)
-        self._output_limit = output_limit  # bytes
+        self.output_limit = output_limit  # bytes, of a Run that starts
         self._lock = threading.Lock()
         self._runs: dict[Invocation, Run] = {}  # the newest of each invocation
         self.alive: set[Run] = set()  # also those that are being stopped
@@ -47,7 +47,7 @@ class Runs:
             viewer = run.join(seconds, ceiling) if run else None
             if viewer is not None:
                 return viewer
-            run = Run(invocation, self._output_limit, self.loop, self._forget)
+            run = Run(invocation, self.output_limit, self.loop, self._forget)
             viewer = run.admit(seconds, ceiling)
             self._runs[invocation] = run
             self.alive.add(run)

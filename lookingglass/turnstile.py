@@ -25,10 +25,7 @@ class Turnstile:
 
     def __init__(self, requests: Rate, downloads: int, clock: Callable[[], float] = time.monotonic) -> None:
         """Admit ``requests``, of which those of BURST may come at once, and ``downloads`` at once."""
-        self._rate = requests
-        self._gap = requests.period / requests.runs  # seconds that a request is worth
-        self._burst = max(requests.runs, round(BURST / self._gap))
-        self._downloads = downloads
+        self.adjust(requests, downloads)
         self._clock = clock
         self._lock = threading.Lock()
         self._paid: dict[
@@ -36,6 +33,13 @@ class Turnstile:
         ] = {}  # until when what a client has asked for is paid; in order of last use
         self._held: collections.Counter[str] = collections.Counter()  # downloads by client
         self._held_by_network: collections.Counter[str] = collections.Counter()
+
+    def adjust(self, requests: Rate, downloads: int) -> None:
+        """Admit more or less from now on; what was asked for counts."""
+        self._rate = requests
+        self._gap = requests.period / requests.runs  # seconds that a request is worth
+        self._burst = max(requests.runs, round(BURST / self._gap))
+        self._downloads = downloads
 
     def request(self, client: str) -> None:
         """Count a request; raises Refusal 429 when the client asks too often."""

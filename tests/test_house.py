@@ -26,6 +26,7 @@ ORDER = [
         for name in (
             *(
                 "command_line",
+                "reloading",
                 "serving",
                 "connections",
                 "messages",
