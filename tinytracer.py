@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import re
 import sys
 import threading
@@ -30,6 +29,7 @@ from lookingglass.answers import (
     problem_reply,
     starter,
 )
+from lookingglass.configuration import find_configuration, find_file, new_file
 from lookingglass.glass import Answer, Glass, Question
 from lookingglass.headers import FRESH, LIVE, OPEN, PREFLIGHT, SECURITY
 from lookingglass.negotiation import best_offer
@@ -353,24 +353,6 @@ class LazyApplication:
 application = LazyApplication()
 
 
-def find_configuration(path: str | None) -> conf.Configuration:
-    """Load ``path``, else ``$TINYTRACER_CONFIG``, else ``./config.json``, else what this machine has.
-
-    Raises ConfigurationError.
-    """
-    file = _file(path)
-    if file:
-        return conf.load(file)
-    log.warning("There is no config.json here: offering what this machine has.")
-    return conf.default()
-
-
-def _file(path: str | None) -> str:
-    """Return the configuration's file; "" when none is named and none is here."""
-    here = "config.json" if os.path.exists("config.json") else ""
-    return path or os.environ.get("TINYTRACER_CONFIG") or here
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     from lookingglass import command_line
@@ -397,7 +379,7 @@ def serve(options: argparse.Namespace) -> int:
         return configuration
 
     names.hasten()
-    looking_glass = reloading.Newest(TinyTracer(load()), load, TinyTracer, _file(options.config))
+    looking_glass = reloading.Newest(TinyTracer(load()), load, TinyTracer, find_file(options.config))
     try:
         serving.serve(looking_glass, serving.open_sockets(options.listen, LISTEN))
     except serving.ListenError as error:
@@ -416,6 +398,20 @@ def check(options: argparse.Namespace) -> int:
     return 1 if lacking else 0
 
 
+def init(options: argparse.Namespace) -> int:
+    """Write a starting configuration for this machine."""
+    from lookingglass import starting
+
+    return starting.init(new_file(options.config))
+
+
+def migrate(options: argparse.Namespace) -> int:
+    """Turn an old program's configuration into one of ours."""
+    from lookingglass import migrating
+
+    return migrating.migrate(options.old, new_file(options.config))
+
+
 LISTENING = {
     "action": "append",
     "metavar": "ADDRESS",
@@ -427,7 +423,12 @@ ACTIONS: dict[Act, tuple[str, Options]] = {
         "terminal, has it read its configuration again; where it listens stays as it is.",
         {"--listen": LISTENING},
     ),
+    init: ("Write a starting configuration for this machine.", {}),
     check: ("Check the configuration and look for the programs that it names.", {}),
+    migrate: (
+        "Turn a config.json of the original program, or a caps.json of intrace, into a configuration.",
+        {"old": {"metavar": "OLD", "help": "the old file, which stays as it is"}},
+    ),
 }
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shlex
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -157,6 +159,14 @@ TOP = (
 # fmt: on
 
 
+VARIABLE = "TINYTRACER_CONFIG"  # names the configuration's file where no argument does
+HERE = "config.json"
+OLD = "this is a caps.json of intrace; run: tinytracer migrate {} --config config.json"
+
+
+log = logging.getLogger("tinytracer")
+
+
 class ConfigurationError(Exception):
     """A configuration cannot be used; ``errors`` has a line for each mistake, beginning with its path."""
 
@@ -202,7 +212,42 @@ def load(path: StrPath) -> Configuration:
     document = load_json(path, mistakes)
     if mistakes:
         raise ConfigurationError(f"{path}: {mistake}" for mistake in mistakes)
+    if is_caps(document):
+        raise ConfigurationError([f"{path}: {OLD.format(shlex.quote(os.fspath(path)))}"])
     return read(document, os.path.dirname(path))
+
+
+def find_configuration(path: str | None) -> Configuration:
+    """Load ``path``, else ``$TINYTRACER_CONFIG``, else ``./config.json``, else what this machine has.
+
+    Raises ConfigurationError.
+    """
+    file = find_file(path)
+    if file:
+        return load(file)
+    log.warning("There is no config.json here: offering what this machine has.")
+    return default()
+
+
+def find_file(path: str | None) -> str:
+    """Return the configuration's file; "" when none is named and none is here."""
+    here = HERE if os.path.exists(HERE) else ""
+    return path or os.environ.get(VARIABLE) or here
+
+
+def new_file(path: str | None) -> str:
+    """Return the configuration's file, which need not be there."""
+    return path or os.environ.get(VARIABLE) or HERE
+
+
+def is_caps(document: object) -> bool:
+    """Tell whether a document is a caps.json of intrace: commands by name, and nothing besides."""
+    return (
+        isinstance(document, dict)
+        and bool(document)
+        and not {key.name for key in TOP} & set(document)
+        and all(isinstance(each, dict) and {"cmd4", "cmd6"} & set(each) for each in document.values())
+    )
 
 
 def default() -> Configuration:

@@ -26,6 +26,9 @@ ORDER = [
         for name in (
             *(
                 "command_line",
+                "migrating",
+                "starting",
+                "machine",
                 "reloading",
                 "serving",
                 "connections",
