@@ -364,7 +364,7 @@ def main(arguments: list[str] | None = None) -> int:
         return act(options)
     except conf.ConfigurationError as error:
         print(error, file=sys.stderr)
-        return 2 if act is check else 1
+        return 1
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -389,13 +389,11 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Report programs that this machine lacks; the configuration itself is checked by loading it."""
-    lacking = find_configuration(options.config).lacking()
-    for line in lacking:
-        print(line, file=sys.stderr)
-    if not lacking:
-        print("The configuration is valid, and this machine has its programs.")
-    return 1 if lacking else 0
+    """Say what is wrong with the configuration and with this machine, and the cure."""
+    from lookingglass import diagnosis
+
+    names.hasten()
+    return diagnosis.check(options.config, options.run, options.json)
 
 
 def init(options: argparse.Namespace) -> int:
@@ -424,7 +422,13 @@ ACTIONS: dict[Act, tuple[str, Options]] = {
         {"--listen": LISTENING},
     ),
     init: ("Write a starting configuration for this machine.", {}),
-    check: ("Check the configuration and look for the programs that it names.", {}),
+    check: (
+        "Say what is wrong with the configuration and with this machine, and the cure.",
+        {
+            "--run": {"action": "store_true", "help": "ask every command of every router something harmless"},
+            "--json": {"action": "store_true", "help": "print what is found as JSON"},
+        },
+    ),
     migrate: (
         "Turn a config.json of the original program, or a caps.json of intrace, into a configuration.",
         {"old": {"metavar": "OLD", "help": "the old file, which stays as it is"}},

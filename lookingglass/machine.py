@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lookingglass.children import ENVIRONMENT
@@ -53,6 +55,19 @@ DAEMONS = (
     Daemon("GoBGP", "gobgp", ("gobgp", "gobgplg"), ("127.0.0.1:50051",), "", "gobgpd"),
 )
 OWN_SOCKET = {"birdc": "-s", "birdcl": "-s", "birdlg": "-s", "bgpctl": "-s"}  # the option that names another
+
+
+class Told(NamedTuple):
+    """Hold what a program has answered."""
+
+    status: int | None  # None: it has not ended in time
+    output: str
+    errors: str
+
+    @property
+    def text(self) -> str:
+        """Return all that it has printed."""
+        return self.output + self.errors
 
 
 def found(program: str) -> str | None:
@@ -111,3 +126,27 @@ def _unpacked(name: str) -> str:
     folders = (PACKAGE, os.path.dirname(PACKAGE))
     paths = [os.path.join(folder, inner, name) for folder, inner in zip(folders, ROUTERS, strict=True)]
     return os.path.abspath(next(filter(os.path.exists, paths), paths[0]))
+
+
+def attempt(argv: Sequence[str], seconds: float) -> Told:
+    """Run a program as commands are run, and end it with its process group when it takes too long."""
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            env=ENVIRONMENT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return Told(127, "", f"{argv[0]}: {error.strerror}")
+    with process:
+        try:
+            told = [each.decode(errors="replace") for each in process.communicate(timeout=seconds)]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            told = [each.decode(errors="replace") for each in process.communicate()]
+            return Told(None, *told)
+    return Told(process.returncode, *told)

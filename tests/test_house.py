@@ -26,6 +26,12 @@ ORDER = [
         for name in (
             *(
                 "command_line",
+                "diagnosis",
+                "trying",
+                "reaching",
+                "judging",
+                "inspecting",
+                "findings",
                 "migrating",
                 "starting",
                 "machine",
