@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import queue
 import re
@@ -10,6 +11,7 @@ import resource
 import shutil
 import socket
 import stat
+import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +36,7 @@ LOST = re.compile(r"100% packet loss|100\.0%")
 RANGE = 'sysctl -w net.ipv4.ping_group_range="0 2147483647"'
 NAME = "a.root-servers.net."  # whose look-up gets a definite answer wherever names are resolved, if only no
 LOOK_UP = 4.0  # seconds
+SIOCGIFFLAGS, IFF_UP = 0x8913, 1  # linux/sockios.h, linux/if.h
 RESOLV_CONF = "/etc/resolv.conf"
 
 
@@ -109,8 +112,10 @@ def _why_no_answer(program: str, family: int, told: machine.Told, situation: Sit
 
 
 def _is_up() -> bool:
-    with open("/sys/class/net/lo/flags") as flags:
-        return bool(int(flags.read(), 16) & 1)
+    """Tell whether loopback is up; netdevice(7): struct ifreq. /sys may be another network namespace's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        answer = fcntl.ioctl(any_socket, SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
+    return bool(struct.unpack("16sH14x", answer)[1] & IFF_UP)
 
 
 def daemons(situation: Situation) -> Iterator[Finding]:

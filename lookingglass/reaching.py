@@ -17,7 +17,7 @@ AT_ONCE = 8
 ARRIVED = "tinytracer-check"  # what a router prints first when its account has a shell
 # For each program: whether it is on the PATH, else where it lies.
 LOOK = """echo {marker}; for p in {programs}; do command -v "$p" >/dev/null 2>&1 && continue; w=
-for d in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do [ -x "$d/$p" ] && w="$d"; done
+for d in /bin /sbin /usr/bin /usr/sbin /usr/local/bin /usr/local/sbin; do [ -x "$d/$p" ] && w="$d"; done
 echo "lacks $p $w"; done"""
 CHANGED, UNKNOWN, KEYS, DENIED = "changed", "unknown", "keys", "denied"
 # What ssh says, and what it means; the first that is found counts.
