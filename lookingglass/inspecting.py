@@ -140,13 +140,10 @@ def daemons(situation: Situation) -> Iterator[Finding]:
 
 def _where(daemon: machine.Daemon, argv: tuple[str, ...]) -> str:
     """Return where an argv asks its daemon; "" where it says so in a way of its own."""
-    option = machine.OWN_SOCKET.get(os.path.basename(argv[0]))
-    if option in argv[:-1]:
-        return argv[argv.index(option) + 1]
-    if {"--vty_socket", "-u", "--host", "-p", "--port"} & set(argv) and daemon.name in {"FRR", "GoBGP"}:
-        named = {"--vty_socket"} if daemon.name == "FRR" else {"-u", "--host", "-p", "--port"}
-        if named & set(argv):
-            return ""
+    if daemon.option in argv[:-1]:
+        return argv[argv.index(daemon.option) + 1]
+    if daemon.others & set(argv):
+        return ""
     return next((each for each in daemon.where if os.path.exists(each)), daemon.where[0])
 
 

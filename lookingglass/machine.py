@@ -46,15 +46,32 @@ class Daemon(NamedTuple):
     where: tuple[str, ...]  # sockets, or HOST:PORT
     group: str  # whose members may ask it; "": everybody may
     service: str
+    option: str = ""  # before the name of another socket
+    others: frozenset[str] = frozenset()  # that lead elsewhere as well
 
 
 DAEMONS = (
-    Daemon("BIRD", "bird", ("birdc", "birdcl", "birdlg"), ("/run/bird/bird.ctl",), "bird", "bird"),
-    Daemon("FRR", "frr", ("vtysh",), ("/run/frr/bgpd.vty", "/run/frr/zebra.vty"), "frrvty", "frr"),
-    Daemon("OpenBGPD", "openbgpd", ("bgpctl",), ("/run/openbgpd/bgpd.sock",), "", "openbgpd"),
-    Daemon("GoBGP", "gobgp", ("gobgp", "gobgplg"), ("127.0.0.1:50051",), "", "gobgpd"),
+    Daemon("BIRD", "bird", ("birdc", "birdcl", "birdlg"), ("/run/bird/bird.ctl",), "bird", "bird", "-s"),
+    Daemon(
+        "FRR",
+        "frr",
+        ("vtysh",),
+        ("/run/frr/bgpd.vty", "/run/frr/zebra.vty"),
+        "frrvty",
+        "frr",
+        others=frozenset({"--vty_socket", "-N", "--pathspace"}),
+    ),
+    Daemon("OpenBGPD", "openbgpd", ("bgpctl",), ("/run/openbgpd/bgpd.sock",), "", "openbgpd", "-s"),
+    Daemon(
+        "GoBGP",
+        "gobgp",
+        ("gobgp", "gobgplg"),
+        ("127.0.0.1:50051",),
+        "",
+        "gobgpd",
+        others=frozenset({"-u", "--host", "-p", "--port", "--target"}),
+    ),
 )
-OWN_SOCKET = {"birdc": "-s", "birdcl": "-s", "birdlg": "-s", "bgpctl": "-s"}  # the option that names another
 
 
 class Told(NamedTuple):

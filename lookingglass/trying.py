@@ -19,7 +19,7 @@ from rfc8522 import path_of
 
 VISITOR = Visitor("127.0.0.1", "127.0.0.1")
 # Targets that harm nobody, by argument; those of a family are the router's own addresses, else loopback.
-TARGETS = {"asn": "64496", "community": "64496:1", "name": "localhost", "none": ""}
+TARGETS = {"asn": "64496", "community": "64496:1", "none": ""}
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 # What a table says that does not have the target; then the command works.
 NOT_THERE = re.compile(

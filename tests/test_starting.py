@@ -201,6 +201,32 @@ def test_host_name_that_nobody_could_ask_for_becomes_another(
     assert fake.init()[0]["routers"][0]["name"] == "lg"
 
 
+@pytest.mark.slow
+def test_one_file_writes_checks_and_migrates(tmp_path: Path) -> None:
+    file = tmp_path / "tinytracer.pyz"
+    make = ["make", "pyz", f"BUILD={tmp_path}/build", f"PYZ={file}"]
+    subprocess.run(make, cwd=HERE, check=True, capture_output=True, timeout=120)
+    (tmp_path / "empty").mkdir()
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-I", "-S", str(file), *arguments]
+        return subprocess.run(
+            argv, cwd=tmp_path / "empty", capture_output=True, text=True, check=False, timeout=60
+        )
+
+    assert run("init").returncode == 0
+    assert run("migrate", "config.json", "--config", "new.json").returncode == 2  # it has routers
+    assert "commands: these send packets" in run("check").stdout
+    router = {"name": "r", "source4": "192.0.2.1", "source6": "2001:db8::1", "commands": "bird"}
+    (tmp_path / "empty" / "bird.json").write_text(json.dumps({"routers": [router]}))
+    told = run("check", "--config", "bird.json").stderr
+    cure = told.partition("there is no program 'birdlg'")[2].splitlines()[1].strip()
+    assert cure.endswith(" /usr/local/bin/")
+    cure = cure.replace("/usr/local/bin/", str(tmp_path))
+    subprocess.run(["sh", "-ec", cure], cwd=tmp_path, check=True, timeout=30)
+    assert os.access(tmp_path / "birdlg", os.X_OK)
+
+
 @pytest.mark.lab
 def test_configuration_of_a_looking_glass_in_the_lab_is_well(lab: Lab, tmp_path: Path) -> None:
     done = lab.exec("lg", [*PROGRAM, "init", "--config", str(tmp_path / "config.json")])
