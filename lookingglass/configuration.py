@@ -39,7 +39,7 @@ from lookingglass.reading import (
     url,
     with_metrics,
 )
-from lookingglass.shipped import resource
+from lookingglass.resources import resource
 from lookingglass.templates import template
 from lookingglass.visitors import Trust
 from lookingglass.whitelist import Program, build, commands, formats, router_name, routers, via, vrf_name
@@ -76,6 +76,8 @@ COMMAND = (
     Key("parser", one_of(*PARSERS), None, "What reads facts from its output; absent: nothing."),
     Key("runtime", number(0.1, 86400, "seconds"), None, "Seconds that it may take; absent: max_runtime."),
     Key("weight", number(1, 1000, "tokens", whole=True), 1, "Tokens of the limit rate that it costs."),
+    Key("reuse", number(0, 86400, "seconds"), 0,
+        "Seconds for which a finished success answers the same question again; 0: it never does."),
     Key("probes", boolean, None,
         "Whether it sends packets to its target; absent: yes, unless it is known to read a table."),
     Key("formats", formats(TEMPLATES), None, "Templates for other media types of RFC 8522's format."),
@@ -117,7 +119,7 @@ LIMITS = (
     Key("slot_seconds", rate, "60/minute",
         "Seconds of runs for one client, charged at their end; its /24 or /48 has twice as many."),
     Key("network_share", number(0.001, 1, "the whole"), 0.25,
-        "What one client's /24 or /48 may have of concurrent, viewers and global_rate."),
+        "The share of slots, viewers, runs, look-ups, downloads and connections for one /24 or /48."),
     Key("downloads", number(1, 10000, "downloads", whole=True), 2,
         "Downloads of test files at once for one client; 16 for all, or as many as one client may have."),
     Key("connections", number(1, 100_000, "connections", whole=True), 64,

@@ -13,7 +13,7 @@ StrPath = str | os.PathLike[str]
 
 BLANKS = " \t\r\n"
 # What stands where JSON could not be read, and what was meant; the first that matches counts.
-REASONS = (
+USUALLY = (
     (re.compile(r"//|/\*|#"), 'JSON has no comments; delete it, or write "$comment": "…" instead'),
     (re.compile(r"[\u2018-\u201e\u00ab\u00bb]"), 'these are typographic quotes; write " instead'),
     (re.compile(r"[']"), "strings stand in double quotes; write \" instead of '"),
@@ -32,7 +32,7 @@ TRAILING = "the comma before a closing bracket is one too many; delete it"
 MARK = "the file begins with a byte order mark (BOM); save it in UTF-8 without one"
 WIDE = "the file is in UTF-16; save it in UTF-8"
 TOO_SHORT = "the file ends too early: a bracket is not closed"
-EMPTY = 'the file is empty; write at least {"commands": {…}}, or have `tinytracer init` write one'
+EMPTY_FILE = 'the file is empty; write at least {"commands": {…}}, or have `tinytracer init` write one'
 
 
 class Members(dict[str, Any]):
@@ -85,11 +85,11 @@ def _explained(error: json.JSONDecodeError) -> str:
     if before.endswith(",") and after[:1] in {"}", "]"}:
         position, told = len(before) - 1, TRAILING
     elif not text.strip(BLANKS):
-        told = EMPTY
+        told = EMPTY_FILE
     elif not after:
         told = TOO_SHORT
     elif error.msg.startswith("Expecting"):
-        told = next((reason for pattern, reason in REASONS if pattern.match(after)), told)
+        told = next((reason for pattern, reason in USUALLY if pattern.match(after)), told)
     line = text.count("\n", 0, position) + 1
     column = position - text.rfind("\n", 0, position)
     return f"line {line} column {column}: {told}"

@@ -12,11 +12,15 @@ from commands import JSON, Command, Invocation, Router
 from lookingglass import targets
 from lookingglass.aiming import Aimer
 from lookingglass.configuration import Configuration
+from lookingglass.facts import PARSERS
 from lookingglass.facts.common import find_json
+from lookingglass.finished import Reuse
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.names import LookUp, Resolver, Unresolved
-from lookingglass.problems import Problem, Quota, Refusal
+from lookingglass.output import Drawn
+from lookingglass.pictures import About
+from lookingglass.problems import HTTPProblem, Problem, Quota, Refusal
 from lookingglass.registry import Runs
 from lookingglass.runs import Viewer
 from lookingglass.store import Store
@@ -26,7 +30,7 @@ from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
 
 # The journal's words: for why a Run has ended when not by itself, and for a Problem by its HTTP status.
 WORDS = {"time": "timeout", "full": "cut", "left": "left", "closing": "stopped"}
-REFUSALS = {**dict.fromkeys((400, 404, 429, 503), "refused"), 502: "unreachable", 504: "timeout"}
+REFUSALS = {**dict.fromkeys((400, 404, 406, 429, 503), "refused"), 502: "unreachable", 504: "timeout"}
 
 
 class Question(NamedTuple):
@@ -34,6 +38,7 @@ class Question(NamedTuple):
 
     path: str  # below …/v1/: the words of a command and its target, see ``rfc8522.path_of``
     parameters: tuple[tuple[str, str], ...] = ()  # RFC 8522 section 2.2
+    wants_picture: bool = False  # instead of the answer
 
 
 class Checked(NamedTuple):
@@ -42,6 +47,7 @@ class Checked(NamedTuple):
     router: Router
     command: Command
     target: targets.Target | None
+    families: Sequence[int]  # IP versions, the preferred one first
     vrf: str  # as configured; "" for none
     parameters: Parameters
 
@@ -54,7 +60,7 @@ class Answer:
     """
 
     viewer: Viewer  # when ``begin`` has returned True
-    _subject: Subject
+    subject: Subject
 
     def __init__(
         self,
@@ -65,6 +71,7 @@ class Answer:
         journal: Journal,
     ) -> None:
         self.has_left = False  # the visitor
+        self.is_watched = False  # the visitor wants to see what the page shows
         self.record = record
         self.quotas = place.quotas  # what limits leave to the visitor
         self._look_up = look_up
@@ -92,7 +99,7 @@ class Answer:
             found = self._look_up.addresses() if self._look_up else ()
             if found is None:
                 return False
-            self.viewer, self._subject = self._start(found)
+            self.viewer, self.subject = self._start(found)
         except BaseException as error:
             self._end(_outcome_of(error), self._is_free(error))
             if isinstance(error, Problem):
@@ -121,6 +128,11 @@ class Answer:
         self._bell.wait(seconds)
         self._bell.clear()
 
+    @property
+    def age(self) -> int | None:
+        """Return the whole seconds since the end of a run that is told again; None: it is told as it runs."""
+        return int(self.viewer.age) if self._has_begun and self.viewer.age is not None else None
+
     def leave(self) -> None:
         """Let ``read`` end: the visitor has gone."""
         self.has_left = True
@@ -130,13 +142,22 @@ class Answer:
         """Return what is known from the output so far; the same object as before when nothing is new."""
         return self.viewer.run.facts()
 
+    @property
+    def about(self) -> About:
+        """Return what is known beside the facts, for a picture of them."""
+        return self.viewer.run.about
+
+    def drawn(self, is_over: bool = False) -> Drawn:
+        """Return figures and picture of the facts so far; the same object as before when nothing is new."""
+        return self.viewer.run.drawn(is_over)
+
     def outcome(self) -> tuple[int, rfc8522.Envelope]:
         """Return the HTTP status and the envelope, after ``read`` gave None."""
         if self._outcome is None:
             text, end = self.viewer.result()
             facts = self.viewer.run.facts(is_last=True)
-            document = find_json(text) if self._subject.media == JSON else None
-            self._outcome = rfc8522.outcome(self._subject, text, end, facts, document)
+            document = find_json(text) if self.subject.media == JSON else None
+            self._outcome = rfc8522.outcome(self.subject, text, end, facts, document)
         return self._outcome
 
     def close(self) -> None:
@@ -149,7 +170,8 @@ class Answer:
             return
         self.viewer.close()
         run = self.viewer.run
-        self.record.shared = run.shared
+        self.record.reused = self.age
+        self.record.shared = run.shared if self.age is None else 0
         if run.output.began is not None:
             self.record.first = max(0.0, run.output.began - self.record.began)
         self._end(self._ending(), refund=run.problem is not None and self._is_free(run.problem))
@@ -193,8 +215,8 @@ class Glass:
         self.runs.output_limit = self._limits.output_kib * 1024
         self._store: Store = before._store if before else open_store(configuration.store)
         self._guard = Guard(self._limits, self._store)
-        self._resolver: Resolver = before._resolver if before else Resolver(self.runs.loop, 0)
-        self._resolver.per_client = self._limits.lookups
+        self._resolver: Resolver = before._resolver if before else Resolver(self.runs.loop, 1, 1.0)
+        self._resolver.adjust(self._limits.lookups, self._limits.network_share)
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
         self._aimer = Aimer(families, configuration.deny, self._resolver)
 
@@ -243,11 +265,15 @@ class Glass:
         record.router = router.name
         command, text = self._vocabulary.split(question.path, router)
         record.command = command.name
+        if question.wants_picture and not (command.parser and PARSERS[command.parser].has_picture):
+            raise HTTPProblem(
+                406, f"There is no picture of {command.name}; JSON, text and events are offered."
+            )
         target = _read_target(command, text)
         record.target = target.text if target else ""
         record.asked = ""
-        self._aimer.families(command, target, parameters.protocol)
-        return Checked(router, command, target, _read_vrf(router, command, parameters), parameters)
+        families = self._aimer.families(command, target, parameters.protocol)
+        return Checked(router, command, target, families, _read_vrf(router, command, parameters), parameters)
 
     def _admit(self, checked: Checked, visitor: Visitor, record: Record) -> Answer:
         place = self._guard.place(visitor.key, checked.command.weight)
@@ -258,13 +284,15 @@ class Glass:
             place.end(refund=True)  # nothing was looked up
             raise
         start = functools.partial(self._start, checked, visitor)
-        return Answer(look_up, start, place, record, self.journal)
+        answer = Answer(look_up, start, place, record, self.journal)
+        answer.is_watched = checked.parameters.view
+        return answer
 
     def _start(
         self, checked: Checked, visitor: Visitor, found: Sequence[targets.Address]
     ) -> tuple[Viewer, Subject]:
-        router, command, target, vrf, parameters = checked
-        aim = self._aimer.aim(command, target, parameters.protocol, found)
+        router, command, target, families, vrf, parameters = checked
+        aim = self._aimer.aim(command, target, families, found)
         media, template = rfc8522.choose_format(command, parameters, aim.family, aim.kind)
         invocation = router.invocation(template, aim.family, aim.text, vrf, command.parser)
         viewer = self._view(
@@ -272,20 +300,26 @@ class Glass:
             lambda: self._guard.slot(aim.network, visitor.key, router.name),
             command,
             parameters,
+            Reuse(command.reuse, router.succeeded) if command.reuse else None,
         )
         named = target.text if target else None
         subject = Subject(router, command, named, aim.address, vrf, media, self._limits.output_kib)
         return viewer, subject
 
     def _view(
-        self, invocation: Invocation, take_slot: Callable[[], Lease], command: Command, parameters: Parameters
+        self,
+        invocation: Invocation,
+        take_slot: Callable[[], Lease],
+        command: Command,
+        parameters: Parameters,
+        reuse: Reuse | None,
     ) -> Viewer:
         limits = self._limits
         ceiling = command.runtime or limits.max_runtime
         seconds = parameters.runtime
         if seconds is None:
             seconds = limits.runtime
-        return self.runs.view(invocation, take_slot, min(seconds or ceiling, ceiling), ceiling)
+        return self.runs.view(invocation, take_slot, min(seconds or ceiling, ceiling), ceiling, reuse)
 
 
 def _outcome_of(error: BaseException) -> Outcome:

@@ -22,17 +22,16 @@ from lookingglass.findings import ERROR, NOTE, Finding, Situation, argvs, user
 from lookingglass.store import Gone, Share
 from lookingglass.stores import MEMORY, SQLITE, open_store
 
-LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 # What asks loopback for an answer, by program: {} is the family. mtr-packet opens mtr's sockets.
 TRIALS = {
     "ping": ("-{}", "-n", "-c", "1", "-W", "2"),
     "mtr": ("-{}", "--report", "-n", "-c", "1", "-G", "1"),
 }
 OPENERS = {"mtr": "mtr-packet"}
-PATIENCE = 10.0  # seconds
+TRIAL = 10.0  # seconds
 REFUSED = re.compile(r"not permitted|cap_net_raw|[Pp]rivilege|Permission denied|Failure to open")
 UNREACHABLE = re.compile(r"unreachable|[Cc]annot assign|not supported|100% packet loss|100\.0%")
-LOST = re.compile(r"100% packet loss|100\.0%")
+ALL_LOST = re.compile(r"100% packet loss|100\.0%")
 RANGE = 'sysctl -w net.ipv4.ping_group_range="0 2147483647"'
 NAME = "a.root-servers.net."  # whose look-up gets a definite answer wherever names are resolved, if only no
 LOOK_UP = 4.0  # seconds
@@ -82,18 +81,18 @@ def loopback(situation: Situation) -> Iterator[Finding]:
     with ThreadPoolExecutor(len(trials)) as pool:
         answers = pool.map(lambda trial: _ask_loopback(*trial[1:]), trials)
         for (path, program, family), told in zip(trials, answers, strict=True):
-            if told.status != 0 or LOST.search(told.output):
+            if told.status != 0 or ALL_LOST.search(told.output):
                 yield Finding(path, *_why_no_answer(program, family, told, situation))
 
 
 def _ask_loopback(program: str, family: int) -> machine.Told:
     options = [each.format(family) for each in TRIALS[os.path.basename(program)]]
-    return machine.attempt([program, *options, LOOPBACK[family]], PATIENCE)
+    return machine.attempt([program, *options, machine.LOOPBACK[family]], TRIAL)
 
 
 def _why_no_answer(program: str, family: int, told: machine.Told, situation: Situation) -> tuple[str, str]:
     words = next(iter(reversed(told.text.strip().splitlines())), f"exit status {told.status}")
-    cause = f"{program} gets no answer from {LOOPBACK[family]}: {words[:200]}"
+    cause = f"{program} gets no answer from {machine.LOOPBACK[family]}: {words[:200]}"
     if not _is_up():
         return f"{cause} (the interface lo is down)", "ip link set lo up"
     if REFUSED.search(told.text):
@@ -108,7 +107,7 @@ def _why_no_answer(program: str, family: int, told: machine.Told, situation: Sit
         )
     if family == 6 and UNREACHABLE.search(told.text):
         return f"{cause} (this machine has no IPv6)", situation.key("capabilities", '{"ipv6": false}')
-    return cause, f"find out with: {program} {LOOPBACK[family]}"
+    return cause, f"find out with: {program} {machine.LOOPBACK[family]}"
 
 
 def _is_up() -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lookingglass.children import ENVIRONMENT
-from lookingglass.shipped import PACKAGE, ROUTERS, SCRIPTS
+from lookingglass.resources import PACKAGE, ROUTERS, SCRIPTS
 
 PATH = ENVIRONMENT["PATH"]  # where commands are looked for, whatever the PATH of this process is
 # The Debian and Ubuntu packages of programs that looking glasses run.
@@ -33,6 +33,7 @@ PACKAGES: Mapping[str, str] = {
 }
 # Addresses far away, of the root name server A; nothing is sent to them.
 FAR = {4: "198.41.0.4", 6: "2001:503:ba3e::2:30"}
+LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 PORT = 53
 UNPACKED = "tinytracer-files"  # a folder in which a zip is unpacked by whoever does as told
 

@@ -13,18 +13,19 @@ from commands import Template
 from lookingglass import configuration as conf
 from lookingglass import starting
 from lookingglass.documents import load_json
+from lookingglass.probing import reads_a_table
 from lookingglass.templates import translate
 
-SLOTS = ("cmd4", "cmd6")
+OLD_SLOTS = ("cmd4", "cmd6")
+OWN_KEYS = {*OLD_SLOTS, "name", "description", "highlight"}  # of a command, which are read here
 # Parsers of what the commands of these programs print.
 PARSED = {"ping": "ping", "ping4": "ping", "ping6": "ping", "traceroute": "traceroute", "mtr": "mtr"}
-LOOK_UPS = ("bird", "birdc", "birdc6", "birdcl", "vtysh", "bgpctl", "gobgp", "ip")  # they read tables
 RENAMED = {"birdc6": "birdc", "birdcl6": "birdcl"}  # BIRD 2 has one daemon for both families
 # A filter behind a pipe without which nothing is shown that was hidden before, but this machine's name.
 COSMETIC = re.compile(r"perl -pe 's/\^\(HOST: [^']*'")
 # What stands between pipes, in which a shell sees no pipe between quotes.
 BETWEEN_PIPES = re.compile(r"""(?:[^|'"\\]|\\.|'[^']*+'|"(?:[^"\\]|\\.)*+")++""", re.DOTALL)
-TAIL = re.compile(r"tail\s++-n\s*+\+[0-9]{1,6}")
+SKIPPING = re.compile(r"tail\s++-n\s*+\+[0-9]{1,6}")
 ROOT_ONLY = re.compile(r"-i\s*+0?\.[0-9]++")  # an interval that mtr allows root only
 
 Document = dict[str, Any]
@@ -132,16 +133,14 @@ def _read_command(old: Mapping[str, Any]) -> Found:
         new["description"] = description
     if "highlight" in old:
         notes["highlight is left out: the page marks nothing in the output"] = None
-    templates = {slot: _template(slot, old[slot], notes) for slot in SLOTS if slot in old}
+    templates = {slot: _template(slot, old[slot], notes) for slot in OLD_SLOTS if slot in old}
     for slot, template in templates.items():
         if template:
             new[slot] = _written(template)
             new.update(_meaning(template, notes))
     if None in templates.values():
         return Found(None, tuple(notes))
-    others = {
-        key: value for key, value in old.items() if key not in {*SLOTS, "name", "description", "highlight"}
-    }
+    others = {key: value for key, value in old.items() if key not in OWN_KEYS}
     return Found({**new, **others}, tuple(notes))
 
 
@@ -154,7 +153,7 @@ def _template(slot: str, value: Any, notes: dict[str, None]) -> Template | None:
     for each in filters:
         if COSMETIC.fullmatch(each):
             notes["a perl filter is left out: visitors see this machine's name above what mtr prints"] = None
-        elif TAIL.fullmatch(each):
+        elif SKIPPING.fullmatch(each):
             first += f" | {each}"
         else:
             unknown.append(each)
@@ -194,7 +193,7 @@ def _meaning(template: Template, notes: dict[str, None]) -> Document:
             "mtr allows only root an interval below 1 second: write -i 1 where TinyTracer runs as another"
         ] = None
     meaning: Document = {"parser": PARSED[program]} if program in PARSED else {}
-    return {**meaning, "argument": "addr"} if program in LOOK_UPS else meaning
+    return {**meaning, "argument": "addr"} if reads_a_table(template.argv) else meaning
 
 
 def _mistakes(document: Document) -> list[str]:

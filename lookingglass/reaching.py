@@ -13,7 +13,7 @@ from lookingglass import machine
 from lookingglass.findings import Finding, Situation, argvs, user
 
 SECONDS = 20.0  # for each router
-AT_ONCE = 8
+REACHED_AT_ONCE = 8
 ARRIVED = "tinytracer-check"  # what a router prints first when its account has a shell
 # For each program: whether it is on the PATH, else where it lies.
 LOOK = """echo {marker}; for p in {programs}; do command -v "$p" >/dev/null 2>&1 && continue; w=
@@ -48,7 +48,7 @@ def routers(situation: Situation) -> Iterator[Finding]:
         router for router in situation.configuration.routers if router.via and machine.found(router.via[0])
     ]
     if remote:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(REACHED_AT_ONCE) as pool:
             for findings in pool.map(lambda router: list(_reach(router)), remote):
                 yield from findings
 

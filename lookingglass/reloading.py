@@ -24,7 +24,7 @@ log = logging.getLogger("tinytracer")
 Summary = Mapping[str, str]  # the path of a key -> a digest of what it means
 
 
-class Application(Protocol):
+class Replaceable(Protocol):
     """What can be replaced: a WSGI application for one configuration."""
 
     @property
@@ -37,7 +37,7 @@ class Application(Protocol):
     def close(self) -> object: ...
 
 
-A = TypeVar("A", bound=Application)
+A = TypeVar("A", bound=Replaceable)
 
 
 class Newest:
@@ -50,9 +50,9 @@ class Newest:
     def __init__(
         self, first: A, load: Callable[[], Configuration], renew: Callable[[Configuration, A], A], file: str
     ) -> None:
-        self._application: Application = first
+        self._application: Replaceable = first
         self._load = load
-        self._renew: Callable[[Configuration, Any], Application] = renew
+        self._renew: Callable[[Configuration, Any], Replaceable] = renew
         self._one_by_one = threading.Lock()
         self._mirror = Mirror(file)
         self._mirror.show(first.configuration)

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import logging
 import os
+import queue
 import re
 import resource
 import signal
@@ -18,7 +19,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from waitress import task
 from waitress.adjustments import Adjustments
 
 from lookingglass.connections import HALF, ONCE, READ, WAITRESS, Channel
@@ -31,9 +31,9 @@ SPARE_CONNECTIONS = 512  # beyond the viewers, for visitors between two requests
 SPARE_FILES = 64  # descriptors that are neither connections nor pipes of commands
 THREADS = 8  # none of which waits for a client, a name or a command
 
-LOOKS = 1.0  # seconds between two looks at all connections
+SWEEP_EVERY = 1.0  # seconds between two looks at all connections
 COMPLAINTS = 60.0  # seconds between two log lines that say that all connections are taken
-PAUSE = 0.5  # seconds without accepting when this machine has no room for a connection
+ACCEPT_PAUSE = 0.5  # seconds without accepting when this machine has no room for a connection
 PUMPS = 4  # threads that may write live answers at once
 LAST_WORDS = 0.25  # seconds in which live answers are written when the server stops
 BACKLOG = 1024  # connections that wait to be accepted
@@ -51,6 +51,7 @@ class Settings(NamedTuple):
 
     connections: int
     share: int  # of one client
+    network_share: int
     is_proxy: Callable[[str], bool]  # whose address may have all connections
     threads: int
 
@@ -70,6 +71,38 @@ class Application(Protocol):
     def close(self) -> object: ...  # ends all that it has started
 
 
+class Task(Protocol):
+    """What a thread does at once: answer a request, or go on with answers."""
+
+    def service(self) -> None: ...
+
+
+class Workers:
+    """Threads that answer; a free one is woken without any lock that it would have to wait for."""
+
+    def __init__(self, count: int) -> None:
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._count = count
+        self._is_over = False
+        self.add = self._tasks.put
+        for number in range(count):
+            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True).start()
+
+    def end(self) -> None:
+        """Begin no more tasks; those under way are not waited for."""
+        self._is_over = True
+        for _ in range(self._count):
+            self.add(None)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None and not self._is_over:
+            try:
+                task.service()
+            except BaseException:
+                log.exception("a thread that answers has failed")
+            del task  # a connection that is closed is not kept until the next task
+
+
 class Server:
     """Serve an application at some listening sockets, with one set of threads."""
 
@@ -77,7 +110,6 @@ class Server:
 
     def __init__(self, application: Any, sockets: list[socket.socket], settings: Settings) -> None:
         mend_waitress()
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue of live answers is no news
         self.application = application
         self.adj = Adjustments(**WAITRESS)
         self.server_name = self.adj.server_name
@@ -87,16 +119,15 @@ class Server:
         self.settings = settings
         self._sockets = sockets
         self._is_accepting = True
-        self._looks = False  # at all connections, every LOOKS
+        self._looks = False  # at all connections, every SWEEP_EVERY
         self._clients: collections.Counter[str] = collections.Counter()  # connections by client
         self._networks: collections.Counter[str] = collections.Counter()  # and by network
         self._complained = -COMPLAINTS
         self._lock = threading.Lock()
         self._waiting: collections.deque[Channel] = collections.deque()  # for being pumped
         self._pumps = 0
-        self._workers = task.ThreadedTaskDispatcher()
-        self._workers.set_thread_count(settings.threads)
-        self.add_task = self._workers.add_task
+        self._workers = Workers(settings.threads)
+        self.add_task = self._workers.add
 
     def run(self) -> None:
         """Serve until ``stop``."""
@@ -117,7 +148,7 @@ class Server:
             time.sleep(0.01)
         for each in self._sockets:
             each.close()
-        self._workers.set_thread_count(0)
+        self._workers.end()
         for connection in list(self.channels.values()):
             connection.handle_close()
 
@@ -155,9 +186,6 @@ class Server:
             except Exception:  # which must not cost this thread's place
                 log.exception("an answer in progress failed")
 
-    def cancel(self) -> None:
-        """Forget a task that was not begun, as waitress has it."""
-
     def pull_trigger(self) -> None:
         """Do nothing: each channel says for itself what it waits for."""
 
@@ -169,7 +197,7 @@ class Server:
         except OSError as error:
             if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
                 self._pause()
-                self.loop.call_at(time.monotonic() + PAUSE, self._accept_again)
+                self.loop.call_at(time.monotonic() + ACCEPT_PAUSE, self._accept_again)
             return
         sock.setblocking(False)
         is_unix = listening.family == socket.AF_UNIX
@@ -185,12 +213,18 @@ class Server:
         except (OSError, ValueError):  # no room for it, or the loop has just ended
             connection.handle_close()
             return
-        if self._clients.get(connection.client, 0) > self.settings.share:
+        if self._has_too_many(connection):
             connection.handle_close()
         elif len(self.channels) > self.settings.connections:
             self._make_room(connection)
         if not self._looks:
             self._look()
+
+    def _has_too_many(self, latest: Channel) -> bool:
+        """Tell whether a connection is one more than its client or its network may have."""
+        of_client = self._clients.get(latest.client, 0)
+        of_network = self._networks.get(latest.network, 0)
+        return of_client > self.settings.share or of_network > self.settings.network_share
 
     def _make_room(self, latest: Channel) -> None:
         """Close a connection for the latest: the idlest one of whoever has most, networks before clients.
@@ -228,7 +262,7 @@ class Server:
             each.look(now)
         self._looks = bool(self.channels)
         if self._looks:
-            self.loop.call_at(now + LOOKS, self._look)
+            self.loop.call_at(now + SWEEP_EVERY, self._look)
 
 
 def serve(application: Application, opened: list[socket.socket]) -> None:
@@ -259,7 +293,8 @@ def serve(application: Application, opened: list[socket.socket]) -> None:
 
 def _settings(application: Application) -> Settings:
     limits = application.limits
-    return Settings(_connections(limits.viewers), limits.connections, application.is_proxy, THREADS)
+    connections, own = _connections(limits.viewers), limits.connections
+    return Settings(connections, own, limits.share_of(connections, own), application.is_proxy, THREADS)
 
 
 def _connections(viewers: int) -> int:

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lookingglass import configuration as conf
-from lookingglass import machine, shipped
+from lookingglass import machine, resources
 from lookingglass.reading import Place
 from lookingglass.whitelist import router_name
 
 SCHEMA = "config.schema.json"
-LIST = re.compile(r'\[\n\s++((?:"(?:[^"\\]|\\.)*+",?+\s++)++)\]')  # of strings, in indented JSON
+STRINGS = re.compile(r'\[\n\s++((?:"(?:[^"\\]|\\.)*+",?+\s++)++)\]')  # of strings, in indented JSON
 LINE_BREAK = re.compile(r"\n\s++")
 THERE = "is there already, and nothing was written; name another file with --config"
 NO_NAME = "lg"  # of a router whose host name is none that visitors could ask for
@@ -61,7 +61,7 @@ def write(file: str, document: Document) -> list[str]:
     schema = os.path.join(os.path.dirname(file), SCHEMA)
     written = []
     text = json.dumps({"$schema": f"./{SCHEMA}", **document}, indent=4, ensure_ascii=False)
-    for name, data in ((file, f"{_in_short(text)}\n".encode()), (schema, shipped.resource(SCHEMA))):
+    for name, data in ((file, f"{_in_short(text)}\n".encode()), (schema, resources.resource(SCHEMA))):
         try:
             with open(name, "xb") as new:
                 new.write(data)
@@ -129,9 +129,9 @@ def _daemon(notes: list[str]) -> machine.Daemon | None:
 def _commands(command_set: str) -> Document:
     """Return the commands of a set, or of the template."""
     if command_set:
-        document: Document = json.loads(shipped.command_set(command_set))
+        document: Document = json.loads(resources.command_set(command_set))
         return {name: command for name, command in document.items() if name != "$comment"}
-    template: Document = json.loads(shipped.resource("config.json.template"))
+    template: Document = json.loads(resources.resource("config.json.template"))
     commands: Document = template["commands"]
     return commands
 
@@ -165,4 +165,4 @@ def in_json(value: object) -> str:
 
 def _in_short(text: str) -> str:
     """Write each list of strings in an indented JSON document on one line."""
-    return LIST.sub(lambda match: f"[{LINE_BREAK.sub(' ', match[1].rstrip())}]", text)
+    return STRINGS.sub(lambda match: f"[{LINE_BREAK.sub(' ', match[1].rstrip())}]", text)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from commands import Command, Router
-from lookingglass import targets
+from lookingglass import machine, targets
 from lookingglass.configuration import Configuration
 from lookingglass.glass import Answer, Glass, Question
 from lookingglass.guard import Rate
@@ -19,8 +19,7 @@ from rfc8522 import path_of
 
 VISITOR = Visitor("127.0.0.1", "127.0.0.1")
 # Targets that harm nobody, by argument; those of a family are the router's own addresses, else loopback.
-TARGETS = {"asn": "64496", "community": "64496:1", "none": ""}
-LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+HARMLESS = {"asn": "64496", "community": "64496:1", "none": ""}
 # What a table says that does not have the target; then the command works.
 NOT_THERE = re.compile(
     r"not (?:found|in table)|no such (?:network|route|process)|unreachable|No entr", re.IGNORECASE
@@ -63,7 +62,7 @@ def try_all(configuration: Configuration) -> Iterator[Tried]:
 
 
 def _try(glass: Glass, router: Router, command: Command, family: int) -> Tried:
-    target = TARGETS.get(command.argument, router.sources.get(family, LOOPBACK[family]))
+    target = HARMLESS.get(command.argument, router.sources.get(family, machine.LOOPBACK[family]))
     parameters = [("router", router.name), ("protocol", "1" if family == 4 else "2")]
     if command.wants("VRF"):
         parameters.append(("vrf", router.vrfs[0]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lookingglass import children, configuration, shipped
+from lookingglass import children, configuration, resources
 from lookingglass.configuration import ConfigurationError
 from tests.support import HERE, PING, SCHEMA, errors_of
 
@@ -76,7 +76,7 @@ def test_broken_file_is_refused_with_its_name(tmp_path: Path, content: bytes, me
     assert "c.json" in str(caught.value) or b"commands" in content
 
 
-@pytest.mark.parametrize("name", shipped.SETS)
+@pytest.mark.parametrize("name", resources.SETS)
 def test_command_set_is_named_without_a_file(tmp_path: Path, name: str) -> None:
     router = {"name": "r", "source4": "192.0.2.1", "source6": "2001:db8::1", "commands": name}
     document = {"routers": [router]}
@@ -88,15 +88,15 @@ def test_command_set_is_named_without_a_file(tmp_path: Path, name: str) -> None:
 def test_command_set_that_there_is_not_is_told_with_those_that_there_are(tmp_path: Path) -> None:
     (error,) = errors_of({"commands": "fr"}, tmp_path)
     assert "did you mean frr?" in error
-    assert all(name in error for name in shipped.SETS)
+    assert all(name in error for name in resources.SETS)
     (tmp_path / "fr").write_text(json.dumps({"ping": PING}))
     assert list(configuration.read({"commands": "fr"}, tmp_path).routers[0].commands) == ["ping"]
 
 
 def test_every_shipped_command_set_has_a_name() -> None:
     found = {path.stem for path in (HERE / "examples" / "routers").glob("*.json")}
-    assert found == set(shipped.SETS)
-    assert all((HERE / "examples" / "routers" / name).is_file() for name in shipped.SCRIPTS)
+    assert found == set(resources.SETS)
+    assert all((HERE / "examples" / "routers" / name).is_file() for name in resources.SCRIPTS)
 
 
 def test_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
