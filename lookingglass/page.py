@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import rfc8522
 from commands import Command, Router
-from lookingglass import panels
+from lookingglass import panels, resources
 from lookingglass.answers import (
     HTML,
     Following,
@@ -25,7 +25,6 @@ from lookingglass.glass import Answer, Question
 from lookingglass.headers import FRESH, LIVE, SECURITY
 from lookingglass.problems import NotFound, Problem
 from lookingglass.ready import Ready
-from lookingglass.resources import resource
 
 FIELDS = ("ip", "cmd", "router", "protocol", "vrf", "run")  # of the form
 NOTHING = dict.fromkeys(FIELDS, "")  # was filled in
@@ -45,7 +44,7 @@ class Page:
     """Hold the page's template, cut where the output goes."""
 
     def __init__(self, configuration: Configuration) -> None:
-        before, _, after = resource("index.html").decode().partition("<!-- output -->")
+        before, _, after = resources.resource("index.html").decode().partition("<!-- output -->")
         self._parts = (string.Template(before), string.Template(after))
         self._configuration = configuration
 
