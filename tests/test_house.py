@@ -28,6 +28,7 @@ ORDER = [
                 "command_line",
                 "serving",
                 "connections",
+                "tasks",
                 "messages",
                 "page",
                 "openapi",
