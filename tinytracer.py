@@ -306,7 +306,7 @@ class TinyTracer:
             start = starter(start_response, answer, {**sharing, **self._glass.headers(answer.quotas)})
             represented = represent(answer, start)
             pieces = once_begun(answer, represented, lambda problem: refuse(problem).send(start_response))
-            take_over = environ.get("lookingglass.live")  # of our own server, see connections.Task
+            take_over = environ.get("lookingglass.live")  # of our own server, see tasks.Task
             connection = None if take_over else visitors.connection_of(environ)
             body = Body(answer, pieces, self._glass.runs.loop, connection)
             taken: Iterable[bytes] = take_over(body) if take_over else body

@@ -19,9 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from waitress.adjustments import Adjustments
-
-from lookingglass.connections import HALF, ONCE, READ, WAITRESS, Channel
+from lookingglass.connections import HALF, ONCE, READ, Channel, adjustments
 from lookingglass.guard import Limits, network_of
 from lookingglass.loop import Loop
 from lookingglass.messages import mend_waitress
@@ -71,17 +69,11 @@ class Application(Protocol):
     def close(self) -> object: ...  # ends all that it has started
 
 
-class Job(Protocol):
-    """What a thread does at once: answer a request, or go on with answers."""
-
-    def service(self) -> None: ...
-
-
 class Workers:
     """Threads that answer; a free one is woken without any lock that it would have to wait for."""
 
     def __init__(self, count: int) -> None:
-        self._tasks: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Channel | Server | None] = queue.SimpleQueue()
         self._count = count
         self._is_over = False
         self.add = self._tasks.put
@@ -111,7 +103,7 @@ class Server:
     def __init__(self, application: Any, sockets: list[socket.socket], settings: Settings) -> None:
         mend_waitress()
         self.application = application
-        self.adj = Adjustments(**WAITRESS)
+        self.adj = adjustments()
         self.server_name = self.adj.server_name
         self.channels: dict[int, Channel] = {}
         self.active_channels = self.channels  # waitress's own name

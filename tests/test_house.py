@@ -38,6 +38,7 @@ ORDER = [
                 "reloading",
                 "serving",
                 "connections",
+                "tasks",
                 "messages",
                 "page",
                 "openapi",
