@@ -37,6 +37,9 @@ RUNTIME = re.compile(r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,20})?")
 # RFC 6838 section 4.2: type and subtype are restricted-names.
 RESTRICTED_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 MEDIA_TYPE = re.compile(f"{RESTRICTED_NAME}/{RESTRICTED_NAME}")
+UNKNOWN = "There is no router of that name; see the list of routers."
+EVERY = ("*",)  # router
+MOST = 64  # routers of one question
 
 
 class Problem(Exception):
@@ -80,6 +83,9 @@ class Parameters(NamedTuple):
     vrf: str | None = None
     runtime: float | None = None  # seconds; 0: as long as allowed
     format: tuple[str, ...] = ()  # media types, the best first
+    # Extensions, which other servers ignore.
+    routers: tuple[str, ...] = ()  # names of several, or EVERY
+    view: bool = False  # for a page, which shows how the answer comes to be, and so may have to wait
 
     @classmethod
     def read(cls, pairs: Iterable[tuple[str, str]]) -> Parameters:
@@ -111,11 +117,33 @@ def choose(routers: Sequence[Router], parameters: Parameters) -> Router:
     if parameters.router is not None:
         named = router_of(routers, parameters.router)
         if named is None:
-            raise ProtocolError("There is no router of that name; see the list of routers.")
+            raise ProtocolError(UNKNOWN)
         if parameters.routerindex is not None and named is not chosen:
             raise ProtocolError("The parameters router and routerindex mean different routers.")
         chosen = named
     return chosen
+
+
+def choose_several(routers: Sequence[Router], parameters: Parameters) -> list[Router]:
+    """Return the routers that the parameter ``routers`` names, in that order, each once.
+
+    Raises ProtocolError when one of them is not there, when there are too many, or when router or routerindex
+    is given as well.
+    """
+
+    def named(name: str) -> Router:
+        router = router_of(routers, name)
+        if router is None:
+            raise ProtocolError(UNKNOWN)
+        return router
+
+    if parameters.router is not None or parameters.routerindex is not None:
+        raise ProtocolError("The parameter routers goes without router and routerindex.")
+    if parameters.routers == EVERY:
+        return list(routers)
+    if len(parameters.routers) > MOST:
+        raise ProtocolError(f"The parameter routers names at most {MOST}.")
+    return list({router.number: router for router in map(named, parameters.routers)}.values())
 
 
 def router_of(routers: Sequence[Router], name: str) -> Router | None:
@@ -135,6 +163,14 @@ class Vocabulary(NamedTuple):
         """Collect the names of some routers' commands."""
         names = frozenset(name for router in routers for name in router.commands)
         return cls(names, max(name.count(" ") + 1 for name in names))
+
+    def knows(self, path: str, router: Router) -> bool:
+        """Tell whether a path below ``…/v1/`` begins with a command of a router."""
+        try:
+            self.split(path, router)
+        except ProtocolError:
+            return False
+        return True
 
     def split(self, path: str, router: Router) -> tuple[Command, str]:
         """Split a path below ``…/v1/`` into the command with the longest name and the target's text.
@@ -172,6 +208,22 @@ def error(status: int, message: str, source: str, data: Mapping[str, Any] | None
 def envelope_of(problem: Problem) -> Envelope:
     """Wrap what a visitor is told instead of an answer."""
     return error(problem.status, str(problem), problem.failure_source)
+
+
+def together(answers: Sequence[tuple[int, Envelope]], started: float) -> tuple[int, Envelope]:
+    """Return the HTTP status and the envelope of several routers' answers, begun at ``started``.
+
+    It is an error when all of them are: the one with the highest status.
+    """
+    envelope = success({"answers": [each for _, each in answers]}, started)
+    failed = [answer for answer in answers if answer[1]["status"] != "success"]
+    if not failed:
+        return 200, envelope
+    status, worst = max(failed, key=lambda answer: answer[0])
+    source = worst["data"]["failure_source"]
+    if all(each["status"] == "error" for _, each in answers):
+        return status, error(status, worst["message"], source, envelope["data"])
+    return 200, {"status": "fail", "data": {**envelope["data"], "failure_source": source}}
 
 
 def index(base: str) -> dict[str, Any]:
@@ -328,6 +380,16 @@ def _read_format(value: str) -> tuple[str, ...]:
     return tuple(part.lower() for part in media)
 
 
+def _read_routers(value: str) -> tuple[str, ...]:
+    return tuple(part.strip(" ") for part in value.split(","))
+
+
+def _read_view(value: str) -> bool:
+    if value not in {"0", "1"}:
+        raise ProtocolError("The parameter view is 1 or 0.")
+    return value == "1"
+
+
 PARAMETER_READERS: dict[str, Callable[[str], Any]] = {
     "protocol": _read_protocol,
     "router": str,
@@ -335,4 +397,6 @@ PARAMETER_READERS: dict[str, Callable[[str], Any]] = {
     "vrf": str,
     "runtime": _read_runtime,
     "format": _read_format,
+    "routers": _read_routers,
+    "view": _read_view,
 }

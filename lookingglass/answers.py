@@ -17,6 +17,7 @@ from lookingglass.glass import Answer
 from lookingglass.headers import FRESH, LIVE, SECURITY
 from lookingglass.loop import Loop
 from lookingglass.problems import SOON, Busy
+from lookingglass.several import Part, Several
 from rfc8522 import Problem
 
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
@@ -55,7 +56,7 @@ class Body:
     gone. Our own server calls ``pull`` instead, which never waits, whenever ``on_news`` was notified.
     """
 
-    def __init__(self, answer: Answer, pieces: Pieces, loop: Loop, connection: int | None) -> None:
+    def __init__(self, answer: Answer | Several, pieces: Pieces, loop: Loop, connection: int | None) -> None:
         self._answer = answer
         self._pieces = pieces
         self._loop = loop
@@ -127,7 +128,7 @@ def problem_headers(problem: Problem) -> dict[str, str]:
     return {**problem.headers, **retry}
 
 
-def starter(start_response: WSGIStart, answer: Answer, more: Mapping[str, str]) -> Start:
+def starter(start_response: WSGIStart, answer: Answer | Several, more: Mapping[str, str]) -> Start:
     """Return what starts an answer in progress; ``more`` headers go with it."""
 
     def start(status: int, media: str, headers: Mapping[str, str]) -> None:
@@ -139,13 +140,19 @@ def starter(start_response: WSGIStart, answer: Answer, more: Mapping[str, str]) 
     return start
 
 
-def once_begun(answer: Answer, pieces: Pieces, refuse: Callable[[Problem], Iterable[bytes]]) -> Pieces:
+def once_begun(
+    answer: Answer | Several,
+    pieces: Pieces,
+    refuse: Callable[[Problem], Iterable[bytes]],
+    tells_place: bool = False,
+) -> Pieces:
     """Yield the pieces of an answer, or what ``refuse`` makes of the Problem that keeps it from beginning.
 
-    Nothing is sent while a name is looked up, so that the status can say what is wrong with it.
+    Nothing is sent while a name is looked up, so that the status can say what is wrong with it; nor while it
+    waits in the queue, unless the pieces tell its place there.
     """
     try:
-        while not answer.begin():
+        while not (answer.begin() or (tells_place and answer.place)):
             if answer.has_left:
                 raise Busy("The visitor has left.")
             yield b""
@@ -190,13 +197,17 @@ def as_events(answer: Answer, start: Start) -> Pieces:
     start(200, EVENTS, {})
     yield b": tinytracer\n\n"
     known: dict[str, Any] = {}
+    place = 0
     spoken = time.monotonic()  # when something was sent last
     try:
         while (text := answer.read()) is not None:
-            data = _event("output", {"text": text}) if text else b""
+            data = event("output", {"text": text}) if text else b""
+            if answer.place != place:
+                place = answer.place
+                data += event("waiting", {"router": answer.record.router, "place": place}) if place else b""
             if (facts := answer.facts()) is not known and facts:
                 known = facts
-                data += _event("facts", facts)
+                data += event("facts", facts)
             now = time.monotonic()
             if not data and now - spoken >= HEARTBEAT:
                 data = b": still running\n\n"
@@ -204,18 +215,19 @@ def as_events(answer: Answer, start: Start) -> Pieces:
                 spoken = now
             yield data
         if not answer.has_left:
-            yield _event("result", answer.outcome()[1])
+            yield event("result", answer.outcome()[1])
     except Problem as problem:
-        yield _event("result", rfc8522.envelope_of(problem))
+        yield event("result", rfc8522.envelope_of(problem))
 
 
-def note_of(answer: Answer) -> str:
+def note_of(answer: Answer | Part) -> str:
     """Return why a run was stopped, or how old it is; "" when it has just ended by itself."""
     message: str = answer.outcome()[1].get("message", "")
     return message if answer.age is None else f"This was run {answer.age} s ago."
 
 
-def _event(name: str, data: object) -> bytes:
+def event(name: str, data: object) -> bytes:
+    """Return a server-sent event."""
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 

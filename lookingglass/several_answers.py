@@ -1,0 +1,109 @@
+"""The answers of several routers as JSON, as text, or as server-sent events: bytes as they come."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from commands import EVENTS, JSON, TEXT
+from lookingglass.answers import HEARTBEAT, Pieces, Start, event, note_of
+from lookingglass.problems import SOON
+from lookingglass.several import Part, Several
+
+
+def as_json(several: Several, start: Start) -> Pieces:
+    """Yield the envelope of all envelopes at the end."""
+    for part in several.parts:
+        part.is_live = False
+    while not several.is_over:
+        several.follow()
+        yield b""
+    status, envelope = several.outcome()
+    body = json.dumps(envelope).encode() + b"\n"
+    retry = {"Retry-After": str(SOON)} if status in {429, 503} else {}
+    start(status, JSON, {"Content-Length": str(len(body)), **retry})
+    yield body
+
+
+def as_text(several: Several, start: Start) -> Pieces:
+    """Yield router by router: a line with its name, its output, and a last line when that was cut short."""
+    start(200, TEXT, {})
+    for piece in in_turn(several):
+        yield piece.encode()
+
+
+def as_events(several: Several, start: Start) -> Pieces:
+    """Yield what comes of each router, the envelope at its end, and that of all at the end."""
+    start(200, EVENTS, {})
+    yield b": tinytracer\n\n"
+    untold = {part.router: (part, _news_of(part)) for part in several.parts}
+    spoken = time.monotonic()  # when something was sent last
+    while untold and not several.has_left:
+        several.follow()
+        now = time.monotonic()
+        is_silent = True
+        for part, news in list(untold.values()):
+            pairs = next(news, None)
+            if pairs is None:
+                del untold[part.router]
+            elif pairs:
+                is_silent, spoken, several.record = False, now, part.record
+                yield b"".join(event(name, {"router": part.router, **data}) for name, data in pairs)
+        if is_silent and now - spoken >= HEARTBEAT:
+            spoken = now
+            yield b": still running\n\n"
+        elif is_silent and untold:
+            yield b""
+    if not several.has_left:
+        yield event("result", several.outcome()[1])
+
+
+def in_turn(several: Several) -> Iterator[str]:
+    """Yield the text of all routers in the order asked, each after a line with its name; "": nothing now."""
+    for part in several.parts:
+        several.record = part.record
+        yield f"== {part.router}\n"
+        last = "\n"
+        while not several.has_left:
+            several.follow()
+            is_over = part.is_over
+            text = part.read()
+            if is_over and not text:
+                break
+            last = text[-1:] or last
+            yield text
+        if note := note_of(part):
+            yield f"\n--- {note}\n"
+        elif last != "\n":
+            yield "\n"
+
+
+def _news_of(part: Part) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """Yield the events of one router that there are since the last time, until it is over."""
+    place = 0
+    known: dict[str, Any] = {}
+    is_over = False
+    while not is_over:
+        is_over = part.is_over
+        pairs: list[tuple[str, dict[str, Any]]] = []
+        if part.place != place:
+            place = part.place
+            pairs += [("waiting", {"place": place})] if place else []
+        if text := part.read():
+            pairs.append(("output", {"text": text}))
+        if (facts := part.facts()) is not known and facts and not is_over:
+            known = facts
+            pairs.append(("facts", facts))
+        if is_over:
+            pairs.append(("result", part.envelope))
+        yield pairs
+
+
+# By media type, as those of one router.
+REPRESENTATIONS: dict[str, Callable[[Several, Start], Pieces]] = {
+    JSON: as_json,
+    TEXT: as_text,
+    EVENTS: as_events,
+}
