@@ -38,8 +38,8 @@ RUNTIME = re.compile(r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,20})?")
 RESTRICTED_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 MEDIA_TYPE = re.compile(f"{RESTRICTED_NAME}/{RESTRICTED_NAME}")
 UNKNOWN = "There is no router of that name; see the list of routers."
-EVERY = ("*",)  # router
-MOST = 64  # routers of one question
+EVERY_ROUTER = ("*",)  # router
+MOST_ROUTERS = 64  # routers of one question
 
 
 class Problem(Exception):
@@ -84,7 +84,7 @@ class Parameters(NamedTuple):
     runtime: float | None = None  # seconds; 0: as long as allowed
     format: tuple[str, ...] = ()  # media types, the best first
     # Extensions, which other servers ignore.
-    routers: tuple[str, ...] = ()  # names of several, or EVERY
+    routers: tuple[str, ...] = ()  # names of several, or EVERY_ROUTER
     view: bool = False  # for a page, which shows how the answer comes to be, and so may have to wait
 
     @classmethod
@@ -139,10 +139,10 @@ def choose_several(routers: Sequence[Router], parameters: Parameters) -> list[Ro
 
     if parameters.router is not None or parameters.routerindex is not None:
         raise ProtocolError("The parameter routers goes without router and routerindex.")
-    if parameters.routers == EVERY:
+    if parameters.routers == EVERY_ROUTER:
         return list(routers)
-    if len(parameters.routers) > MOST:
-        raise ProtocolError(f"The parameter routers names at most {MOST}.")
+    if len(parameters.routers) > MOST_ROUTERS:
+        raise ProtocolError(f"The parameter routers names at most {MOST_ROUTERS}.")
     return list({router.number: router for router in map(named, parameters.routers)}.values())
 
 

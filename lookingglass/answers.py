@@ -17,7 +17,7 @@ from lookingglass.glass import Answer
 from lookingglass.headers import FRESH, LIVE, SECURITY
 from lookingglass.loop import Loop
 from lookingglass.problems import SOON, Busy
-from lookingglass.several import Part, Several
+from lookingglass.several import RouterAnswer, Several
 from rfc8522 import Problem
 
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
@@ -220,7 +220,7 @@ def as_events(answer: Answer, start: Start) -> Pieces:
         yield event("result", rfc8522.envelope_of(problem))
 
 
-def note_of(answer: Answer | Part) -> str:
+def note_of(answer: Answer | RouterAnswer) -> str:
     """Return why a run was stopped, or how old it is; "" when it has just ended by itself."""
     message: str = answer.outcome()[1].get("message", "")
     return message if answer.age is None else f"This was run {answer.age} s ago."

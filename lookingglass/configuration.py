@@ -108,7 +108,7 @@ LIMITS = (
         "Answers in progress; absent: four times concurrent."),
     Key("per_client", number(1, 10000, "answers", whole=True), 2, "Answers in progress for one client."),
     Key("output_kib", number(1, 1 << 20, "KiB", whole=True), 256, "KiB of output, after which a run is cut."),
-    Key("routers_at_once", number(1, rfc8522.MOST, "routers", whole=True), 4,
+    Key("routers_at_once", number(1, rfc8522.MOST_ROUTERS, "routers", whole=True), 4,
         "Runs at once for one question to several routers; the others wait."),
     Key("queue", number(1, 10000, "questions", whole=True), 32,
         "Questions that wait at once: from the page and to several routers; others are refused at once."),

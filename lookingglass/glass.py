@@ -28,7 +28,7 @@ from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
 
 # The journal's words: for why a Run has ended when not by itself, and for a Problem by its HTTP status.
 WORDS = {"time": "timeout", "full": "cut", "left": "left", "closing": "stopped"}
-NOTHING: dict[str, Any] = {}  # is known from the output of what has not begun
+NO_FACTS: dict[str, Any] = {}  # is known from the output of what has not begun
 REFUSALS = {**dict.fromkeys((400, 404, 429, 503), "refused"), 502: "unreachable", 504: "timeout"}
 
 
@@ -145,7 +145,7 @@ class Answer(Patient):
 
     def facts(self) -> dict[str, Any]:
         """Return what is known from the output so far; the same object as before when nothing is new."""
-        return self.viewer.run.facts() if self._has_begun else NOTHING
+        return self.viewer.run.facts() if self._has_begun else NO_FACTS
 
     def outcome(self) -> tuple[int, rfc8522.Envelope]:
         """Return the HTTP status and the envelope, after ``read`` gave None."""

@@ -191,10 +191,10 @@ SLOT = (
 )
 # fmt: on
 # Of PLACE: what a question takes once, and what each of its runs takes.
-ENTRY = tuple(
+ENTRY_LIMITS = tuple(
     limit for limit in PLACE if limit.name in {"refusals", "viewers", "per_client", "network viewers"}
 )
-RUN = tuple(limit for limit in PLACE if limit not in ENTRY)
+RUN_LIMITS = tuple(limit for limit in PLACE if limit not in ENTRY_LIMITS)
 PENALTY = PLACE[0]  # which each refusal with 429 spends
 IDLE = "client slots"  # whoever holds none of these runs nothing
 # Charged at the end, with the seconds that a slot was held.
@@ -245,14 +245,14 @@ class Guard:
 
     def entry(self, client: str) -> Lease:
         """Admit one question whose runs may wait; raises Refusal as ``place`` does."""
-        return self._lease(self._wanted(ENTRY, Asked(client, network_of(client))))
+        return self._lease(self._wanted(ENTRY_LIMITS, Asked(client, network_of(client))))
 
     def tokens(self, client: str, weight: float, behind: Collection[str]) -> Lease:
         """Have a client pay for a run that may wait, ``behind`` those who wait for some keys already.
 
         Raises Refusal, for which nobody is punished.
         """
-        return self._lease(self._wanted(RUN, Asked(client, network_of(client), weight)), behind)
+        return self._lease(self._wanted(RUN_LIMITS, Asked(client, network_of(client), weight)), behind)
 
     def slot(
         self,

@@ -11,7 +11,7 @@ from lookingglass import targets
 from lookingglass.configuration import Configuration
 from lookingglass.facts import PARSERS
 from lookingglass.facts.schemas import STRING, Table, object_of
-from rfc8522 import MEDIA_TYPE, MOST, PREFIX, SOURCES, path_of
+from rfc8522 import MEDIA_TYPE, MOST_ROUTERS, PREFIX, SOURCES, path_of
 
 LIST: Table = {"type": "array", "items": STRING}
 DURATION: Table = {"type": "number", "minimum": 0}
@@ -49,7 +49,7 @@ PARAMETERS: dict[str, tuple[str, Table]] = {
     "random": ("Ignored; it keeps caches from answering.", STRING),
     "routers": (
         "Instead of router: names of several, separated by commas, or * for all that have the command."
-        f" At most {MOST}. The answer is one of all their answers; what exceeds a limit waits.",
+        f" At most {MOST_ROUTERS}. The answer is one of all their answers; what exceeds a limit waits.",
         STRING,
     ),
     "view": (
@@ -266,7 +266,7 @@ def _parameters(routers: Sequence[Router]) -> Table:
         "router": {**STRING, "enum": [router.name for router in routers]},
         "routerindex": number,
         "vrf": {**STRING, "enum": vrfs},
-        "routers": {**STRING, "pattern": rf"^(?:\*|{names}(?:,{names}){{0,{MOST - 1}}})$"},
+        "routers": {**STRING, "pattern": rf"^(?:\*|{names}(?:,{names}){{0,{MOST_ROUTERS - 1}}})$"},
     }
     found: Table = {
         name: {"name": name, "in": "query", "description": text, "schema": schemas[name]}

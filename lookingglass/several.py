@@ -15,13 +15,13 @@ from lookingglass.journal import Record
 from lookingglass.problems import Busy, Problem, Quota, Refusal
 from lookingglass.visitors import Visitor
 from lookingglass.waiting import Stand
-from rfc8522 import EVERY, MOST, Envelope, Parameters, ProtocolError
+from rfc8522 import EVERY_ROUTER, MOST_ROUTERS, Envelope, Parameters, ProtocolError
 
 WHOLE = 8  # times the output that one run may have, after which no other run begins
-FULL = "The answers of other routers are so long that this one was not asked."
+TOO_LONG = "The answers of other routers are so long that this one was not asked."
 
 
-class Part:
+class RouterAnswer:
     """Follow what one router answers."""
 
     def __init__(self, record: Record, answer: Answer | None, problem: Problem | None = None) -> None:
@@ -135,7 +135,9 @@ class Several:
     bytes are sent.
     """
 
-    def __init__(self, parts: Sequence[Part], at_once: int, longest: int, place: Lease, stand: Stand) -> None:
+    def __init__(
+        self, parts: Sequence[RouterAnswer], at_once: int, longest: int, place: Lease, stand: Stand
+    ) -> None:
         self.parts = parts
         self.record = parts[0].record
         self.has_left = False  # the visitor
@@ -172,7 +174,7 @@ class Several:
             under_way = place = 0
             size = sum(part.size for part in self.parts)
             for part in self.parts:
-                if part.is_over or (size > self._longest and part.refuse(Busy(FULL))):
+                if part.is_over or (size > self._longest and part.refuse(Busy(TOO_LONG))):
                     continue
                 if under_way < self._at_once:
                     part.follow()
@@ -250,10 +252,10 @@ def ask(glass: Glass, question: Question, visitor: Visitor) -> Several:
         try:
             checked = glass.check(_to(router, question), record)
             answer = glass.patiently(checked, visitor, record, Lease(lambda refund: None), common)
-            parts.append(Part(record, answer))
+            parts.append(RouterAnswer(record, answer))
         except Problem as problem:
             glass.journal.close(record, outcome_of(problem))
-            parts.append(Part(record, None, problem))
+            parts.append(RouterAnswer(record, None, problem))
     limits = glass.limits
     several = Several(parts, limits.routers_at_once, WHOLE * limits.output_kib * 1024, place, stand)
     several.follow()
@@ -264,13 +266,13 @@ def _routers(glass: Glass, question: Question) -> list[Router]:
     """Return those that are asked, of all of them those that have the command; raises Problem."""
     parameters = Parameters.read(question.parameters)
     chosen = rfc8522.choose_several(glass.routers, parameters)
-    if parameters.routers != EVERY:
+    if parameters.routers != EVERY_ROUTER:
         return chosen
     able = [router for router in chosen if glass.vocabulary.knows(question.path, router)]
     if not able:
         raise ProtocolError("There is no such command on any router.", 404)
-    if len(able) > MOST:
-        raise ProtocolError(f"There are more routers than {MOST}; name those that are to answer.")
+    if len(able) > MOST_ROUTERS:
+        raise ProtocolError(f"There are more routers than {MOST_ROUTERS}; name those that are to answer.")
     return able
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from commands import EVENTS, JSON, TEXT
 from lookingglass.answers import HEARTBEAT, Pieces, Start, event, note_of
 from lookingglass.problems import SOON
-from lookingglass.several import Part, Several
+from lookingglass.several import RouterAnswer, Several
 
 
 def as_json(several: Several, start: Start) -> Pieces:
@@ -80,7 +80,7 @@ def in_turn(several: Several) -> Iterator[str]:
             yield "\n"
 
 
-def _news_of(part: Part) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+def _news_of(part: RouterAnswer) -> Iterator[list[tuple[str, dict[str, Any]]]]:
     """Yield the events of one router that there are since the last time, until it is over."""
     place = 0
     known: dict[str, Any] = {}

@@ -26,10 +26,10 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Protocol, TypeVar
 
 from lookingglass.problems import SOON, Busy, Problem, Refusal
+from lookingglass.registry import CLOSING
 
 POLL = 0.5  # seconds between looks at what other processes may have given back
 SPARE = 60.0  # seconds that a run may wait for one thing, beyond those that a run may take
-CLOSING = "This looking glass is stopping."
 
 T = TypeVar("T")
 
