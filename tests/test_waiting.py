@@ -186,6 +186,22 @@ def test_who_waits_for_something_else_is_not_held_up() -> None:
     assert waits.slot is not None
 
 
+def test_slot_that_is_given_back_while_somebody_is_being_refused_is_not_missed() -> None:
+    hall = Hall(concurrent=1)
+    running = hall.ask(C1)
+
+    class Unlucky(Asker):
+        def go_on(self, behind: Collection[str]) -> Refusal | None:
+            refusal = super().go_on(behind)
+            if self.tries == 2:  # in its first turn
+                running.end()
+            return refusal
+
+    waits = Unlucky(hall.guard, A1).ask()
+    hall.settle()
+    assert waits.slot is not None
+
+
 # --- nobody overtakes
 
 
