@@ -261,8 +261,7 @@ class TinyTracer:
         refuse = functools.partial(problem_reply, headers=sharing)
         answer = self._ask(environ, question, problem)
         if isinstance(answer, Several):
-            all_have_failed = answer.is_over  # before anything has begun, so that the status can say it
-            represent = several_answers.REPRESENTATIONS[JSON if all_have_failed else media]
+            represent = several_answers.REPRESENTATIONS[JSON if answer.has_failed else media]
             return self._live(answer, represent, refuse, sharing)
         return self._live(answer, REPRESENTATIONS[media], refuse, sharing, tells_place=media == EVENTS)
 

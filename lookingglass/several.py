@@ -34,6 +34,7 @@ class RouterAnswer:
         self.is_live = True  # its text is wanted as it comes
         self.is_held = False  # back, for too many others go on
         self.runs = False
+        self.has_failed = False  # to begin
         self._answer = answer
         self._may_begin = False
         self._unread: list[str] = []
@@ -105,7 +106,7 @@ class RouterAnswer:
             self._answer.leave()
 
     def close(self) -> None:
-        """End, and give everything back."""
+        """End, give everything back and write the record; more than once does no harm."""
         if self._answer:
             self._answer.close()
 
@@ -116,11 +117,11 @@ class RouterAnswer:
             if self.is_live:
                 self._unread.append(text)
         elif text is None and not answer.has_left:
-            status, envelope = answer.outcome()
-            answer.close()
-            self._know(status, envelope)
+            self.record.ended = time.monotonic()
+            self._know(*answer.outcome())
 
     def _end(self, problem: Problem) -> None:
+        self.has_failed = True
         self._know(problem.status, rfc8522.envelope_of(problem))
 
     def _know(self, status: int, envelope: Envelope) -> None:
@@ -161,6 +162,11 @@ class Several:
     def begin(self) -> bool:
         """Tell that it has begun: what keeps a router from it is told in the answer."""
         return True
+
+    @property
+    def has_failed(self) -> bool:
+        """Tell whether no router could be asked."""
+        return all(part.has_failed for part in self.parts)
 
     @property
     def is_over(self) -> bool:

@@ -17,9 +17,10 @@ def as_json(several: Several, start: Start) -> Pieces:
     """Yield the envelope of all envelopes at the end."""
     for part in several.parts:
         part.is_live = False
+    several.follow()
     while not several.is_over:
-        several.follow()
         yield b""
+        several.follow()
     status, envelope = several.outcome()
     body = json.dumps(envelope).encode() + b"\n"
     retry = {"Retry-After": str(SOON)} if status in {429, 503} else {}
@@ -47,6 +48,7 @@ def as_events(several: Several, start: Start) -> Pieces:
         for part, news in list(untold.values()):
             pairs = next(news, None)
             if pairs is None:
+                part.close()
                 del untold[part.router]
             elif pairs:
                 is_silent, spoken, several.record = False, now, part.record
@@ -78,6 +80,7 @@ def in_turn(several: Several) -> Iterator[str]:
             yield f"\n--- {note}\n"
         elif last != "\n":
             yield "\n"
+        part.close()
 
 
 def _news_of(part: RouterAnswer) -> Iterator[list[tuple[str, dict[str, Any]]]]:
