@@ -111,12 +111,11 @@ class RouterAnswer:
             self._answer.close()
 
     def _read(self, answer: Answer) -> None:
-        text = answer.read()
-        if text:
+        while text := answer.read():
             self.size += len(text)
             if self.is_live:
                 self._unread.append(text)
-        elif text is None and not answer.has_left:
+        if text is None and not answer.has_left:
             self.record.ended = time.monotonic()
             self._know(*answer.outcome())
 
