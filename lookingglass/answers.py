@@ -204,8 +204,8 @@ def as_events(answer: Answer, start: Start) -> Pieces:
     start(200, EVENTS, {})
     yield b": tinytracer\n\n"
     spoken = time.monotonic()  # when something was sent last
-    for pairs in news_of(answer):
-        data = b"".join(event(name, content) for name, content in pairs)
+    for new in news_of(answer):
+        data = b"".join(event(name, content) for name, content in new)
         now = time.monotonic()
         if not data and now - spoken >= HEARTBEAT:
             data = b": still running\n\n"
@@ -214,23 +214,23 @@ def as_events(answer: Answer, start: Start) -> Pieces:
         yield data
 
 
-def news_of(answer: Answer) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
-    """Yield the events that there are since the last time, as names and data: the envelope is the last one.
+def news_of(answer: Answer) -> Iterator[list[tuple[str, str]]]:
+    """Yield the events that there are since the last time: their names, and their data as objects in JSON.
 
-    Who watches gets views as well: one at once, and the last one before the envelope.
+    The envelope is the last one. Who watches gets views as well: one at once, and the last one before it.
     """
     known: Facts = {}
     watching = Watching(answer) if answer.is_watched else None
     following = Following(answer)
     for text in following:
-        pairs: list[tuple[str, Mapping[str, Any]]] = [("output", {"text": text})] if text else []
+        new = [("output", json.dumps({"text": text}))] if text else []
         if (facts := answer.facts()) is not known and facts:
             known = facts
-            pairs.append(("facts", facts))
-        yield [*pairs, *(watching.news() if watching else ())]
+            new.append(("facts", answer.quoted_facts()))
+        yield [*new, *(watching.news() if watching else ())]
     if not answer.has_left:
         last = watching.last(following) if watching else ()
-        yield [*last, ("result", following.envelope)]
+        yield [*last, ("result", json.dumps(following.envelope))]
 
 
 class Watching:
@@ -240,34 +240,26 @@ class Watching:
         self._answer = answer
         self._shown: Drawn | None = None
 
-    def news(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def news(self) -> Iterator[tuple[str, str]]:
         """Yield a view if there is anything to see that was not there before; not of what has ended."""
         drawn = self._answer.drawn()
         if drawn is not self._shown and not self._answer.viewer.is_over:
             self._shown = drawn
-            verdict = verdicts.running(self._answer.facts(), *self._answer.viewer.times())
+            verdict = verdicts.going_on(drawn.lost, *self._answer.viewer.times())
             yield self._view(panels.bar(heading_of(self._answer), verdict), drawn)
 
-    def last(self, end: Following) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def last(self, end: Following) -> Iterator[tuple[str, str]]:
         """Yield the view of an answer that has ended."""
         yield self._view(last_bar(self._answer, end), self._answer.drawn(is_over=True))
 
-    def _view(self, bar: str, drawn: Drawn) -> tuple[str, Mapping[str, Any]]:
-        return "view", {"html": InJSON(f'"{json.dumps(bar)[1:-1]}{drawn.quoted}"')}
+    def _view(self, bar: str, drawn: Drawn) -> tuple[str, str]:
+        return "view", f'{{"html": "{json.dumps(bar)[1:-1]}{drawn.quoted}"}}'
 
 
-class InJSON(str):
-    """A value that is JSON already: it was made once for many."""
-
-    __slots__ = ()
-
-
-def event(name: str, data: Mapping[str, Any]) -> bytes:
-    """Return a server-sent event."""
-    members = ", ".join(
-        f'"{key}": {value if isinstance(value, InJSON) else json.dumps(value)}' for key, value in data.items()
-    )
-    return f"event: {name}\ndata: {{{members}}}\n\n".encode()
+def event(name: str, data: str, router: str = "") -> bytes:
+    """Return a server-sent event, whose data, an object in JSON, gets the router's name if there is one."""
+    content = f'{{"router": {json.dumps(router)}, {data[1:]}' if router else data
+    return f"event: {name}\ndata: {content}\n\n".encode()
 
 
 def as_picture(answer: Answer, start: Start) -> Pieces:

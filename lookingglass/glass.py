@@ -140,6 +140,10 @@ class Answer:
         """Return what is known from the output so far; the same object as before when nothing is new."""
         return self.viewer.run.facts()
 
+    def quoted_facts(self) -> str:
+        """Return the facts that were read last in JSON, which is written once for all who follow the Run."""
+        return self.viewer.run.quoted_facts()
+
     @property
     def about(self) -> About:
         """Return what is known beside the facts, for a picture of them."""
