@@ -41,6 +41,7 @@ class Record:
         self.target = ""
         self.reused: int | None = None  # seconds since the end of its Run, where that is told again
         self.size = 0  # bytes of the answer
+        self.waited = 0.0  # seconds in the queue
         self.shared = 0  # viewers that its Run has had at once, at most
         self.first: float | None = None  # seconds until there was output to read; None: there was none
         self.seconds = 0.0  # until the end
@@ -98,6 +99,7 @@ class Lines:
             "outcome": outcome.word,
             "status": outcome.status,
             "seconds": round(record.seconds, 3),
+            "waited": round(record.waited, 3) or "",
             "bytes": record.size,
             "shared": record.shared,
             "reused": "" if record.reused is None else record.reused,
