@@ -75,7 +75,7 @@ class End(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """Hold the query parameters of RFC 8522 section 2.2; None: not given."""
+    """Hold the query parameters of RFC 8522 section 2.2, and one of ours; None: not given."""
 
     protocol: int | None = None  # IP version, 4 or 6
     router: str | None = None
@@ -85,7 +85,7 @@ class Parameters(NamedTuple):
     format: tuple[str, ...] = ()  # media types, the best first
     # Extensions, which other servers ignore.
     routers: tuple[str, ...] = ()  # names of several, or EVERY_ROUTER
-    view: bool = False  # for a page, which shows how the answer comes to be, and so may have to wait
+    view: bool = False  # for a page: events carry what it shows, and what exceeds a limit waits
 
     @classmethod
     def read(cls, pairs: Iterable[tuple[str, str]]) -> Parameters:
@@ -150,6 +150,24 @@ def router_of(routers: Sequence[Router], name: str) -> Router | None:
     """Return the router with this name, in any case of ASCII (section 2); None: there is none."""
     same = (router for router in routers if name.isascii() and router.name.lower() == name.lower())
     return next(same, None)
+
+
+def choose_vrf(router: Router, command: Command, parameters: Parameters) -> str:
+    """Return the vrf that parameters name, as configured; "" for none.
+
+    Raises ProtocolError when there is none of that name, or where none is named and the command needs one: a
+    table that was not asked for would not be an answer.
+    """
+    if parameters.vrf is None:
+        if command.wants("VRF"):
+            raise ProtocolError("This command needs the parameter vrf.")
+        return ""
+    if not command.wants("VRF"):
+        raise ProtocolError("This command has no vrf.")
+    for vrf in router.vrfs:
+        if vrf.lower() == parameters.vrf.lower():
+            return vrf
+    raise ProtocolError("There is no such vrf on this router.")
 
 
 class Vocabulary(NamedTuple):

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from webob import Request
 
 import rfc8522
-from commands import EVENTS, JSON, TEXT
+from commands import EVENTS, JSON, SVG, TEXT
 from lookingglass import configuration as conf
 from lookingglass import downloads, journal, names, origins, page, several, several_answers, urls, visitors
 from lookingglass.answers import (
+    HTML,
     REPRESENTATIONS,
     Body,
     Environ,
@@ -35,6 +36,7 @@ from lookingglass.headers import FRESH, LIVE, OPEN, PREFLIGHT, SECURITY
 from lookingglass.negotiation import best_offer
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
+from lookingglass.resources import resource
 from lookingglass.several import Several
 from lookingglass.turnstile import Turnstile
 from lookingglass.visitors import Visitor
@@ -206,7 +208,7 @@ class TinyTracer:
 
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()
-        return self._shelf.get(name, lambda: Ready(conf.resource(name), ASSETS[name], {}))
+        return self._shelf.get(name, lambda: Ready(resource(name), ASSETS[name], {}))
 
     def _healthz(self, environ: Environ) -> Answering:
         self._glass.check_health()
@@ -250,14 +252,17 @@ class TinyTracer:
             question = Question(path, urls.query_of(environ))
         except Problem as error:
             problem = error
-        media = best_offer(environ.get("HTTP_ACCEPT", ""), tuple(REPRESENTATIONS)) or JSON
+        offered = several_answers.REPRESENTATIONS if several.is_asked(question) else REPRESENTATIONS
+        media = best_offer(environ.get("HTTP_ACCEPT", ""), tuple(offered)) or JSON
+        question = question._replace(wants_picture=media == SVG)
         if environ["REQUEST_METHOD"] == "HEAD":  # which runs nothing, and leaves no record
             if problem:
                 raise problem
             self._refuse_forged(environ)
             check = several.check if several.is_asked(question) else Glass.check
             check(self._glass, question)
-            return Reply(200, {"Content-Type": media, **SECURITY, **FRESH, **LIVE, **sharing}, b"")
+            shown = JSON if media == HTML else media
+            return Reply(200, {"Content-Type": shown, **SECURITY, **FRESH, **LIVE, **sharing}, b"")
         refuse = functools.partial(problem_reply, headers=sharing)
         answer = self._ask(environ, question, problem)
         if isinstance(answer, Several):

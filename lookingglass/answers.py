@@ -7,18 +7,22 @@ import json
 import os
 import select
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from http.client import responses
 from typing import Any
 
 import rfc8522
-from commands import EVENTS, JSON, TEXT
+from commands import EVENTS, JSON, SVG, TEXT
+from lookingglass.facts.common import Facts
 from lookingglass.glass import Answer
-from lookingglass.headers import FRESH, LIVE, SECURITY
+from lookingglass.headers import ALONE, FRESH, LIVE, SECURITY
 from lookingglass.loop import Loop
+from lookingglass.pictures import draw_alone
+from lookingglass.pictures.alone import style_source
 from lookingglass.problems import SOON, Busy
-from lookingglass.several import RouterAnswer, Several
-from rfc8522 import Problem
+from lookingglass.several import Several
+from lookingglass.views import Watching, heading_of
+from rfc8522 import Envelope, Problem
 
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
 HTML = "text/html"
@@ -162,78 +166,140 @@ def once_begun(
         yield from pieces
 
 
+class Following:
+    """Iterate over the new text of an answer that has begun, "" for nothing now; then it has ended."""
+
+    status: int
+    envelope: Envelope
+    headers: Mapping[str, str]
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[str]:
+        answer = self._answer
+        try:
+            while (text := answer.read()) is not None:
+                yield text
+            self.status, self.envelope = answer.outcome()
+            self.headers = {"Retry-After": str(SOON)} if self.status == 503 else {}
+        except Problem as problem:
+            self.status, self.envelope = problem.status, rfc8522.envelope_of(problem)
+            self.headers = problem_headers(problem)
+
+
 def as_json(answer: Answer, start: Start) -> Pieces:
     """Yield the envelope at the end."""
-    answer.viewer.is_live = False
-    try:
-        while (text := answer.read()) is not None:
-            if not text:
-                yield b""
-        status, envelope = answer.outcome()
-        headers = {"Retry-After": str(SOON)} if status == 503 else {}
-    except Problem as problem:
-        status, envelope = problem.status, rfc8522.envelope_of(problem)
-        headers = problem_headers(problem)
-    body = json.dumps(envelope).encode() + b"\n"
-    start(status, JSON, {"Content-Length": str(len(body)), **headers})
-    yield body
+    end = yield from _awaited(answer)
+    yield from _whole(start, end.status, JSON, end.envelope, end.headers)
 
 
 def as_text(answer: Answer, start: Start) -> Pieces:
     """Yield the output itself, and a last line when it was cut short or is told again."""
     start(200, TEXT, {})
-    try:
-        while (text := answer.read()) is not None:
-            yield text.encode()
-        note = "" if answer.has_left else note_of(answer)
-    except Problem as problem:
-        note = str(problem)
-    if note:
+    following = Following(answer)
+    for text in following:
+        yield text.encode()
+    if not answer.has_left and (note := note_of(following.envelope, answer.age)):
         yield f"\n--- {note}\n".encode()
 
 
 def as_events(answer: Answer, start: Start) -> Pieces:
-    """Yield the output and the facts as they come, and the envelope at the end."""
+    """Yield the events of an answer, and signs of life where there are none."""
     start(200, EVENTS, {})
     yield b": tinytracer\n\n"
-    known: dict[str, Any] = {}
-    place = 0
     spoken = time.monotonic()  # when something was sent last
-    try:
-        while (text := answer.read()) is not None:
-            data = event("output", {"text": text}) if text else b""
-            if answer.place != place:
-                place = answer.place
-                data += event("waiting", {"router": answer.record.router, "place": place}) if place else b""
-            if (facts := answer.facts()) is not known and facts:
-                known = facts
-                data += event("facts", facts)
-            now = time.monotonic()
-            if not data and now - spoken >= HEARTBEAT:
-                data = b": still running\n\n"
-            if data:
-                spoken = now
-            yield data
-        if not answer.has_left:
-            yield event("result", answer.outcome()[1])
-    except Problem as problem:
-        yield event("result", rfc8522.envelope_of(problem))
+    for new in news_of(answer):
+        data = b"".join(event(name, content) for name, content in new)
+        now = time.monotonic()
+        if not data and now - spoken >= HEARTBEAT:
+            data = b": still running\n\n"
+        if data:
+            spoken = now
+        yield data
 
 
-def note_of(answer: Answer | RouterAnswer) -> str:
+def news_of(answer: Answer) -> Iterator[list[tuple[str, str]]]:
+    """Yield the events that there are since the last time: their names, and their data as objects in JSON.
+
+    The envelope is the last one. Who watches gets views as well: one at once, and the last one before it.
+    """
+    known: Facts = {}
+    place = 0
+    watching = Watching(answer) if answer.is_watched else None
+    following = Following(answer)
+    for text in following:
+        new = [("output", json.dumps({"text": text}))] if text else []
+        if answer.place != place:
+            place = answer.place
+            waiting = {"router": answer.router.name, "place": place}
+            new += [("waiting", json.dumps(waiting))] if place else []
+        if (facts := answer.facts()) is not known and facts:
+            known = facts
+            new.append(("facts", answer.viewer.run.quoted_facts()))
+        if watching and (view := watching.news()):
+            new.append(("view", view))
+        yield new
+    if not answer.has_left:
+        last = watching.last(following.status, following.envelope) if watching else ""
+        yield [*([("view", last)] if last else ()), ("result", json.dumps(following.envelope))]
+
+
+def event(name: str, data: str, router: str = "") -> bytes:
+    """Return a server-sent event, whose data, an object in JSON, gets the router's name if there is one."""
+    content = f'{{"router": {json.dumps(router)}, {data[1:]}' if router else data
+    return f"event: {name}\ndata: {content}\n\n".encode()
+
+
+def as_picture(answer: Answer, start: Start) -> Pieces:
+    """Yield the picture of the finished answer, which any page may show; its styles are the only ones."""
+    end = yield from _awaited(answer)
+    heading = heading_of(answer)
+    picture = draw_alone(answer.facts(), f"{heading.title}, {heading.where}", answer.viewer.run.about)
+    if picture is not None:
+        yield from _whole(start, 200, SVG, picture, ALONE | {"Content-Security-Policy": picture_policy()})
+    elif end.status == 200:
+        none = rfc8522.error(406, "There is no picture of this answer.", "visitor", end.envelope["data"])
+        yield from _whole(start, 406, JSON, none, {})
+    else:
+        yield from _whole(start, end.status, JSON, end.envelope, end.headers)
+
+
+def picture_policy() -> str:
+    """Return the Content-Security-Policy of a picture that stands alone."""
+    return f"default-src 'none'; style-src {style_source()}; base-uri 'none'; frame-ancestors 'none'"
+
+
+def note_of(envelope: Envelope, age: int | None) -> str:
     """Return why a run was stopped, or how old it is; "" when it has just ended by itself."""
-    message: str = answer.outcome()[1].get("message", "")
-    return message if answer.age is None else f"This was run {answer.age} s ago."
+    message: str = envelope.get("message", "")
+    return message if age is None else f"This was run {age} s ago."
 
 
-def event(name: str, data: object) -> bytes:
-    """Return a server-sent event."""
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+def _awaited(answer: Answer) -> Generator[bytes, None, Following]:
+    """Yield nothing until an answer has ended."""
+    answer.viewer.is_live = False
+    following = Following(answer)
+    for text in following:
+        if not text:
+            yield b""
+    return following
 
 
-# How a run can be represented, the first when the Accept header prefers none.
+def _whole(
+    start: Start, status: int, media: str, content: str | Envelope, headers: Mapping[str, str]
+) -> Pieces:
+    body = (content if isinstance(content, str) else json.dumps(content)).encode() + b"\n"
+    start(status, media, {"Content-Length": str(len(body)), **headers})
+    yield body
+
+
+# How a run can be represented, the first when the Accept header prefers none. A browser that goes there
+# prefers HTML, for which RFC 8522 has JSON, and some name SVG as well.
 REPRESENTATIONS: dict[str, Callable[[Answer, Start], Pieces]] = {
     JSON: as_json,
     TEXT: as_text,
     EVENTS: as_events,
+    HTML: as_json,
+    SVG: as_picture,
 }

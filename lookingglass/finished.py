@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -47,7 +46,7 @@ class Finished:
 
     def put(self, run: Run, seconds: float) -> None:
         """Keep a Run that has ended just now; the oldest ones make room for it."""
-        size = sum(map(sys.getsizeof, run.pieces))
+        size = run.output.memory
         self._remove(run.invocation)
         self._forget()
         if size > BYTES:

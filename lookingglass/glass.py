@@ -12,13 +12,14 @@ from commands import JSON, Command, Invocation, Router
 from lookingglass import targets
 from lookingglass.aiming import Aimer
 from lookingglass.configuration import Configuration
+from lookingglass.facts import PARSERS
 from lookingglass.facts.common import find_json
 from lookingglass.finished import Reuse
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.patience import Patience, Patient
-from lookingglass.problems import Problem, Quota, Refusal
+from lookingglass.problems import HTTPProblem, Problem, Quota, Refusal
 from lookingglass.registry import Runs
 from lookingglass.runs import Viewer
 from lookingglass.stores import open_store
@@ -29,7 +30,7 @@ from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
 # The journal's words: for why a Run has ended when not by itself, and for a Problem by its HTTP status.
 WORDS = {"time": "timeout", "full": "cut", "left": "left", "closing": "stopped"}
 NO_FACTS: dict[str, Any] = {}  # is known from the output of what has not begun
-REFUSALS = {**dict.fromkeys((400, 404, 429, 503), "refused"), 502: "unreachable", 504: "timeout"}
+REFUSALS = {**dict.fromkeys((400, 404, 406, 429, 503), "refused"), 502: "unreachable", 504: "timeout"}
 
 
 class Question(NamedTuple):
@@ -37,6 +38,7 @@ class Question(NamedTuple):
 
     path: str  # below …/v1/: the words of a command and its target, see ``rfc8522.path_of``
     parameters: tuple[tuple[str, str], ...] = ()  # RFC 8522 section 2.2
+    wants_picture: bool = False  # instead of the answer
 
 
 class Checked(NamedTuple):
@@ -45,6 +47,7 @@ class Checked(NamedTuple):
     router: Router
     command: Command
     target: targets.Target | None
+    families: Sequence[int]  # IP versions, the preferred one first
     vrf: str  # as configured; "" for none
     parameters: Parameters
 
@@ -64,8 +67,10 @@ class Answer(Patient):
     leaves the Run and writes the record.
     """
 
+    router: Router
+    is_watched: bool  # the visitor sees what the page shows
     viewer: Viewer  # when ``begin`` has returned True
-    _subject: Subject
+    subject: Subject
 
     def __init__(
         self,
@@ -147,13 +152,18 @@ class Answer(Patient):
         """Return what is known from the output so far; the same object as before when nothing is new."""
         return self.viewer.run.facts() if self._has_begun else NO_FACTS
 
+    @property
+    def seen(self) -> Viewer | None:
+        """Return the viewer of its Run; None: it has not begun."""
+        return self.viewer if self._has_begun else None
+
     def outcome(self) -> tuple[int, rfc8522.Envelope]:
         """Return the HTTP status and the envelope, after ``read`` gave None."""
         if self._outcome is None:
             text, end = self.viewer.result()
             facts = self.viewer.run.facts(is_last=True)
-            document = find_json(text) if self._subject.media == JSON else None
-            self._outcome = rfc8522.outcome(self._subject, text, end, facts, document)
+            document = find_json(text) if self.subject.media == JSON else None
+            self._outcome = rfc8522.outcome(self.subject, text, end, facts, document)
         return self._outcome
 
     def close(self) -> None:
@@ -187,7 +197,7 @@ class Answer(Patient):
             found = self._look_up.addresses() if self._look_up else ()
             if found is None or self._is_closed:
                 return None
-            viewer, self._subject = self._start(found, behind)
+            viewer, self.subject = self._start(found, behind)
         except BaseException as error:
             if isinstance(error, Refusal) and self._can_wait_for(error):
                 return error
@@ -316,11 +326,17 @@ class Glass:
         record.router = router.name
         command, text = self.vocabulary.split(question.path, router)
         record.command = command.name
+        if question.wants_picture and not (command.parser and PARSERS[command.parser].has_picture):
+            raise HTTPProblem(
+                406, f"There is no picture of {command.name}; JSON, text and events are offered."
+            )
         target = _read_target(command, text)
         record.target = target.text if target else ""
         record.asked = ""
-        self._aimer.families(command, target, parameters.protocol)
-        return Checked(router, command, target, _read_vrf(router, command, parameters), parameters)
+        families = self._aimer.families(command, target, parameters.protocol)
+        return Checked(
+            router, command, target, families, rfc8522.choose_vrf(router, command, parameters), parameters
+        )
 
     def enter(self, visitor: Visitor) -> Lease:
         """Admit a question whose runs may wait; raises Refusal."""
@@ -347,8 +363,7 @@ class Glass:
             (lambda: common.stand) if common else (lambda: self.join(visitor)),
             (lambda stand: None) if common else Stand.leave,
         )
-        start = functools.partial(self._start, checked, visitor)
-        return Answer(patience, start, place, record, self.journal)
+        return self._answer(patience, checked, visitor, place, record)
 
     def _admit(self, checked: Checked, visitor: Visitor, record: Record) -> Answer:
         if checked.parameters.view:
@@ -357,8 +372,20 @@ class Glass:
             lambda: self._guard.place(visitor.key, checked.command.weight),
             lambda: self.look_up(checked.target, visitor),
         )
+        return self._answer(look_up, checked, visitor, place, record)
+
+    def _answer(
+        self,
+        before: LookUp | Patience | None,
+        checked: Checked,
+        visitor: Visitor,
+        place: Lease,
+        record: Record,
+    ) -> Answer:
         start = functools.partial(self._start, checked, visitor)
-        return Answer(look_up, start, place, record, self.journal)
+        answer = Answer(before, start, place, record, self.journal)
+        answer.router, answer.is_watched = checked.router, checked.parameters.view
+        return answer
 
     def _start(
         self,
@@ -367,8 +394,8 @@ class Glass:
         found: Sequence[targets.Address],
         behind: Collection[str] | None,
     ) -> tuple[Viewer, Subject]:
-        router, command, target, vrf, parameters = checked
-        aim = self._aimer.aim(command, target, parameters.protocol, found)
+        router, command, target, families, vrf, parameters = checked
+        aim = self._aimer.aim(command, target, families, found)
         media, template = rfc8522.choose_format(command, parameters, aim.family, aim.kind)
         invocation = router.invocation(template, aim.family, aim.text, vrf, command.parser)
         viewer = self._view(
@@ -423,17 +450,3 @@ def _read_target(command: Command, text: str) -> targets.Target | None:
     if text:
         raise ProtocolError("This command takes no target.")
     return None
-
-
-def _read_vrf(router: Router, command: Command, parameters: Parameters) -> str:
-    """Return the name as configured; a table that was not asked for would not be an answer."""
-    if parameters.vrf is None:
-        if command.wants("VRF"):
-            raise ProtocolError("This command needs the parameter vrf.")
-        return ""
-    if not command.wants("VRF"):
-        raise ProtocolError("This command has no vrf.")
-    for vrf in router.vrfs:
-        if vrf.lower() == parameters.vrf.lower():
-            return vrf
-    raise ProtocolError("There is no such vrf on this router.")

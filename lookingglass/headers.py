@@ -33,6 +33,8 @@ OPEN = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cro
 # What programs on the sites may read that the configuration's "cors" names: runs. Images and the like on
 # other sites run nothing, so that Cross-Origin-Resource-Policy stays as it is.
 EXPOSED = {"Access-Control-Expose-Headers": "Age, RateLimit, RateLimit-Policy, Retry-After"}
+# What stands alone and may be shown on any site, behind SECURITY; its own styles need a policy of their own.
+ALONE = {"Cross-Origin-Resource-Policy": "cross-origin"}
 # What is made for one request.
 FRESH = {"Cache-Control": "no-store", "Vary": "Accept"}
 # The same, where the answer depends on which site asks.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from commands import EVENTS, JSON, TEXT, Command, Router
+from commands import EVENTS, JSON, SVG, TEXT, Command, Router
 from lookingglass import targets
 from lookingglass.configuration import Configuration
 from lookingglass.facts import PARSERS
@@ -53,7 +53,8 @@ PARAMETERS: dict[str, tuple[str, Table]] = {
         STRING,
     ),
     "view": (
-        "1: for a page. What exceeds a limit waits, and the event waiting tells its place.",
+        "1: for a page. Events carry views as well, what the page shows; what exceeds a limit waits, and the"
+        " event waiting tells its place.",
         {"type": "integer", "enum": [0, 1]},
     ),
 }
@@ -62,6 +63,7 @@ ROUTER_PARAMETERS = ("router", "routerindex", "random")
 ERRORS = {
     400: "The request is malformed, or the target is not allowed.",
     404: "There is no such command, path or router number.",
+    406: "There is no picture of this command, or of this answer.",
     405: "Only GET, HEAD and OPTIONS are offered.",
     429: "A limit of this client or of this target network is reached.",
     500: "The looking glass has failed, or the output was too long and was cut.",
@@ -226,8 +228,10 @@ def _outcome(commands: Iterable[Command]) -> Table:
     """Describe the representations of a run; facts only where all routers have the same parser."""
     data: Table = _ref("Run")
     parsers = {command.parser for command in commands}
-    if len(parsers) == 1 and (parser := parsers.pop()):
+    if len(parsers) == 1 and (parser := next(iter(parsers))):
         data = {"allOf": [data, _ref(f"{parser.capitalize()}Facts")]}
+    pictured = any(each and PARSERS[each].has_picture for each in parsers)
+    picture: Table = {SVG: {"schema": {**STRING, "description": "The picture of it."}}} if pictured else {}
     failed = {"allOf": [data, _ref("Failure")]}
     several = _ref("Answers")
     some_failed = {"allOf": [several, _ref("Failure")]}
@@ -240,11 +244,12 @@ def _outcome(commands: Iterable[Command]) -> Table:
     return {
         JSON: {"schema": envelopes},
         TEXT: {"schema": {**STRING, "description": "The output as it comes."}},
+        **picture,
         EVENTS: {
             "schema": {
                 **STRING,
-                "description": "The events waiting, output, facts, and at the end result. Of several routers"
-                " each has the member router, and a last result has all their answers.",
+                "description": "The events waiting, output, facts, view, and at the end result. Of several"
+                " routers each has the member router, and a last result has all their answers.",
             }
         },
     }

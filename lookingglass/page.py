@@ -9,14 +9,24 @@ from typing import NamedTuple
 
 import rfc8522
 from commands import Command, Router
-from lookingglass.answers import HTML, Pieces, Reply, Start, note_of, problem_headers
-from lookingglass.configuration import Configuration, resource
+from lookingglass import panels
+from lookingglass.answers import (
+    HTML,
+    Following,
+    Pieces,
+    Reply,
+    Start,
+    problem_headers,
+)
+from lookingglass.configuration import Configuration
 from lookingglass.glass import Answer, Question
 from lookingglass.headers import FRESH, LIVE, SECURITY
 from lookingglass.problems import NotFound, Problem
 from lookingglass.ready import Ready
+from lookingglass.resources import resource
 from lookingglass.several import Several
-from lookingglass.several_answers import in_turn
+from lookingglass.several_answers import text_of
+from lookingglass.views import heading_of, last_view
 
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
 NOTHING = dict.fromkeys(FIELDS, "")  # was filled in
@@ -121,21 +131,18 @@ def question(given: Mapping[str, str], choice: Choice) -> tuple[Question, Proble
 
 
 def as_page(before: bytes, after: bytes) -> Callable[[Answer, Start], Pieces]:
-    """Return a representation that streams the output into the page."""
+    """Return a representation that streams the output into the page, and then all that is known of it."""
 
     def pieces(answer: Answer, start: Start) -> Pieces:
         start(200, HTML, {})
-        yield before
-        try:
-            while (text := answer.read()) is not None:
-                yield html.escape(text).encode()
-            if answer.has_left:
-                return
-            envelope = answer.outcome()[1]
-            note = note_of(answer) or f"{envelope['status']} after {envelope['data']['runtime']:.1f} s"
-        except Problem as problem:
-            note = str(problem)
-        yield f"\n--- {html.escape(note)}".encode() + after
+        yield before + panels.begin_streamed(heading_of(answer)).encode()
+        following = Following(answer)
+        for text in following:
+            yield html.escape(text).encode()
+        if answer.has_left:
+            return
+        view = last_view(answer, following.status, following.envelope)
+        yield panels.end_streamed(view).encode() + after
 
     return pieces
 
@@ -146,8 +153,13 @@ def as_page_of_several(before: bytes, after: bytes) -> Callable[[Several, Start]
     def pieces(several: Several, start: Start) -> Pieces:
         start(200, HTML, {})
         yield before
-        for text in in_turn(several):
-            yield html.escape(text).encode()
+        for part in several.parts:
+            yield panels.begin_streamed(heading_of(part)).encode()
+            for text in text_of(several, part):
+                yield html.escape(text).encode()
+            if several.has_left:
+                return
+            yield panels.end_streamed(last_view(part, *part.outcome())).encode()
         yield after
 
     return pieces

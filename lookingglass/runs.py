@@ -22,9 +22,11 @@ import time
 from collections.abc import Callable
 
 from commands import Invocation
+from lookingglass.facts import PARSERS
 from lookingglass.facts.common import Facts
 from lookingglass.loop import Loop
-from lookingglass.output import Digest, Output
+from lookingglass.output import NOT_DRAWN, Digest, Drawn, Output
+from lookingglass.pictures import About
 from lookingglass.problems import Busy, Problem
 from lookingglass.sources import Holding, Opening, Source
 from lookingglass.watcher import GRACE
@@ -57,7 +59,8 @@ class Run:
         ended: Callable[[Run], None] | None = None,
     ) -> None:
         self.invocation = invocation
-        self.output = Output(output_limit, invocation.skip)
+        parser = invocation.parser
+        self.output = Output(output_limit, invocation.skip, PARSERS[parser].raw_line if parser else None)
         self.pieces = self.output.pieces
         self.end: End | None = None
         self.problem: Problem | None = None  # why its source could not be opened
@@ -66,7 +69,11 @@ class Run:
         self._under_way.acquire()
         self.started = time.monotonic()
         self.shared = 0  # viewers that it has had at once, at most
-        self._digest = Digest(invocation.parser) if invocation.parser else None
+        self._began = time.time()
+        self.about = About(invocation.autonomous_system)
+        self._digest = (
+            Digest(parser, PARSERS[parser].planned(invocation.argv), self.about) if parser else None
+        )
         self._loop = loop
         self._gone = gone
         self._ended = ended
@@ -132,13 +139,25 @@ class Run:
         if self._digest is None:
             return {}
         is_complete = self.end is not None and self.end.reason == "exit"
-        known = self._digest.update(self.pieces, is_last, is_complete)
-        due = self._digest.due_for(self.pieces)
-        if due is not None:
-            with self.lock:
-                if self._state is not State.ENDED:
-                    self._loop.call_at(due, self._tell)
+        known = self._digest.update(self.output.heard, is_last, is_complete)
+        if (due := self._digest.due_for(self.output.heard)) is not None:
+            self._tell_at(due)
         return known
+
+    def quoted_facts(self) -> str:
+        """Return the facts that were read last in JSON."""
+        return self._digest.quoted_facts() if self._digest else "{}"
+
+    def drawn(self, is_over: bool) -> Drawn:
+        """Return figures and picture of the facts that were read last; ``is_over``: no more will come."""
+        return self._digest.draw(is_over) if self._digest else NOT_DRAWN
+
+    def report(self) -> str:
+        """Return what viewers are shown at their end in place of raw lines."""
+        if self._digest is None or self.output.heard is self.pieces:
+            return ""
+        self.facts(is_last=True)
+        return self._digest.report(self.invocation.router, self._began)
 
     def wait(self, seconds: float) -> None:
         """Wait until the Run has ended, at most ``seconds``."""
@@ -214,9 +233,10 @@ class Run:
         end = time.monotonic() + AT_ONCE
         while self.end is None and (left := end - time.monotonic()) > 0:
             for descriptor, events in poll.poll(1000 * left):
-                watched[descriptor](events)
-                if descriptor == source.output and events & select.POLLHUP:
+                if events == select.POLLHUP and source.exit is not None:  # no more output: its end is next
                     poll.unregister(descriptor)
+                else:
+                    watched[descriptor](events)
         return self.end is not None
 
     def stop(self, reason: Reason) -> None:
@@ -295,13 +315,14 @@ class Run:
             is_news = self.output.add(data)
         if is_news:
             self._tell()
+        elif data and self._digest:  # for facts only
+            self._tell_at(self._digest.due)
 
     def _finish(self, reason: Reason, status: int | None) -> None:
         with self.lock:
             self._enter(State.ENDED)
             self.end = End(reason, status, time.monotonic() - self.started, time.time())
-        for callback in (self._kill, self._give_up, self._tell):
-            self._loop.cancel(callback)
+        self._loop.cancel(self._kill, self._give_up, self._tell)
         if self._ended is not None:
             self._ended(self)
         self._under_way.release()
@@ -318,6 +339,15 @@ class Run:
             viewers = [viewer for viewer in self._viewers if viewer.is_live or self.end]
         for viewer in viewers:
             viewer.notify()
+
+    def _tell_at(self, moment: float) -> None:
+        """Notify the viewers at a moment by the monotonic clock; at once when it is over."""
+        if moment <= time.monotonic():
+            self._tell()
+            return
+        with self.lock:
+            if self._state is not State.ENDED:
+                self._loop.call_at(moment, self._tell)
 
     def end_now(self, reason: Reason) -> End:
         """Return an end that concerns one viewer only."""
@@ -341,6 +371,16 @@ class Viewer:
         self.notify: Callable[[], None] = self._bell.set
         self._seen = 0
         self._over: End | None = None  # judged once, together with the last text
+        self._report = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether ``read`` has returned the last text."""
+        return self._over is not None
+
+    def times(self) -> tuple[float, float]:
+        """Return for how many seconds the Run goes on, and for how many it may for this viewer."""
+        return time.monotonic() - self.run.started, self.deadline - self.run.started
 
     def expire(self) -> None:
         """End this viewer's time."""
@@ -360,7 +400,9 @@ class Viewer:
             new = run.pieces[self._seen :]
             self._seen += len(new)
             self._over = self.end or run.end
-            return None if self._over and not new else "".join(new)
+        if self._over:
+            self._report = run.report()
+        return "".join((*new, self._report)) or (None if self._over else "")
 
     def wait(self, seconds: float) -> None:
         """Wait until the viewer is notified, at most ``seconds``; not at all at the end."""
@@ -371,7 +413,7 @@ class Viewer:
     def result(self) -> tuple[str, End]:
         """Return all the text so far, and how it ended; call it after ``read`` gave None."""
         end = self._over or self.run.end_now("left")
-        return "".join(self.run.pieces[: self._seen]), end
+        return "".join((*self.run.pieces[: self._seen], self._report)), end
 
     def close(self) -> None:
         """Leave the Run, and let go of whoever was notified."""

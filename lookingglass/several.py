@@ -13,6 +13,7 @@ from lookingglass.glass import Answer, Common, Glass, Question, outcome_of
 from lookingglass.guard import Lease
 from lookingglass.journal import Record
 from lookingglass.problems import Busy, Problem, Quota, Refusal
+from lookingglass.runs import Viewer
 from lookingglass.visitors import Visitor
 from lookingglass.waiting import Stand
 from rfc8522 import EVERY_ROUTER, MOST_ROUTERS, Envelope, Parameters, ProtocolError
@@ -24,8 +25,11 @@ TOO_LONG = "The answers of other routers are so long that this one was not asked
 class RouterAnswer:
     """Follow what one router answers."""
 
-    def __init__(self, record: Record, answer: Answer | None, problem: Problem | None = None) -> None:
-        self.router = record.router
+    def __init__(
+        self, router: Router, record: Record, answer: Answer | None, problem: Problem | None = None
+    ) -> None:
+        self.router = router
+        self.is_watched = bool(answer and answer.is_watched)
         self.record = record
         self.place = 0  # among those that wait; 0: it does not
         self.size = 0  # characters of its output so far
@@ -95,6 +99,11 @@ class RouterAnswer:
         """Return what is known from the output so far."""
         return self._answer.facts() if self._answer else {}
 
+    @property
+    def seen(self) -> Viewer | None:
+        """Return the viewer of its Run; None: it has not begun."""
+        return self._answer.seen if self._answer else None
+
     def on_news(self, notify: Callable[[], None]) -> None:
         """Have ``notify`` called, in any thread, when ``follow`` may have something to do."""
         if self._answer:
@@ -125,7 +134,7 @@ class RouterAnswer:
 
     def _know(self, status: int, envelope: Envelope) -> None:
         self._status = status
-        self.envelope = {"router": self.router, **envelope}
+        self.envelope = {"router": self.router.name, **envelope}
 
 
 class Several:
@@ -257,10 +266,10 @@ def ask(glass: Glass, question: Question, visitor: Visitor) -> Several:
         try:
             checked = glass.check(_to(router, question), record)
             answer = glass.patiently(checked, visitor, record, Lease(lambda refund: None), common)
-            parts.append(RouterAnswer(record, answer))
+            parts.append(RouterAnswer(router, record, answer))
         except Problem as problem:
             glass.journal.close(record, outcome_of(problem))
-            parts.append(RouterAnswer(record, None, problem))
+            parts.append(RouterAnswer(router, record, None, problem))
     limits = glass.limits
     several = Several(parts, limits.routers_at_once, WHOLE * limits.output_kib * 1024, place, stand)
     several.follow()

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from commands import EVENTS, JSON, TEXT
-from lookingglass.answers import HEARTBEAT, Pieces, Start, event, note_of
+from lookingglass.answers import HEARTBEAT, HTML, Pieces, Start, event, note_of
 from lookingglass.problems import SOON
 from lookingglass.several import RouterAnswer, Several
+from lookingglass.views import Watching
 
 
 def as_json(several: Several, start: Start) -> Pieces:
@@ -39,68 +40,79 @@ def as_events(several: Several, start: Start) -> Pieces:
     """Yield what comes of each router, the envelope at its end, and that of all at the end."""
     start(200, EVENTS, {})
     yield b": tinytracer\n\n"
-    untold = {part.router: (part, _news_of(part)) for part in several.parts}
+    untold = {part: _news_of(part) for part in several.parts}
     spoken = time.monotonic()  # when something was sent last
     while untold and not several.has_left:
         several.follow()
         now = time.monotonic()
         is_silent = True
-        for part, news in list(untold.values()):
+        for part, news in list(untold.items()):
             pairs = next(news, None)
             if pairs is None:
                 part.close()
-                del untold[part.router]
+                del untold[part]
             elif pairs:
                 is_silent, spoken, several.record = False, now, part.record
-                yield b"".join(event(name, {"router": part.router, **data}) for name, data in pairs)
+                yield b"".join(event(name, data, part.router.name) for name, data in pairs)
         if is_silent and now - spoken >= HEARTBEAT:
             spoken = now
             yield b": still running\n\n"
         elif is_silent and untold:
             yield b""
     if not several.has_left:
-        yield event("result", several.outcome()[1])
+        yield event("result", json.dumps(several.outcome()[1]))
 
 
 def in_turn(several: Several) -> Iterator[str]:
     """Yield the text of all routers in the order asked, each after a line with its name; "": nothing now."""
     for part in several.parts:
-        several.record = part.record
-        yield f"== {part.router}\n"
+        yield f"== {part.router.name}\n"
         last = "\n"
-        while not several.has_left:
-            several.follow()
-            is_over = part.is_over
-            text = part.read()
-            if is_over and not text:
-                break
+        for text in text_of(several, part):
             last = text[-1:] or last
             yield text
-        if note := note_of(part):
+        if note := note_of(part.envelope, part.age):
             yield f"\n--- {note}\n"
         elif last != "\n":
             yield "\n"
         part.close()
 
 
-def _news_of(part: RouterAnswer) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+def text_of(several: Several, part: RouterAnswer) -> Iterator[str]:
+    """Yield the text of one router until it is over, or the visitor has left; "": nothing now."""
+    several.record = part.record
+    while not several.has_left:
+        several.follow()
+        is_over = part.is_over
+        text = part.read()
+        if is_over and not text:
+            return
+        yield text
+
+
+def _news_of(part: RouterAnswer) -> Iterator[list[tuple[str, str]]]:
     """Yield the events of one router that there are since the last time, until it is over."""
+    watching = Watching(part) if part.is_watched else None
     place = 0
     known: dict[str, Any] = {}
     is_over = False
     while not is_over:
         is_over = part.is_over
-        pairs: list[tuple[str, dict[str, Any]]] = []
+        pairs: list[tuple[str, str]] = []
         if part.place != place:
             place = part.place
-            pairs += [("waiting", {"place": place})] if place else []
+            pairs += [("waiting", json.dumps({"place": place}))] if place else []
         if text := part.read():
-            pairs.append(("output", {"text": text}))
-        if (facts := part.facts()) is not known and facts and not is_over:
+            pairs.append(("output", json.dumps({"text": text})))
+        if (facts := part.facts()) is not known and facts and not is_over and part.seen:
             known = facts
-            pairs.append(("facts", facts))
+            pairs.append(("facts", part.seen.run.quoted_facts()))
+        view = watching.news() if watching and not is_over else ""
         if is_over:
-            pairs.append(("result", part.envelope))
+            view = watching.last(*part.outcome()) if watching else ""
+        pairs += [("view", view)] if view else []
+        if is_over:
+            pairs.append(("result", json.dumps(part.envelope)))
         yield pairs
 
 
@@ -109,4 +121,5 @@ REPRESENTATIONS: dict[str, Callable[[Several, Start], Pieces]] = {
     JSON: as_json,
     TEXT: as_text,
     EVENTS: as_events,
+    HTML: as_json,
 }
