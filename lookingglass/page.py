@@ -16,8 +16,6 @@ from lookingglass.answers import (
     Pieces,
     Reply,
     Start,
-    heading_of,
-    last_bar,
     problem_headers,
 )
 from lookingglass.configuration import Configuration
@@ -25,8 +23,11 @@ from lookingglass.glass import Answer, Question
 from lookingglass.headers import FRESH, LIVE, SECURITY
 from lookingglass.problems import NotFound, Problem
 from lookingglass.ready import Ready
+from lookingglass.several import Several
+from lookingglass.several_answers import text_of
+from lookingglass.views import heading_of, last_view
 
-FIELDS = ("ip", "cmd", "router", "protocol", "vrf", "run")  # of the form
+FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
 NOTHING = dict.fromkeys(FIELDS, "")  # was filled in
 HTML_UTF8 = f"{HTML}; charset=utf-8"
 FAMILIES = {"": "automatic", "1": "IPv4", "2": "IPv6"}
@@ -94,8 +95,13 @@ class Page:
 
 
 def read(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the FIELDS of the form, "" for what the URL's query does not have."""
-    query = dict(parameters)
+    """Return the FIELDS of the form, "" for what the URL's query does not have.
+
+    Each box that is ticked gives ``routers`` once more.
+    """
+    pairs = [*parameters]
+    ticked = ",".join(value for name, value in pairs if name == "routers" and value)
+    query = {**dict(pairs), "routers": ticked}
     return {name: query.get(name, "").strip() for name in FIELDS}
 
 
@@ -104,8 +110,9 @@ def choose(routers: Sequence[Router], given: Mapping[str, str]) -> Choice:
 
     Without a router it is the first one that has the command; what is not named is the first there is.
     """
-    name, named = given["cmd"].lower(), rfc8522.router_of(routers, given["router"])
-    problem = "There is no such router." if given["router"] and not named else ""
+    asked = "" if given["routers"] else given["router"]
+    name, named = given["cmd"].lower(), rfc8522.router_of(routers, asked)
+    problem = "There is no such router." if asked and not named else ""
     able = [router for router in ([named] if named else routers) if name in router.commands]
     if (name or given["run"]) and not able:
         problem = problem or f"There is no such command{' on this router' if named else ''}."
@@ -117,8 +124,8 @@ def question(given: Mapping[str, str], choice: Choice) -> tuple[Question, Proble
     """Return what the form asks, and why it is not asked, if it names what there is not."""
     target = "" if choice.command.argument == "none" else given["ip"]
     path = rfc8522.path_of(given["cmd"] if choice.problem else choice.command.name, target)
-    named = {**given, "router": choice.router.name}
-    parameters = [(name, named[name]) for name in ("router", "protocol", "vrf") if named[name]]
+    named = {**given, "router": "" if given["routers"] else choice.router.name}
+    parameters = [(name, named[name]) for name in ("router", "routers", "protocol", "vrf") if named[name]]
     return Question(path, tuple(parameters)), NotFound(choice.problem) if choice.problem else None
 
 
@@ -133,9 +140,26 @@ def as_page(before: bytes, after: bytes) -> Callable[[Answer, Start], Pieces]:
             yield html.escape(text).encode()
         if answer.has_left:
             return
-        drawing = answer.drawn(is_over=True).drawing
-        view = last_bar(answer, following) + drawing.figures + drawing.picture
+        view = last_view(answer, following.status, following.envelope)
         yield panels.end_streamed(view).encode() + after
+
+    return pieces
+
+
+def as_page_of_several(before: bytes, after: bytes) -> Callable[[Several, Start], Pieces]:
+    """Return a representation that streams the output of several routers into the page, one by one."""
+
+    def pieces(several: Several, start: Start) -> Pieces:
+        start(200, HTML, {})
+        yield before
+        for part in several.parts:
+            yield panels.begin_streamed(heading_of(part)).encode()
+            for text in text_of(several, part):
+                yield html.escape(text).encode()
+            if several.has_left:
+                return
+            yield panels.end_streamed(last_view(part, *part.outcome())).encode()
+        yield after
 
     return pieces
 
