@@ -149,13 +149,15 @@ def opener(browser: Browser) -> Iterator[Opener]:
     assert found.complaints == []
 
 
-@pytest.mark.parametrize("width", [360, 700, 1440])
+@pytest.mark.parametrize("width", [360, 700, 800, 1440])
 @pytest.mark.parametrize("name", PICTURES)
 def test_nothing_reaches_beyond_its_place(opener: Opener, name: str, width: int) -> None:
     page = opener.picture(name, width)
     assert page.evaluate(BEYOND) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(HIDDEN) == 0
+    cells = "[...document.querySelectorAll('tbody :is(.router, .path):not(.none)')]"
+    assert min(page.evaluate(f"{cells}.map((each) => each.offsetWidth)"), default=200) >= 130
 
 
 @pytest.mark.parametrize(
