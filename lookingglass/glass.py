@@ -333,16 +333,13 @@ class Glass:
         command, text = self.vocabulary.split(question.path, router)
         record.command = command.name
         if question.wants_picture and not (command.parser and PARSERS[command.parser].has_picture):
-            raise HTTPProblem(
-                406, f"There is no picture of {command.name}; JSON, text and events are offered."
-            )
+            raise HTTPProblem(406, "There is no picture of this; JSON, text and events are offered.")
         target = _read_target(command, text)
         record.target = target.text if target else ""
         record.asked = ""
         families = self._aimer.families(command, target, parameters.protocol)
-        return Checked(
-            router, command, target, families, rfc8522.choose_vrf(router, command, parameters), parameters
-        )
+        vrf = rfc8522.choose_vrf(router, command, parameters)
+        return Checked(router, command, target, families, vrf, parameters)
 
     def enter(self, visitor: Visitor) -> Lease:
         """Admit a question whose runs may wait; raises Refusal."""
