@@ -121,7 +121,7 @@ pyz: .venv/bin/python
 	printf '%s\n' 'import sys' '' 'if sys.version_info < (3, 11):' \
 		'    sys.exit("TinyTracer needs Python 3.11 or later.")' \
 		'from tinytracer import main' '' 'sys.exit(main())' > "$(BUILD)/pyz/__main__.py"
-	$(PY) -m zipapp "$(BUILD)/pyz" --compress --python '/usr/bin/env python3' --output "$(PYZ)"
+	$(PY) examples/pack.py "$(BUILD)/pyz" "$(PYZ)"
 
 wheel: .venv/dev.stamp
 	$(PY) -m build --wheel --sdist --outdir dist .
