@@ -17,7 +17,7 @@ EVERY: Options = {
         "help": "default: $TINYTRACER_CONFIG, else config.json, else this machine",
     }
 }
-OWN: Mapping[str, Options] = {  # by the name of an action
+OPTIONS: Mapping[str, Options] = {  # by the name of an action
     "serve": {
         "--listen": {
             "action": "append",
@@ -53,6 +53,6 @@ def parse(given: Sequence[str], version: str, actions: Iterable[Act]) -> argpars
         summary = told.partition("\n")[0]
         action = subparsers.add_parser(act.__name__, help=summary, description=told, allow_abbrev=False)
         action.set_defaults(act=act)
-        for name, settings in {**OWN.get(act.__name__, {}), **EVERY}.items():
+        for name, settings in {**OPTIONS.get(act.__name__, {}), **EVERY}.items():
             action.add_argument(name, **settings)
     return parser.parse_args(given)
