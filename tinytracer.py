@@ -89,10 +89,6 @@ ALLOW = {"Allow": ", ".join(METHODS)}
 ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
 HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY, **FRESH}, b"ok")
 LISTEN = "127.0.0.1:8080"
-ALONE = (
-    "Each process counts limits for itself, so that several allow several times as much;"
-    ' give "store" in the configuration, sqlite:PATH or redis://HOST:PORT, to have them count together.'
-)
 
 log = logging.getLogger("tinytracer")
 
@@ -111,7 +107,7 @@ class TinyTracer:
         self._glass: Glass = Glass(configuration, before._glass if before else None)
         self._turnstile: Turnstile = before._turnstile if before else Turnstile(configuration.limits)
         self._turnstile.adjust(configuration.limits)
-        self._counts_alone = configuration.store == stores.MEMORY  # and nobody was told why that matters
+        self._caution = stores.Caution(configuration.store)
         self._figures: Metrics | None = self._count(before._figures if before else None)
         if before:
             before.close.detach()
@@ -149,9 +145,7 @@ class TinyTracer:
 
     def _dispatch(self, environ: Environ) -> Answering:
         """Return what answers a request; an error may be read by whoever may read its resource."""
-        if self._counts_alone and environ["wsgi.multiprocess"]:
-            self._counts_alone = False
-            log.warning(ALONE)
+        self._caution.heed(environ["wsgi.multiprocess"])
         handler, readers, parts = _route(environ)
         if handler == "metrics" and not self._shows_figures(environ):
             handler, readers, parts = NO_ROUTE
