@@ -26,6 +26,7 @@ from lookingglass import (
     resources,
     several,
     several_answers,
+    stores,
     urls,
     visitors,
 )
@@ -105,6 +106,7 @@ class TinyTracer:
         self._glass: Glass = Glass(configuration, before._glass if before else None)
         self._turnstile: Turnstile = before._turnstile if before else Turnstile(configuration.limits)
         self._turnstile.adjust(configuration.limits)
+        self._caution = stores.Caution(configuration.store)
         self._figures: Metrics | None = self._count(before._figures if before else None)
         if before:
             before.close.detach()
@@ -142,6 +144,7 @@ class TinyTracer:
 
     def _dispatch(self, environ: Environ) -> Answering:
         """Return what answers a request; an error may be read by whoever may read its resource."""
+        self._caution.heed(environ["wsgi.multiprocess"])
         handler, readers, parts = _route(environ)
         if handler == "metrics" and not self._shows_figures(environ):
             handler, readers, parts = NO_ROUTE
