@@ -173,6 +173,7 @@ def as_json(answer: Answer, start: Start) -> Pieces:
 
 def as_text(answer: Answer, start: Start) -> Pieces:
     """Yield the output itself, and a last line when it was cut short."""
+    answer.keep = None  # there is no place to tell where it would be kept
     start(200, TEXT, {})
     try:
         while (text := answer.read()) is not None:

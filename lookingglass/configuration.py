@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from commands import Router
 from lookingglass import targets
+from lookingglass.cabinet import Keeping
 from lookingglass.children import ENVIRONMENT
 from lookingglass.facts import PARSERS
 from lookingglass.guard import Limits
@@ -24,12 +25,14 @@ from lookingglass.reading import (
     boolean,
     complete,
     deny,
+    duration,
     existing_folder,
     list_of,
     load_json,
     members,
     number,
     one_of,
+    or_false,
     origins,
     present,
     proxies,
@@ -124,6 +127,11 @@ LIMITS = (
     Key("requests", rate, "20/second",
         "Requests of one client for pages, lists and files; runs have their own limits, /healthz none."),
 )
+RESULTS = (
+    Key("keep", duration, "1 day", "For how long each is kept, such as 12 hours."),
+    Key("entries", number(1, 100_000, "answers", whole=True), 1000, "How many are kept."),
+    Key("mib", number(1, 16384, "MiB", whole=True), 64, "MiB that they may take, compressed."),
+)
 TARGETS = (
     Key("deny", deny, None,
         "Networks to which no packets are sent; []: none; absent: special-purpose networks and multicast."),
@@ -146,7 +154,11 @@ TOP = (
     Key("routers", routers(ROUTER), None, "The routers that are offered; absent: this machine."),
     Key("limits", members(LIMITS), None, "How much visitors may run."),
     Key("store", store, "memory",
-        "Where limits are counted: memory, sqlite:PATH for the processes of one machine, or redis://HOST:PORT."),
+        "Where limits are counted and results are kept: memory, sqlite:PATH for the processes of one "
+        "machine, or redis://HOST:PORT."),
+    Key("results", or_false(members(RESULTS)), None,
+        "Finished answers that are kept under a link; false: none. When there are too many, the oldest of "
+        "the /24 or /48 that has most goes."),
     Key("targets", members(TARGETS), None, "What may be a target."),
     Key("log", one_of("logfmt", "json"), "logfmt", "The format of the log's line for each answer."),
     Key("log_clients", one_of("full", "network", "none"), "network",
@@ -183,6 +195,7 @@ class Configuration(NamedTuple):
     routers: tuple[Router, ...]  # at least one
     limits: Limits
     store: str  # for stores.open_store
+    results: Keeping | None  # None: no answers are kept
     deny: targets.DenyTable
     log: str
     log_clients: str
@@ -262,6 +275,7 @@ def read(document: object, folder: StrPath) -> Configuration:
         "routers": found,
         "programs": programs,
         "limits": limits,
+        "results": _keeping(given.get("results")),
         "deny": targets.DenyTable.built_in() if denied is None else denied,
     }
     return Configuration(**{name: values[name] for name in Configuration._fields})
@@ -272,6 +286,14 @@ def _families(document: object) -> tuple[int, ...]:
     given = document.get("capabilities") if isinstance(document, dict) else None
     capabilities = complete(CAPABILITIES, members(CAPABILITIES)(given, Place("", [])))
     return tuple(family for family in (4, 6) if capabilities[f"ipv{family}"]) or (4, 6)
+
+
+def _keeping(given: Any) -> Keeping | None:
+    """Return how much of answers is kept, None for nothing."""
+    if given is False:
+        return None
+    values = complete(RESULTS, given)
+    return Keeping(values["keep"], values["entries"], values["mib"] << 20)
 
 
 def _limits(given: dict[str, Any], place: Place) -> Limits:

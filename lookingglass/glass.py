@@ -13,19 +13,23 @@ from lookingglass import targets
 from lookingglass.aiming import Aimer
 from lookingglass.configuration import Configuration
 from lookingglass.facts.common import find_json
-from lookingglass.guard import Guard, Lease
+from lookingglass.guard import Guard, Lease, network_of
 from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.problems import Problem, Quota, Refusal
 from lookingglass.registry import Runs
+from lookingglass.results import Results
 from lookingglass.runs import Viewer
-from lookingglass.stores import open_store
+from lookingglass.stores import open_cabinet, open_store
 from lookingglass.visitors import Visitor
 from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
 
 # The journal's words: for why a Run has ended when not by itself, and for a Problem by its HTTP status.
 WORDS = {"time": "timeout", "full": "cut", "left": "left", "closing": "stopped"}
 REFUSALS = {**dict.fromkeys((400, 404, 429, 503), "refused"), 502: "unreachable", 504: "timeout"}
+
+
+Keep = Callable[[Subject, int, rfc8522.Envelope], rfc8522.Envelope]  # adds ``result`` where it is kept
 
 
 class Question(NamedTuple):
@@ -64,6 +68,7 @@ class Answer:
         journal: Journal,
     ) -> None:
         self.has_left = False  # the visitor
+        self.keep: Keep | None = None  # what keeps it at its end; None: nothing does
         self.record = record
         self.quotas = place.quotas  # what limits leave to the visitor
         self._look_up = look_up
@@ -135,7 +140,10 @@ class Answer:
             text, end = self.viewer.result()
             facts = self.viewer.run.facts(is_last=True)
             document = find_json(text) if self._subject.media == JSON else None
-            self._outcome = rfc8522.outcome(self._subject, text, end, facts, document)
+            status, envelope = rfc8522.outcome(self._subject, text, end, facts, document)
+            if self.keep:
+                envelope = self.keep(self._subject, status, envelope)
+            self._outcome = status, envelope
         return self._outcome
 
     def close(self) -> None:
@@ -187,7 +195,9 @@ class Glass:
         self.runs = Runs(configuration.limits.output_kib * 1024)
         self._limits = configuration.limits
         self._vocabulary = Vocabulary.of(self.routers)
-        self._guard = Guard(configuration.limits, open_store(configuration.store))
+        keeping = configuration.results
+        self.results = Results(keeping, open_cabinet(configuration.store, keeping)) if keeping else None
+        self._guard = Guard(configuration.limits, open_store(configuration.store, keeping))
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
         resolver = Resolver(self.runs.loop, configuration.limits.lookups)
         self._aimer = Aimer(families, configuration.deny, resolver)
@@ -196,10 +206,10 @@ class Glass:
         """Raise the Problem of a question that cannot be run, as far as one can tell without running."""
         self._check(question, Record(Visitor("", ""), question.path))
 
-    def ask(self, question: Question, visitor: Visitor) -> Answer:
+    def ask(self, question: Question, visitor: Visitor, base: str = "") -> Answer:
         """Run a question for a visitor, or share a Run of it, as soon as a name in it has been looked up.
 
-        Raises a Problem, after writing its record.
+        ``base`` is the URL under which visitors see results. Raises a Problem, after writing its record.
         """
         record = self.journal.begin(visitor, question.path)
         try:
@@ -210,6 +220,8 @@ class Glass:
                 quotas = error.quotas if isinstance(error, Refusal) else ()
                 error.headers = {**error.headers, **self.headers(quotas)}
             raise
+        if self.results:
+            answer.keep = functools.partial(self.results.keep, network_of(visitor.key), base)
         answer.begin()
         return answer
 
@@ -230,6 +242,8 @@ class Glass:
         """End what runs and start nothing more; waits for at most two seconds."""
         self.runs.close()
         self._guard.close()
+        if self.results:
+            self.results.close()
 
     def _check(self, question: Question, record: Record) -> Checked:
         parameters = Parameters.read(question.parameters)

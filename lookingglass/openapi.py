@@ -85,6 +85,7 @@ RUN: dict[str, Table] = {
     "address": {**STRING, "description": "What a name was resolved to."},
     "vrf": STRING,
     "truncated": {"type": "boolean"},
+    "result": {**URI, "description": "Where this answer is kept for a while."},
 }
 LINES: Table = {"if": object_of({"format": {"const": JSON}}), "else": object_of({"output": LIST})}
 ERROR = {"status": {"const": "error"}, "message": STRING, "code": {"type": "integer"}, "data": _ref("Run")}

@@ -20,6 +20,7 @@ from lookingglass.visitors import UNIX
 COMMENT = "$comment"  # a key that every object may have
 REQUIRED = object()  # the default of a key that has none
 SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+DURATION = re.compile(r"([1-9][0-9]{0,5}) (second|minute|hour|day)s?")
 RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
 URL = re.compile(r"https?://[^\s/?#@\"'<>]+(?:/[^\s?#\"'<>]*)?")
 ORIGIN = "https://www.example.net"
@@ -138,6 +139,15 @@ def list_of(read: Read) -> Read:
     return read_list
 
 
+def or_false(read: Read) -> Read:
+    """Return a reader of what may also be false."""
+
+    def read_or_false(value: Any, place: Place) -> Any:
+        return False if value is False else read(value, place)
+
+    return read_or_false
+
+
 def meant(word: str, known: Iterable[str]) -> str:
     """Return the known word that somebody most likely means; "" when there is none like it."""
     import difflib
@@ -196,6 +206,14 @@ def rate(value: Any, place: Place) -> Any:
     if not match:
         return place.refuse(f"expected a rate such as 10/minute ({', '.join(SECONDS)})", value)
     return Rate(int(match[1]), SECONDS[match[2]])
+
+
+def duration(value: Any, place: Place) -> Any:
+    """Read for how long something holds, such as ``1 day``; return seconds."""
+    match = DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        return place.refuse(f"expected a duration such as 1 day or 12 hours ({', '.join(SECONDS)})", value)
+    return int(match[1]) * SECONDS[match[2]]
 
 
 # --- addresses, URLs, folders

@@ -39,7 +39,7 @@ ORDER = [
             ),
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
             *("journal", "turnstile", "visitors"),
-            *("guard", "stores", "in_sqlite", "in_redis", "sharing", "store"),
+            *("guard", "results", "stores", "in_sqlite", "in_redis", "sharing", "store", "cabinet"),
             *("registry", "runs", "children", "sources", "complaints", "output", "names"),
             *("roll", "watcher", "loop", "targets"),
             *("facts", *TOOLS, "facts.schemas", "facts.common", "origins", "urls", "headers", "problems"),
