@@ -51,8 +51,8 @@ def planned(argv: Iterable[str]) -> int | None:
 def read(text: str, complete: bool) -> Facts:
     """Return min, avg, max, mdev (ms), rate (percent answered), sent, received, replies, and what failed.
 
-    A reply that carries a remark in brackets, as duplicates do, has it as its note. What failed are errors,
-    and sequence numbers: overdue ones, for the next probe was sent before their answer, and at the end lost ones.
+    A reply that carries a remark in brackets, as duplicates do, has it as its note. What failed are errors
+    and sequence numbers: overdue, for the next probe was sent before their answer, and lost at the end.
     """
     found: Facts = {}
     if match := TIMES.search(text):

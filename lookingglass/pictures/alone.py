@@ -45,7 +45,7 @@ def probes(echoes: ping.Echoes, top: float | None, title: str) -> str | None:
         f'<svg x="{ping.AXIS}" y="{HEAD}" width="{inner}" height="{height}">{shapes}</svg>'
     )
     words = ping.words_of(echoes)
-    below = f'<text class="minor" x="6" y="{HEAD + height + 12}">{escape(words)}</text>'
+    below = f'<text class="minor" x="0" y="{HEAD + height + 12}">{escape(words)}</text>'
     return _document(max(ping.AXIS + inner, 6 * len(words)), HEAD + height + 18, title, words, strip + below)
 
 

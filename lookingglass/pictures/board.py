@@ -31,7 +31,7 @@ def board(rows: Sequence[Row], label: str = "Routers") -> str:
     summaries = [summary(row.facts, row.is_over) for row in shown]
     tops = [top for row in shown if (top := scale_of(row.facts)) is not None]
     top = max(tops, default=0.0)
-    heads = [Cell("Router", "router"), Cell("State", "state")]
+    heads = [Cell("Router", "router"), Cell("State", "standing")]
     if top:
         axis = f"{unseen(f'Range on an axis from 0 to {tick(top)} ms')}{range_head(top)}"
         heads += [Cell("Lost", "loss"), Cell("Avg", "avg"), Cell("Max", "worst"), Cell(axis, "axis")]
@@ -45,7 +45,7 @@ def _cells(row: Row, found: Summary, top: float) -> list[Cell]:
     mark = f'<span aria-hidden="true">{row.verdict.mark}</span>'
     cells = [
         Cell(f"{router} <small>{escape(row.place)}</small>", "router"),
-        Cell(f"{mark} {escape(row.verdict.words)}", f"state verdict {row.verdict.kind}"),
+        Cell(f"{mark} {escape(row.verdict.words)}", f"standing verdict {row.verdict.kind}"),
     ]
     if not top:
         return cells
@@ -53,8 +53,8 @@ def _cells(row: Row, found: Summary, top: float) -> list[Cell]:
     span = None if found.avg is None else Span(found.best or 0.0, found.worst or 0.0, (found.avg,))
     return [
         *cells,
-        Cell(lost, "loss bad" if found.lost else "loss", "lost"),
-        Cell("" if found.avg is None else ms(found.avg), "avg", "avg"),
-        Cell("" if found.worst is None else ms(found.worst), "worst", "max"),
+        Cell(lost, "loss bad" if found.lost else "loss"),
+        Cell("" if found.avg is None else ms(found.avg), "avg"),
+        Cell("" if found.worst is None else ms(found.worst), "worst"),
         Cell(range_mark(span, top) if span else "", "axis"),
     ]

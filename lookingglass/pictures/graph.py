@@ -14,9 +14,10 @@ from lookingglass.pictures.markup import escape, plain
 
 MOST_ROWS = 24
 MOST_COLUMNS = 24
-BOX, GAP = 80, 32  # pixels: three boxes fit on a phone
+BOX, GAP = 72, 34  # pixels: three boxes fit on a phone
 TALL, ROW = 36, 46  # pixels: of a box, and from one row to the next
 EDGE = 2  # pixels around the picture, for lines are as wide
+BEND = 13  # pixels before a box, where lines turn to it: twice with a radius of 6
 TIMES = "\N{MULTIPLICATION SIGN}"
 ROOM = 12  # characters of a name in a box
 
@@ -86,7 +87,7 @@ def draw(given: list[Route], own: str, names: Mapping[str, str]) -> Shapes | Non
     for origin in end.sources:
         _draw_node(origin, columns, names, layers)
     height = 2 * EDGE + (len(routes) - 1) * ROW + TALL
-    layers["box"].append(_box(EDGE, EDGE, height - 2 * EDGE, own, "", "ours"))
+    layers["box"].append(_box((EDGE, EDGE, height - 2 * EDGE), own, "", "ours"))
     return Shapes(
         "".join(itertools.chain(*layers.values())),  # the best line above the others, and boxes above all
         2 * EDGE + BOX + columns * (BOX + GAP),
@@ -131,28 +132,27 @@ def _draw_node(node: Node, column: int, names: Mapping[str, str], layers: Mappin
         return
     x = EDGE + column * (BOX + GAP)
     kind = "as best" if node.is_best else "as"
-    layers["box"].append(_box(x, EDGE + node.row * ROW, TALL, *_names(node.asn, names), kind))
+    layers["box"].append(_box((x, EDGE + node.row * ROW, TALL), *_names(node.asn, names), kind))
     for source in node.sources:
         start = EDGE + BOX if source.asn is None else x - GAP
         line = "line best" if source.is_best else "line"
         layers[line].append(f'<path class="{line}" d="{_course(start, source.row, x, node.row)}"/>')
         if source.times > 1:
-            layers["pill"].append(_pill(start + 3, EDGE + source.row * ROW + TALL // 2, source.times))
+            layers["pill"].append(_pill(start + 1, EDGE + source.row * ROW + TALL // 2, source.times))
         _draw_node(source, column - 1, names, layers)
 
 
 def _course(start: int, row: int, end: int, end_row: int) -> str:
-    """Return the course of a line: along its own row, and to the box's row in the gap before the box."""
+    """Return the course of a line: along its own row, and up to the box's row just before the box."""
     y, end_y = (EDGE + each * ROW + TALL // 2 for each in (row, end_row))
     if y == end_y:
         return f"M{start} {y}H{end}"
-    middle = end - GAP // 2
-    return f"M{start} {y}H{end - GAP}C{middle} {y} {middle} {end_y} {end} {end_y}"
+    return f"M{start} {y}H{end - BEND}q6 0 6-6V{end_y + 6}q0-6 6-6H{end}"
 
 
 def _pill(x: int, y: int, times: int) -> str:
     words = f"{TIMES}{times}"
-    width = 12 + 7 * len(words)
+    width = 6 + 7 * len(words)
     return (
         f'<rect class="pill" x="{x}" y="{y - 9}" width="{width}" height="18" rx="9"/>'
         f'<text class="mid strong" x="{x + width / 2:g}" y="{y + 4}">{words}</text>'
@@ -166,17 +166,18 @@ def _names(asn: As, names: Mapping[str, str]) -> tuple[str, str]:
     return "a set of", label(asn)
 
 
-def _box(x: int, y: int, height: int, first: str, second: str, kind: str) -> str:
+def _box(place: tuple[int, int, int], first: str, second: str, kind: str) -> str:
+    """Return a box with two lines of text; ``place``: x, y and height."""
+    x, y, height = place
     middle = x + BOX // 2
     top = y + height // 2 + (-2 if second else 4)
-    below = (
-        f'<text class="mid minor" x="{middle}" y="{top + 13}">{escape(_cut(second))}</text>' if second else ""
-    )
     size = " long" if len(first) > 10 else ""
+    words = f'<text class="mid{size}" x="{middle}" y="{top}">{escape(_cut(first, 14))}</text>'
+    if second:
+        words += f'<text class="mid minor" x="{middle}" y="{top + 13}">{escape(_cut(second))}</text>'
     return (
         f"<g><title>{escape(f'{first} {second}'.strip())}</title>"
-        f'<rect class="{kind}" x="{x}" y="{y}" width="{BOX}" height="{height}" rx="5"/>'
-        f'<text class="mid{size}" x="{middle}" y="{top}">{escape(_cut(first, 14))}</text>{below}</g>'
+        f'<rect class="{kind}" x="{x}" y="{y}" width="{BOX}" height="{height}" rx="5"/>{words}</g>'
     )
 
 

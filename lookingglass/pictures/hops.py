@@ -56,6 +56,7 @@ class Hop(NamedTuple):
     avg: float | None
     worst: float | None
     dots: tuple[float, ...]
+    is_traced: bool  # each dot is a probe; else the average
 
     @property
     def is_silent(self) -> bool:
@@ -89,6 +90,7 @@ def _traced(number: int, probes: list[object]) -> Hop:
         statistics.fmean(rtts) if rtts else None,
         max(rtts, default=None),
         tuple(rtts),
+        True,
     )
 
 
@@ -99,7 +101,7 @@ def _reported(number: int, row: Facts) -> Hop:
     dots = () if avg is None else (avg,)
     hosts = _hosts({"asn": row.get("asn") if len(known) == 1 else None, **each} for each in known)
     loss = loss if loss is None else min(loss, 100.0)
-    return Hop(number, hosts, [], values.whole(row.get("sent")), loss, best, avg, worst, dots)
+    return Hop(number, hosts, [], values.whole(row.get("sent")), loss, best, avg, worst, dots, False)
 
 
 def _hosts(rows: Iterable[Facts]) -> list[Host]:
@@ -160,13 +162,13 @@ def picture(hops: list[Hop], is_over: bool, top: float | None) -> str:
     """Return the table."""
     if not hops:
         return ""
-    single = all((hop.probes or 0) <= 1 for hop in hops)
+    single = (is_over or len(hops) > 1) and all(hop.is_traced and (hop.probes or 0) <= 1 for hop in hops)
     shown = hops[:MOST]
     scale = top or 1.0
     titles = [
         Cell("Hop", "hop"),
         Cell("Router", "router"),
-        *((Cell("RTT, ms", "avg"),) if single else _titles()),
+        *((Cell("RTT", "avg"),) if single else _titles()),
         Cell("Step", "step"),
         Cell(f"{unseen(f'Range on an axis from 0 to {tick(scale)} ms')}{range_head(scale)}", "axis"),
     ]
@@ -253,8 +255,9 @@ def _span(hop: Hop) -> Span | None:
     if not hop.dots:
         return None
     low, high = hop.best, hop.worst
-    is_whisker = low is not None and high is not None and len(hop.dots) == 1 and hop.probes != 1
-    return Span(low or 0.0, high or 0.0, hop.dots) if is_whisker else Span(0.0, 0.0, hop.dots)
+    if hop.is_traced or low is None or high is None:
+        return Span(0.0, 0.0, hop.dots)
+    return Span(low, high, hop.dots)
 
 
 def words_of(hops: list[Hop], is_over: bool) -> str:

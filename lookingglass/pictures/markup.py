@@ -67,9 +67,9 @@ def table(kind: str, label: str, heads: Iterable[Cell], rows: Iterable[Iterable[
     )
     body = "".join(_row(row, len(titles)) for row in rows)
     return (
-        f'<table class="{kind}" role="table" aria-label="{escape(label)}">'
+        f'<div class="sheet"><table class="{kind}" role="table" aria-label="{escape(label)}">'
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
-        f'<tbody role="rowgroup">{body}</tbody></table>'
+        f'<tbody role="rowgroup">{body}</tbody></table></div>'
     )
 
 

@@ -80,7 +80,7 @@ def picture(neighbors: list[Neighbor], names: Mapping[str, str]) -> str:
     heads = [
         Cell("Neighbor", "router"),
         Cell("AS", "asn"),
-        Cell("State", "state"),
+        Cell("State", "standing"),
         Cell("Since", "since"),
         Cell("Received", "count"),
     ]
@@ -93,11 +93,12 @@ def _row(neighbor: Neighbor, names: Mapping[str, str]) -> list[Cell]:
     asn = f"AS{neighbor.asn}" if neighbor.asn else UNKNOWN
     owner = f" <small>{name(names[asn])}</small>" if asn in names else ""
     mark, kind = ("✓", "") if neighbor.is_up else ("✗", " bad")
+    mark = f'<span aria-hidden="true">{mark}</span>'
     original = "" if neighbor.in_words == neighbor.state else f" <small>{escape(neighbor.state)}</small>"
     return [
         Cell(_who(neighbor), "router"),
         Cell(f"{asn}{owner}", "asn"),
-        Cell(f'<span aria-hidden="true">{mark}</span> {escape(neighbor.in_words)}{original}', f"state{kind}"),
+        Cell(f"{mark} {escape(neighbor.in_words)}{original}", f"standing{kind}"),
         Cell(escape(neighbor.since) or UNKNOWN, "since", "since"),
         Cell(UNKNOWN if neighbor.received is None else str(neighbor.received), "count", "received"),
     ]

@@ -7,12 +7,31 @@ from typing import NamedTuple
 
 from lookingglass.facts.common import Facts
 from lookingglass.pictures import communities, graph, values
-from lookingglass.pictures.markup import UNKNOWN, Cell, escape, name, plain, table
+from lookingglass.pictures.markup import UNKNOWN, Cell, escape, name, plain, table, unseen
 
 MOST = 100  # rows that are drawn
 MOST_GRAPHS = 6  # each of a prefix
 MOST_ASES = 60  # of a path, in the table and in words
 
+TITLES = {
+    "prefix": "Prefix",
+    "path": "AS path",
+    "via": "Protocol",
+    "next": "Next hop",
+    "pref": "Pref",
+    "med": "MED",
+    "origin": "Origin",
+    "communities": "Communities",
+}
+# What a phone writes before a value; the others speak for themselves.
+LABELS = {
+    "path": "AS path",
+    "via": "protocol",
+    "next": "next hop",
+    "pref": "pref",
+    "med": "MED",
+    "origin": "origin",
+}
 # FRR's reasons
 REASONS = {
     "First path received": "",  # there was nothing to choose
@@ -101,7 +120,7 @@ def picture(paths: list[Path], own: str, names: Mapping[str, str]) -> str:
         shapes = graph.draw(routes, own, names)
         if shapes is None:
             continue
-        title = f'<p class="prefix">{escape(prefix)}</p>' if several else ""
+        title = f'<p class="route">{escape(prefix)}</p>' if several else ""
         left = f'<p class="more">{shapes.more} more paths are in the table.</p>' if shapes.more else ""
         drawn.append(
             f'{title}<div class="graph" tabindex="0" role="group" aria-label="AS paths">'
@@ -133,14 +152,14 @@ def _table(paths: list[Path], several: bool, names: Mapping[str, str]) -> str:
         "origin": any(path.origin for path in shown),
         "communities": any(path.communities for path in shown),
     }
-    titles = {"prefix": "Prefix", "path": "AS path", "via": "Protocol", "next": "Next hop", "pref": "Pref"}
-    titles |= {"med": "MED", "origin": "Origin", "communities": "Communities"}
     kept = [key for key, is_kept in columns.items() if is_kept]
-    heads = [Cell("Choice", "choice"), *(Cell(titles[key], key) for key in kept)]
+    heads = [Cell(unseen("Choice"), "choice"), *(Cell(TITLES[key], key) for key in kept)]
     rows = []
     for path in shown:
         cells = _cells(path, names)
-        rows.append([Cell(_choice(path), "choice"), *(Cell(cells[key], key, titles[key]) for key in kept)])
+        rows.append(
+            [Cell(_choice(path), "choice"), *(Cell(cells[key], key, LABELS.get(key, "")) for key in kept)]
+        )
     drawn = table("paths", "Paths", heads, rows)
     more = len(paths) - len(shown)
     return f'{drawn}<p class="more">{more} more paths are in the text.</p>' if more else drawn

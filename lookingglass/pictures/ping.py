@@ -17,7 +17,7 @@ WIDE, NARROW = 24, 8  # pixels of a slot, at most and at least
 HEIGHT = 64  # pixels from nothing to the top of the axis
 ABOVE = 8  # pixels, for half of the label there
 BELOW = 18  # pixels, for the numbers of the probes
-AXIS = 52  # pixels to the left of the strip
+AXIS = 46  # pixels to the left of the strip
 OUTLIER = 3  # times the median, above which a bar would flatten all others
 LISTED = 12  # probes that words name
 SCROLLS = 270  # pixels that a phone has for the strip
@@ -26,7 +26,7 @@ ANSWERED, UNTIMED, LOST, OVERDUE, OPEN = "answered", "untimed", "lost", "overdue
 
 
 class Slot(NamedTuple):
-    """Say what is known of a probe: its state is ANSWERED (UNTIMED: at an unknown time), LOST, OVERDUE or OPEN."""
+    """Say what is known of a probe; an UNTIMED one was answered, but its time is not known."""
 
     seq: int
     state: str
@@ -189,9 +189,10 @@ def shapes(slots: list[Slot], top: float | None) -> str:
     ground = ABOVE + HEIGHT
     numbers = "".join(
         f'<text class="mid" x="{(place + 0.5) * width:.4g}%" y="{ground + 13}">{slot.seq}</text>'
-        for place, slot in enumerate(slots)
+        for place, slot in enumerate(slots[:-1])
         if slot.seq % step == 0 or not place
     )
+    numbers += f'<text class="to" x="100%" y="{ground + 13}">{slots[-1].seq}</text>'
     return f'{grid}{drawn}<line class="ground" x2="100%" y1="{ground}" y2="{ground}"/>{numbers}'
 
 
@@ -204,8 +205,8 @@ def _shape(slot: Slot, top: float | None) -> Iterator[str]:
     if slot.state in {LOST, OVERDUE}:
         yield f'<rect class="{slot.state}" width="100%" height="{HEIGHT}"/>'
         if slot.state == LOST:
-            yield f'<svg x="50%" y="{HEIGHT - 8}" class="over">'
-            yield '<path class="cross" d="M-3-3l6 6M-3 3l6-6"/></svg>'
+            cross = '<path class="cross" d="M-3-3l6 6M-3 3l6-6"/>'
+            yield f'<svg x="50%" y="{HEIGHT - 8}" class="over">{cross}</svg>'
     elif slot.state == OPEN:
         yield f'<rect class="open" y="{HEIGHT - 2}" width="100%" height="2"/>'
     elif slot.rtt is None:
@@ -216,5 +217,6 @@ def _shape(slot: Slot, top: float | None) -> Iterator[str]:
     else:
         yield f'<rect class="echo" width="100%" height="{HEIGHT}"/>'
         yield '<path class="notch" d="M-2 14l4-4 4 4 4-4 4 4 4-4 4 4 4-4"/>'
-        yield '<svg x="50%" class="over">'
-        yield f'<text class="value" transform="translate(3 {HEIGHT - 4}) rotate(-90)">{ms(slot.rtt)}</text></svg>'
+        turn = f"translate(3 {HEIGHT - 4}) rotate(-90)"
+        value = f'<text class="value" transform="{turn}">{ms(slot.rtt)}</text>'
+        yield f'<svg x="50%" class="over">{value}</svg>'
