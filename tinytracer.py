@@ -30,12 +30,14 @@ from lookingglass.answers import (
     problem_reply,
     starter,
 )
+from lookingglass.frozen import Archive
 from lookingglass.glass import Answer, Glass, Question
 from lookingglass.headers import FRESH, LIVE, OPEN, PREFLIGHT, SECURITY
 from lookingglass.negotiation import best_offer
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
 from lookingglass.resources import resource
+from lookingglass.results import NAME
 from lookingglass.turnstile import Turnstile
 from lookingglass.visitors import Visitor
 
@@ -65,6 +67,9 @@ ROUTES = [
         (r"/api/capabilities", "capabilities", ALL),
         (r"/openapi\.json", "openapi", ALL),
         (r"/metrics", "metrics", OWN),
+        (rf"/results/(?P<name>{NAME})(?P<suffix>\.json|\.txt|\.svg|)", "result", ALL),
+        (rf"/results/(?P<first>{NAME})/vs/(?P<second>{NAME})(?P<suffix>\.json|\.txt|)", "comparison", ALL),
+        (rf"/results/(?P<name>{NAME})/vs/", "to_comparison", OWN),
         (r"/testfiles/(?P<path>.+)", "testfile", OWN),
     )
 ]
@@ -88,6 +93,7 @@ class TinyTracer:
         self._configuration = configuration
         self._glass = Glass(configuration)
         self._page = page.Page(configuration)
+        self._archive = Archive(configuration, self._glass.results)
         self._shelf = Shelf()
         limits = configuration.limits
         self._turnstile = Turnstile(limits.requests, limits.downloads)
@@ -220,6 +226,16 @@ class TinyTracer:
         response = downloads.send(Request(environ), self._configuration.testfiles, path, admit)
         response.headers.update(SECURITY.items())
         return response
+
+    def _result(self, environ: Environ, name: str, suffix: str) -> Answering:
+        return self._archive.show(environ, self._base(environ), name, suffix)
+
+    def _comparison(self, environ: Environ, first: str, second: str, suffix: str) -> Answering:
+        return self._archive.compare(environ, self._base(environ), first, second, suffix)
+
+    def _to_comparison(self, environ: Environ, name: str) -> Answering:
+        pasted = dict(urls.query_of(environ)).get("with", "")
+        return self._archive.lead(environ, self._base(environ), name, pasted)
 
     def _to_page(self, environ: Environ) -> Answering:
         """Lead to the path with a slash at its end, below which the page's relative links work."""

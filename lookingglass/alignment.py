@@ -43,6 +43,7 @@ class Found(NamedTuple):
     sentence: str
     is_same: bool
     rows: list[Row]
+    figures: str = ""  # what the cells' figures are
 
 
 class Setting(NamedTuple):

@@ -27,6 +27,7 @@ from lookingglass.alignment import (
     saying,
     sentence_of,
 )
+from lookingglass.pictures.axis import ms
 from lookingglass.problems import HTTPProblem
 
 CONTEXT = 3  # same lines that stand around others
@@ -50,11 +51,11 @@ class Comparison(NamedTuple):
 
     def document(self) -> dict[str, Any]:
         """Return it for programs."""
-        sentence, is_same, rows = self.found
+        found = self.found
         return {
             "kind": self.kind,
-            "sentence": sentence,
-            "same": is_same,
+            "sentence": found.sentence,
+            "same": found.is_same,
             "rows": [
                 {
                     **({"label": row.label} if row.label else {}),
@@ -63,7 +64,7 @@ class Comparison(NamedTuple):
                     "change": row.change,
                     "matters": row.matters,
                 }
-                for row in rows
+                for row in found.rows
             ],
         }
 
@@ -124,7 +125,7 @@ def _compare_pings(a: Facts, b: Facts, setting: Setting) -> Found:
         parts.append(f"TTL of replies {hops[0]} → {hops[1]}")
     if parts:
         return Found(sentence_of(*parts), False, rows)
-    times = " and ".join(f"{each['avg']:.1f}" for each in (a, b) if each.get("avg") is not None)
+    times = " and ".join(ms(each["avg"]) for each in (a, b) if each.get("avg") is not None)
     loss = f"loss {_loss(b):.0f} %" if round(_loss(b)) else "no loss"
     return Found(f"Same: {f'{times} ms on average, ' if times else ''}{loss}", True, rows)
 

@@ -1,0 +1,254 @@
+"""Frozen answers and their comparisons over HTTP: as page, JSON, text and picture."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+import time
+from calendar import timegm
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+import rfc8522
+from commands import JSON, TEXT
+from lookingglass import comparisons, frames, panels, side_by_side
+from lookingglass.answers import HTML, Environ, Reply, note_of
+from lookingglass.configuration import Configuration
+from lookingglass.headers import FRESH, OPEN, SECURITY
+from lookingglass.negotiation import best_offer
+from lookingglass.pictures import About, draw, draw_alone, verdicts
+from lookingglass.pictures.alone import style_source
+from lookingglass.pictures.markup import escape
+from lookingglass.pictures.markup import name as isolated
+from lookingglass.problems import HTTPProblem, NotFound, Problem
+from lookingglass.ready import Ready
+from lookingglass.results import NAME, PATH, Frozen, Results, with_result
+from lookingglass.side_by_side import Head, when
+
+SVG = "image/svg+xml"
+SUFFIXES = {".json": JSON, ".txt": TEXT, ".svg": SVG}
+# Programs that say nothing get JSON, as they do of a run; browsers prefer HTML, and images SVG.
+OFFERS = (JSON, HTML, TEXT, SVG)
+UNITS = {"day": 86400, "hour": 3600, "minute": 60, "second": 1}
+MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+# What people paste: a name, or a link to a result in any form
+PASTED = re.compile(rf"(?:.{{0,2000}}{PATH}/)?({NAME})(?:[./?#].{{0,500}})?", re.DOTALL)
+NOINDEX = {"X-Robots-Tag": "noindex"}
+
+
+class Sheet(NamedTuple):
+    """Hold one representation."""
+
+    media: str
+    body: str
+    headers: dict[str, str] = {}  # noqa: RUF012 - it is never changed
+
+
+class Archive:
+    """Answer requests for what is kept."""
+
+    def __init__(self, configuration: Configuration, results: Results | None) -> None:
+        self._title = configuration.title
+        self._routers = {router.name: router for router in configuration.routers}
+        self._results = results
+
+    def show(self, environ: Environ, base: str, name: str, suffix: str) -> Ready | Reply:
+        """Show a frozen answer."""
+        try:
+            frozen = self._find(name)
+            offers = OFFERS if suffix or self._picture(frozen) else OFFERS[:3]
+            media = _media(environ, suffix.lower(), offers)
+            return _ready(self._sheet(frozen, media, base, name), frozen.kept_until)
+        except Problem as problem:
+            return self._refuse(environ, problem, suffix, "../")
+
+    def compare(self, environ: Environ, base: str, first: str, second: str, suffix: str) -> Ready | Reply:
+        """Compare two frozen answers; it is kept for as long as both of them."""
+        try:
+            a, b = self._find(first), self._find(second)
+            media = _media(environ, suffix.lower(), OFFERS[:3])
+            sheet = self._compared((first, a), (second, b), media, base)
+            return _ready(sheet, min(a.kept_until, b.kept_until))
+        except Problem as problem:
+            return self._refuse(environ, problem, suffix, "../../../")
+
+    def lead(self, environ: Environ, base: str, name: str, pasted: str) -> Reply:
+        """Lead from the form of a result's page to the comparison with the result whose link was pasted."""
+        match = PASTED.fullmatch(pasted.strip())
+        if not match:
+            problem = HTTPProblem(400, f"Paste the link of a result, such as {base}{PATH}/….")
+            return self._refuse(environ, problem, "", "../../../")
+        where = f"../../{match[1]}/vs/{name}"  # relative: a policy of form-action lets no other host in
+        return Reply(303, {"Location": where, "Content-Type": TEXT, **FRESH, **SECURITY}, b"")
+
+    def _find(self, name: str) -> Frozen:
+        if self._results is None:
+            raise NotFound("This looking glass keeps no results.")
+        frozen = self._results.find(name)
+        if frozen is None:
+            kept = lasting(self._results.keeping.seconds)
+            raise NotFound(
+                f"There is no such result, or not any more: results are kept for {kept}, or less when"
+                " there are many."
+            )
+        return frozen
+
+    def _refuse(self, environ: Environ, problem: Problem, suffix: str, up: str) -> Reply:
+        """Return a page for people; programs are told by whoever catches the Problem."""
+        if suffix or best_offer(environ.get("HTTP_ACCEPT", ""), (JSON, HTML)) != HTML:
+            raise problem
+        retry = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
+        body = frames.frame(self._title, "No result", f'<p role="alert">{escape(problem)}</p>', up)
+        headers = {"Content-Type": f"{HTML}; charset=utf-8", **SECURITY, **FRESH, **NOINDEX, **OPEN, **retry}
+        return Reply(problem.status, headers, body)
+
+    # --- one answer
+
+    def _sheet(self, frozen: Frozen, media: str, base: str, name: str) -> Sheet:
+        if media == JSON:
+            return Sheet(JSON, json.dumps(with_result(frozen.envelope, base, name)) + "\n")
+        if media == TEXT:
+            note = note_of(frozen.envelope)
+            return Sheet(TEXT, text_of(frozen) + (f"\n--- {note}\n" if note else ""))
+        if media == SVG:
+            if picture := self._picture(frozen):
+                policy = f"default-src 'none'; style-src {style_source()}"
+                return Sheet(SVG, picture, {"Content-Security-Policy": policy})
+            raise HTTPProblem(406, "There is no picture of this answer; ping and routes have one.")
+        return Sheet(HTML, self._page(frozen, base, name))
+
+    def _page(self, frozen: Frozen, base: str, name: str) -> str:
+        data = frozen.data
+        asked = panels.Asked(frozen.title, frozen.router, frozen.place)
+        verdict = verdicts.of_outcome(frozen.status, frozen.envelope)
+        drawing = draw(data, True, about=self._about(frozen))
+        seen = panels.view(asked, verdict, drawing, data["performed_at"], data["runtime"])
+        actions = _actions(frozen, name, bool(self._picture(frozen)))
+        main = (
+            f'<p class="frozen">From {isolated(_where(frozen))} at {_time(data["performed_at"])},'
+            f" kept until {_time(frozen.kept_until)}.</p>"
+            f"{panels.panel(asked, seen, html.escape(text_of(frozen)), actions)}"
+            f'<form class="with" method="get" action="{name}/vs/"><label for="with">Compare with</label>'
+            ' <input id="with" name="with" required placeholder="the link of another result">'
+            f" <button>Compare</button></form>{_curl(frozen, base)}"
+        )
+        return frames.frame(self._title, f"Frozen: {frozen.title}", main, "../").decode()
+
+    def _picture(self, frozen: Frozen) -> str | None:
+        title = f"{frozen.title}, {frozen.router}, {when(frozen.data['performed_at'])}"
+        return draw_alone(frozen.data, title, self._about(frozen))
+
+    def _about(self, frozen: Frozen) -> About:
+        router = self._routers.get(frozen.router)
+        number = router.details.get("autonomous_system") if router else None
+        return About(number if isinstance(number, int) else None)
+
+    # --- two answers
+
+    def _compared(
+        self, first: tuple[str, Frozen], second: tuple[str, Frozen], media: str, base: str
+    ) -> Sheet:
+        (name_a, a), (name_b, b) = first, second
+        comparison = comparisons.compare(a.data, b.data)
+        links = (f"{base}{PATH}/{name_a}", f"{base}{PATH}/{name_b}")
+        if media == JSON:
+            sides = {"a": _described(a, links[0]), "b": _described(b, links[1])}
+            envelope = {"status": "success", "data": {**sides, **comparison.document()}}
+            return Sheet(JSON, json.dumps(envelope) + "\n")
+        if media == TEXT:
+            heads = _head("A", a, links[0]), _head("B", b, links[1])
+            return Sheet(TEXT, side_by_side.as_text(heads, comparison))
+        heads = _head("A", a, f"../../{name_a}"), _head("B", b, f"../../{name_b}")
+        main = (
+            f"{side_by_side.as_html(heads, comparison)}"
+            f'<p class="actions"><a class="button" href="../../{name_b}/vs/{name_a}">Swap</a>'
+            f' <a class="button" href="{name_b}.txt">Text</a>'
+            f' <a class="button" href="{name_b}.json">JSON</a></p>'
+        )
+        return Sheet(HTML, frames.frame(self._title, "Two answers compared", main, "../../../").decode())
+
+
+def lasting(seconds: float) -> str:
+    """Return a duration in words."""
+    unit, size = next(((unit, size) for unit, size in UNITS.items() if seconds % size == 0), ("second", 1))
+    number = round(seconds / size)
+    return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
+def text_of(frozen: Frozen) -> str:
+    """Return the output as text."""
+    output = frozen.data["output"]
+    if not isinstance(output, list) or not all(isinstance(line, str) for line in output):
+        return json.dumps(output, indent=2) + "\n"
+    return "".join(f"{line}\n" for line in output)
+
+
+def _media(environ: Environ, suffix: str, offers: tuple[str, ...]) -> str:
+    """Return what a suffix or an Accept header asks for; JSON where nothing is accepted, as for a run."""
+    accept = environ.get("HTTP_ACCEPT", "")
+    if media := SUFFIXES.get(suffix) or best_offer(accept, offers):
+        return media
+    return SVG if best_offer(accept, (SVG,)) else JSON
+
+
+def _ready(sheet: Sheet, until: str) -> Ready:
+    """Return what may be kept by everybody until it expires here."""
+    seconds = max(0, timegm(time.strptime(until, MOMENT)) - int(time.time()))
+    media = sheet.media if sheet.media in {JSON, SVG} else f"{sheet.media}; charset=utf-8"
+    headers = {
+        "Cache-Control": f"public, max-age={seconds}, immutable",
+        "Vary": "Accept, Accept-Encoding",
+        **NOINDEX,
+        **OPEN,
+        **sheet.headers,
+    }
+    return Ready(sheet.body.encode(), media, headers)
+
+
+def _where(frozen: Frozen) -> str:
+    return f"{frozen.router}, {frozen.place}" if frozen.place else frozen.router
+
+
+def _time(moment: str) -> str:
+    return f'<time datetime="{escape(moment)}">{escape(when(moment))}</time>'
+
+
+def _question(frozen: Frozen) -> dict[str, str]:
+    """Return the form's fields for asking the same again."""
+    data = frozen.data
+    fields = {
+        "router": frozen.router,
+        "cmd": data["command"],
+        "ip": data.get("target"),
+        "vrf": data.get("vrf"),
+    }
+    return {key: str(value) for key, value in fields.items() if value}
+
+
+def _actions(frozen: Frozen, name: str, has_picture: bool) -> str:
+    again = html.escape(f"../?{urlencode({**_question(frozen), 'run': '1'})}")
+    forms = {"Text": "txt", "JSON": "json", **({"Picture": "svg"} if has_picture else {})}
+    links = "".join(
+        f' <a class="button" href="{name}.{suffix}">{label}</a>' for label, suffix in forms.items()
+    )
+    return f'<a class="button" href="{again}" rel="nofollow">Again</a>{links}'
+
+
+def _curl(frozen: Frozen, base: str) -> str:
+    """Return the line that asks the same again in a terminal."""
+    data, question = frozen.data, _question(frozen)
+    path = quote(rfc8522.path_of(data["command"], question.get("ip", "")), safe="/:")
+    query = urlencode([(key, question[key]) for key in ("router", "vrf") if key in question])
+    line = f"curl -N -H 'Accept: text/plain' {shlex.quote(f'{base}{rfc8522.PREFIX}/v1/{path}?{query}')}"
+    return f"<details><summary>curl</summary><pre>{html.escape(line)}</pre></details>"
+
+
+def _head(letter: str, frozen: Frozen, href: str) -> Head:
+    return Head(letter, href, frozen.title, frozen.router, frozen.place, frozen.data["performed_at"])
+
+
+def _described(frozen: Frozen, link: str) -> dict[str, Any]:
+    keys = ("performed_at", "router", "command", "target")
+    return {"result": link, **{key: frozen.data[key] for key in keys if key in frozen.data}}
