@@ -97,7 +97,7 @@ class Archive:
 
     def _refuse(self, environ: Environ, problem: Problem, suffix: str, up: str) -> Reply:
         """Return a page for people; programs are told by whoever catches the Problem."""
-        if suffix or best_offer(environ.get("HTTP_ACCEPT", ""), (JSON, HTML)) != HTML:
+        if _media(environ, suffix.lower(), OFFERS) != HTML:
             raise problem
         retry = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
         body = frames.frame(self._title, "No result", f'<p role="alert">{escape(problem)}</p>', up)
@@ -188,6 +188,8 @@ def text_of(frozen: Frozen) -> str:
 def _media(environ: Environ, suffix: str, offers: tuple[str, ...]) -> str:
     """Return what a suffix or an Accept header asks for; JSON where nothing is accepted, as for a run."""
     accept = environ.get("HTTP_ACCEPT", "")
+    if HTML in accept.lower():  # text browsers like all equally, but what they name is what they are for
+        offers = (HTML, *offers)
     if media := SUFFIXES.get(suffix) or best_offer(accept, offers):
         return media
     return SVG if best_offer(accept, (SVG,)) else JSON

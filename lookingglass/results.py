@@ -19,7 +19,7 @@ from lookingglass.problems import Busy
 from rfc8522 import Envelope, Subject, utc
 
 PATH = "/results"  # below which results are read
-NAME = "(?-i:[0-9a-f]{32})"  # 128 random bits, in small letters also where a pattern is for any case
+NAME = "[0-9a-f]{32}"  # 128 random bits
 LEVEL = 3  # of zlib: text shrinks nearly as much as by more, in a third of the time
 RETRY = 5.0  # seconds for which a store that has failed is left alone
 
