@@ -69,8 +69,8 @@ async function* events(body) {
 }
 
 function finish(envelope) {
-  const seconds = envelope.data ? ` after ${envelope.data.runtime.toFixed(1)} s` : "";
-  tell(envelope.message ?? envelope.status + seconds, envelope.status !== "success");
+  const age = envelope.age ? `, ${envelope.age} s ago` : "";
+  tell(envelope.message ?? `${envelope.status} after ${envelope.data.runtime.toFixed(1)} s${age}`, envelope.status !== "success");
 }
 
 // Return the envelope at the end; null: the connection has ended before.
@@ -79,7 +79,7 @@ async function follow(url, signal) {
   if (response.headers.get("Content-Type").startsWith("application/json")) return response.json();
   for await (const [name, data] of events(response.body)) {
     if (name === "output") append(data.text);
-    if (name === "result") return data;
+    if (name === "result") return { ...data, age: response.headers.get("Age") };
   }
   return null;
 }

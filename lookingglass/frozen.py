@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import rfc8522
-from commands import JSON, TEXT
+from commands import JSON, SVG, TEXT
 from lookingglass import comparisons, frames, panels, side_by_side
-from lookingglass.answers import HTML, Environ, Reply, note_of
+from lookingglass.answers import HTML, Environ, Reply, picture_policy
 from lookingglass.configuration import Configuration
 from lookingglass.headers import FRESH, OPEN, SECURITY
 from lookingglass.negotiation import best_offer
+from lookingglass.panels import Heading
 from lookingglass.pictures import About, draw, draw_alone, verdicts
-from lookingglass.pictures.alone import style_source
 from lookingglass.pictures.markup import escape
 from lookingglass.pictures.markup import name as isolated
 from lookingglass.problems import HTTPProblem, NotFound, Problem
@@ -27,7 +27,6 @@ from lookingglass.ready import Ready
 from lookingglass.results import NAME, PATH, Frozen, Results, with_result
 from lookingglass.side_by_side import Head, when
 
-SVG = "image/svg+xml"
 SUFFIXES = {".json": JSON, ".txt": TEXT, ".svg": SVG}
 # Programs that say nothing get JSON, as they do of a run; browsers prefer HTML, and images SVG.
 OFFERS = (JSON, HTML, TEXT, SVG)
@@ -110,26 +109,25 @@ class Archive:
         if media == JSON:
             return Sheet(JSON, json.dumps(with_result(frozen.envelope, base, name)) + "\n")
         if media == TEXT:
-            note = note_of(frozen.envelope)
+            note = frozen.envelope.get("message")
             return Sheet(TEXT, text_of(frozen) + (f"\n--- {note}\n" if note else ""))
         if media == SVG:
             if picture := self._picture(frozen):
-                policy = f"default-src 'none'; style-src {style_source()}"
-                return Sheet(SVG, picture, {"Content-Security-Policy": policy})
+                return Sheet(SVG, picture, {"Content-Security-Policy": picture_policy()})
             raise HTTPProblem(406, "There is no picture of this answer; ping and routes have one.")
         return Sheet(HTML, self._page(frozen, base, name))
 
     def _page(self, frozen: Frozen, base: str, name: str) -> str:
         data = frozen.data
-        asked = panels.Asked(frozen.title, frozen.router, frozen.place)
+        heading = _heading(frozen)
         verdict = verdicts.of_outcome(frozen.status, frozen.envelope)
         drawing = draw(data, True, about=self._about(frozen))
-        seen = panels.view(asked, verdict, drawing, data["performed_at"], data["runtime"])
+        seen = panels.view(heading, verdict, drawing, data["performed_at"], data["runtime"])
         actions = _actions(frozen, name, bool(self._picture(frozen)))
         main = (
-            f'<p class="frozen">From {isolated(_where(frozen))} at {_time(data["performed_at"])},'
+            f'<p class="frozen">From {isolated(heading.where)} at {_time(data["performed_at"])},'
             f" kept until {_time(frozen.kept_until)}.</p>"
-            f"{panels.panel(asked, seen, html.escape(text_of(frozen)), actions)}"
+            f"{panels.panel(heading, seen, text_of(frozen), actions)}"
             f'<form class="with" method="get" action="{name}/vs/"><label for="with">Compare with</label>'
             ' <input id="with" name="with" required placeholder="the link of another result">'
             f" <button>Compare</button></form>{_curl(frozen, base)}"
@@ -142,8 +140,7 @@ class Archive:
 
     def _about(self, frozen: Frozen) -> About:
         router = self._routers.get(frozen.router)
-        number = router.details.get("autonomous_system") if router else None
-        return About(number if isinstance(number, int) else None)
+        return About(router.details.get("autonomous_system") if router else None)
 
     # --- two answers
 
@@ -209,10 +206,6 @@ def _ready(sheet: Sheet, until: str) -> Ready:
     return Ready(sheet.body.encode(), media, headers)
 
 
-def _where(frozen: Frozen) -> str:
-    return f"{frozen.router}, {frozen.place}" if frozen.place else frozen.router
-
-
 def _time(moment: str) -> str:
     return f'<time datetime="{escape(moment)}">{escape(when(moment))}</time>'
 
@@ -247,8 +240,12 @@ def _curl(frozen: Frozen, base: str) -> str:
     return f"<details><summary>curl</summary><pre>{html.escape(line)}</pre></details>"
 
 
+def _heading(frozen: Frozen) -> Heading:
+    return Heading(frozen.title, frozen.router, frozen.place)
+
+
 def _head(letter: str, frozen: Frozen, href: str) -> Head:
-    return Head(letter, href, frozen.title, frozen.router, frozen.place, frozen.data["performed_at"])
+    return Head(letter, href, frozen.title, _heading(frozen).where, frozen.data["performed_at"])
 
 
 def _described(frozen: Frozen, link: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from lookingglass.sharing import LEASE, Lost, Shared
 from lookingglass.store import OWNED, SHARE_RETRY, Claim, Decision, Share, Token
 
 TIMEOUT = 0.15  # seconds for one answer; a decision needs two at most
-PREFIX = "{tinytracer}:"  # braces: all keys are in one slot of a cluster
+KEY_PREFIX = "{tinytracer}:"  # braces: all keys are in one slot of a cluster
 LOST = "lost"
 
 # What all scripts begin with. The clock is the server's own. Holders and buckets expire by themselves.
@@ -69,7 +69,7 @@ end
 ALIVE = "if redis.call('HEXISTS', mine, '') == 0 then return 'lost' end\n"
 
 # ARGV: a holder, claims, a penalty or false. It is Ledger.decide; -1 stands for infinity.
-DECIDE = f"""
+DECIDE_SCRIPT = f"""
 {COMMON}{ALIVE}
 local claims, penalty = cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
 local holders = redis.call('SMEMBERS', base .. 'holders')
@@ -121,7 +121,7 @@ return cjson.encode({{0, 0, left}})
 """
 
 # ARGV: a holder, counts that were given back by key, pairs of a token and an amount.
-SETTLE = f"""
+SETTLE_SCRIPT = f"""
 {COMMON}{ALIVE}
 for key, count in pairs(cjson.decode(ARGV[2])) do
     if redis.call('HINCRBY', mine, key, -count) <= 0 then redis.call('HDEL', mine, key) end
@@ -131,7 +131,7 @@ return 'done'
 """
 
 # ARGV: a holder or an empty string, what it holds by key, stale holders, milliseconds of its life.
-REGISTER = """
+REGISTER_SCRIPT = """
 local base, holder = KEYS[1], ARGV[1]
 for _, each in ipairs(cjson.decode(ARGV[3])) do
     redis.call('DEL', base .. 'held:' .. each)
@@ -147,7 +147,7 @@ return 'done'
 """
 
 # ARGV: a holder, milliseconds of its life. Names of holders that have expired are removed.
-BEAT = """
+BEAT_SCRIPT = """
 local base = KEYS[1]
 for _, each in ipairs(redis.call('SMEMBERS', base .. 'holders')) do
     if redis.call('EXISTS', base .. 'held:' .. each) == 0 then redis.call('SREM', base .. 'holders', each) end
@@ -158,7 +158,7 @@ return 'done'
 
 # ARGV: a name, an owner, a body, its size, seconds of its life, most entries, most bytes. An entry is a key
 # that expires. Beside it stand its size, its place among all and among its owner's, and the owners' sums.
-KEEP = """
+KEEP_SCRIPT = """
 local base, name, owner = KEYS[1], ARGV[1], ARGV[2]
 local life, entries, bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local clock = redis.call('TIME')
@@ -223,12 +223,17 @@ return redis.call('EXISTS', base .. 'result:' .. name)
 class Redis(Shared):
     """Keep everything in a Redis server; a decision is one script, by the server's clock."""
 
-    def __init__(self, url: str, prefix: str = PREFIX) -> None:
+    def __init__(self, url: str, prefix: str = KEY_PREFIX) -> None:
         super().__init__()
         self.name = "Redis"  # a URL may have a password in it
         self._prefix = prefix
         self._client = _client(url, decode_responses=True)
-        scripts = {"decide": DECIDE, "settle": SETTLE, "register": REGISTER, "beat": BEAT}
+        scripts = {
+            "decide": DECIDE_SCRIPT,
+            "settle": SETTLE_SCRIPT,
+            "register": REGISTER_SCRIPT,
+            "beat": BEAT_SCRIPT,
+        }
         self._scripts = {name: self._client.register_script(text) for name, text in scripts.items()}
 
     def _connect(self) -> None:
@@ -273,11 +278,11 @@ def _plain(claim: Claim) -> dict[str, Any]:
 class RedisCabinet:
     """Keep frozen answers in a Redis server, by its own clock."""
 
-    def __init__(self, url: str, keeping: Keeping, prefix: str = PREFIX) -> None:
+    def __init__(self, url: str, keeping: Keeping, prefix: str = KEY_PREFIX) -> None:
         self._keeping = keeping
         self._prefix = prefix
         self._client = _client(url)
-        self._keep = self._client.register_script(KEEP)
+        self._keep = self._client.register_script(KEEP_SCRIPT)
 
     def secret(self) -> bytes:
         """Return the key that makes an owner of a network, made by the first process."""

@@ -45,7 +45,7 @@ DROP = (
     "DELETE FROM result WHERE number ="
     " (SELECT min(number) FROM result GROUP BY owner ORDER BY {most} DESC, min(number) LIMIT 1)"
 )
-Run = Callable[..., sqlite3.Cursor]
+Execute = Callable[..., sqlite3.Cursor]
 EMPTY = ("boot", "holder", "held", "bucket")
 HELD = "SELECT total(count) FROM held JOIN holder USING (holder) WHERE key = ? AND expires > ?"
 HOLD = "INSERT INTO held VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
@@ -154,13 +154,13 @@ class SQLite(Shared, Ledger):
     # --- inside
 
     @property
-    def _run(self) -> Run:
+    def _run(self) -> Execute:
         if self._database is None:
             raise sqlite3.OperationalError("not open")
         return self._database.execute
 
     @contextmanager
-    def _transaction(self, holder: str) -> Iterator[Run]:
+    def _transaction(self, holder: str) -> Iterator[Execute]:
         """Change all or nothing, on behalf of a holder that is alive; raises Lost."""
         if _identity(self._path) != self._file:
             raise sqlite3.OperationalError("the file was replaced")
@@ -231,7 +231,7 @@ class SQLiteCabinet:
             self._disconnect()
 
     @contextmanager
-    def _connected(self) -> Iterator[Run]:
+    def _connected(self) -> Iterator[Execute]:
         """Yield what runs a statement, one thread at a time; a file that was replaced is opened anew."""
         if not self._lock.acquire(timeout=QUEUE):
             raise sqlite3.OperationalError("other threads have kept it busy")
@@ -282,6 +282,6 @@ def _identity(path: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _forget(run: Run, holder: str) -> None:
+def _forget(run: Execute, holder: str) -> None:
     run("DELETE FROM held WHERE holder = ?", (holder,))
     run("DELETE FROM holder WHERE holder = ?", (holder,))

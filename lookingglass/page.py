@@ -9,7 +9,17 @@ from typing import NamedTuple
 
 import rfc8522
 from commands import Command, Router
-from lookingglass.answers import HTML, Pieces, Reply, Start, note_of, problem_headers
+from lookingglass import panels
+from lookingglass.answers import (
+    HTML,
+    Following,
+    Pieces,
+    Reply,
+    Start,
+    heading_of,
+    last_bar,
+    problem_headers,
+)
 from lookingglass.configuration import Configuration
 from lookingglass.glass import Answer, Question
 from lookingglass.headers import FRESH, LIVE, SECURITY
@@ -114,21 +124,21 @@ def question(given: Mapping[str, str], choice: Choice) -> tuple[Question, Proble
 
 
 def as_page(before: bytes, after: bytes) -> Callable[[Answer, Start], Pieces]:
-    """Return a representation that streams the output into the page."""
+    """Return a representation that streams the output into the page, and then all that is known of it."""
 
     def pieces(answer: Answer, start: Start) -> Pieces:
         start(200, HTML, {})
-        yield before
-        try:
-            while (text := answer.read()) is not None:
-                yield html.escape(text).encode()
-            if answer.has_left:
-                return
-            envelope = answer.outcome()[1]
-            note = note_of(envelope) or f"{envelope['status']} after {envelope['data']['runtime']:.1f} s"
-        except Problem as problem:
-            note = str(problem)
-        yield f"\n--- {html.escape(note)}".encode() + after
+        yield before + panels.begin_streamed(heading_of(answer)).encode()
+        following = Following(answer)
+        for text in following:
+            yield html.escape(text).encode()
+        if answer.has_left:
+            return
+        drawing = answer.drawn(is_over=True).drawing
+        view = last_bar(answer, following) + drawing.figures + drawing.picture
+        result = following.envelope.get("data", {}).get("result")
+        link = f'<a href="{html.escape(result)}">Link</a>' if result else ""
+        yield panels.end_streamed(view, link).encode() + after
 
     return pieces
 

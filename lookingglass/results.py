@@ -60,7 +60,7 @@ class Results:
         ``base`` is the URL under which visitors see the application.
         """
         data = envelope.get("data")
-        if not data or not (status == 200 or data["output"]) or self._is_resting():
+        if not data or not (status == 200 or data.get("output")) or self._is_resting():
             return envelope
         now = self._clock()
         frozen = Frozen(
@@ -130,4 +130,4 @@ def title_of(command: str, target: str | None) -> str:
 
 def place_of(details: Mapping[str, Any]) -> str:
     """Return where a router is: its city, and its country in capitals."""
-    return " ".join(filter(None, (details.get("city"), (details.get("country") or "").upper())))
+    return " ".join(filter(None, (str(details.get("city", "")), str(details.get("country", "")).upper())))

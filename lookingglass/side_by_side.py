@@ -19,14 +19,8 @@ class Head(NamedTuple):
     letter: str  # A or B
     href: str
     title: str
-    router: str
-    place: str
+    where: str  # router and place
     performed_at: str
-
-    @property
-    def where(self) -> str:
-        """Return the router and its place."""
-        return f"{self.router}, {self.place}" if self.place else self.router
 
 
 def when(moment: str) -> str:

@@ -34,10 +34,10 @@ ORDER = [
                 "metrics",
                 "frozen",
                 "frames",
-                "panels",
                 "side_by_side",
                 "ready",
                 "answers",
+                "panels",
                 "downloads",
                 "negotiation",
                 "comparisons",
@@ -48,7 +48,7 @@ ORDER = [
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
             *("journal", "turnstile", "visitors"),
             *("guard", "results", "stores", "in_sqlite", "in_redis", "sharing", "store", "cabinet"),
-            *("registry", "runs", "children", "sources", "complaints", "output", "names"),
+            *("registry", "finished", "runs", "children", "sources", "complaints", "output", "names"),
             *("roll", "watcher", "loop", "targets"),
             *("facts", *TOOLS, "facts.schemas", "facts.common", "origins", "urls", "headers", "problems"),
         )
@@ -117,6 +117,22 @@ def test_modules_and_functions_fit_on_a_screen(path: Path) -> None:
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
     lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions}
     assert {name: length for name, length in lengths.items() if length > FUNCTION} == {}
+
+
+def test_a_name_means_one_thing_in_all_rooms() -> None:
+    """In parsers each tool has its own words."""
+    meanings: dict[str, set[str]] = {}
+    for path in FILES:
+        if "facts" in path.parts:
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                first = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                if isinstance(first, ast.Name) and first.id.isupper():
+                    meanings.setdefault(first.id, set()).add(ast.dump(node.value))
+            elif isinstance(node, ast.ClassDef):
+                meanings.setdefault(node.name, set()).add(path.name)
+    assert [name for name, found in meanings.items() if len(found) > 1] == []
 
 
 def test_root_fits_on_a_screen() -> None:
