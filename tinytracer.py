@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 V1 = r"/\.well-known/looking-glass/v1"
-KEPT = f"(?-i:{NAME})"  # of a frozen answer, in small letters only
+RESULT = f"(?-i:{NAME})"  # of a frozen answer, in small letters only
 ALL, CORS, OWN = "all", "cors", "own"  # which sites' programs may read: all, those that "cors" names, none
 # A route is a pattern of the whole path, in any case, the method of TinyTracer that answers, and for whom.
 ROUTES = [
@@ -69,9 +69,13 @@ ROUTES = [
         (r"/api/capabilities", "capabilities", ALL),
         (r"/openapi\.json", "openapi", ALL),
         (r"/metrics", "metrics", OWN),
-        (rf"/results/(?P<name>{KEPT})(?P<suffix>\.json|\.txt|\.svg|)", "result", ALL),
-        (rf"/results/(?P<first>{KEPT})/vs/(?P<second>{KEPT})(?P<suffix>\.json|\.txt|)", "comparison", ALL),
-        (rf"/results/(?P<name>{KEPT})/vs/", "to_comparison", OWN),
+        (rf"/results/(?P<name>{RESULT})(?P<suffix>\.json|\.txt|\.svg|)", "result", ALL),
+        (
+            rf"/results/(?P<first>{RESULT})/vs/(?P<second>{RESULT})(?P<suffix>\.json|\.txt|)",
+            "comparison",
+            ALL,
+        ),
+        (rf"/results/(?P<name>{RESULT})/vs/", "to_comparison", OWN),
         (r"/testfiles/(?P<path>.+)", "testfile", OWN),
     )
 ]

@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-MOST = 256  # things of a side that are aligned; the cost is the product of both
-LONGEST = 80  # characters of what a tool said that a sentence repeats
+MOST_ALIGNED = 256  # things of a side that are aligned; the cost is the product of both
+LONGEST_SAYING = 80  # characters of what a tool said that a sentence repeats
 SAME, ONLY_A, ONLY_B = "same", "− only A", "+ only B"
-# A difference of times matters from MATTERS on, and is told from TOLD on: ms, and a part of A's time.
+# A difference of times matters from MATTERS on, and is told from NOTABLE on: ms, and a part of A's time.
 MATTERS = (5.0, 0.2)
-TOLD = (1.0, 0.1)
+NOTABLE = (1.0, 0.1)
 
 FEW = 16  # words that a sentence lists
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 Facts = Mapping[str, Any]
 
 
-class Cell(NamedTuple):
+class SideCell(NamedTuple):
     """Hold what one side has in a row."""
 
     text: str
@@ -27,12 +27,12 @@ class Cell(NamedTuple):
     facts: Any = None  # the same for programs
 
 
-class Row(NamedTuple):
+class SideRow(NamedTuple):
     """Hold two things side by side; None: this side has nothing there."""
 
     label: str
-    a: Cell | None
-    b: Cell | None
+    a: SideCell | None
+    b: SideCell | None
     change: str  # in words
     matters: bool = False
 
@@ -42,7 +42,7 @@ class Found(NamedTuple):
 
     sentence: str
     is_same: bool
-    rows: list[Row]
+    rows: list[SideRow]
     figures: str = ""  # what the cells' figures are
 
 
@@ -64,9 +64,9 @@ def align(
 ) -> Iterator[tuple[T | None, T | None]]:
     """Pair the things of two sides, in their order, so that the sum of weights is the largest.
 
-    Things of weight 0 are not paired; between pairs, those of A come first. Only MOST of each are looked at.
+    Things of weight 0 are not paired; between pairs, those of A come first. Only MOST_ALIGNED of each are looked at.
     """
-    a, b = a[:MOST], b[:MOST]
+    a, b = a[:MOST_ALIGNED], b[:MOST_ALIGNED]
     weights = [[weight(one, other) for other in b] for one in a]
     sums = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i in range(len(a) - 1, -1, -1):
@@ -87,15 +87,15 @@ def align(
             j += 1
 
 
-def of_both(label: str, a: Cell | None, b: Cell | None) -> Row:
+def of_both(label: str, a: SideCell | None, b: SideCell | None) -> SideRow:
     """Return a row that says whether two cells are the same."""
     if a is None or b is None:
-        return Row(label, a, b, ONLY_B if a is None else ONLY_A, matters=True)
-    return Row(label, a, b, SAME if a.text == b.text else "differs", matters=a.text != b.text)
+        return SideRow(label, a, b, ONLY_B if a is None else ONLY_A, matters=True)
+    return SideRow(label, a, b, SAME if a.text == b.text else "differs", matters=a.text != b.text)
 
 
 def is_more(bounds: tuple[float, float], a: float | None, b: float | None) -> bool:
-    """Tell whether two times (ms) differ by more than MATTERS or TOLD say."""
+    """Tell whether two times (ms) differ by more than MATTERS or NOTABLE say."""
     if a is None or b is None:
         return False
     return abs(b - a) > bounds[0] and abs(b - a) > bounds[1] * a
@@ -127,4 +127,4 @@ def saying(data: Facts) -> str:
     """Return what a tool said first, for an answer in which nothing was understood; "" for nothing."""
     output = data.get("output")
     lines = [line.strip() for line in output if str(line).strip()] if isinstance(output, list) else []
-    return f'it says "{lines[0][:LONGEST]}"' if lines else ""
+    return f'it says "{lines[0][:LONGEST_SAYING]}"' if lines else ""

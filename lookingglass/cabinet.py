@@ -11,7 +11,7 @@ import secrets
 import threading
 from typing import NamedTuple, Protocol
 
-OVERHEAD = 512  # bytes that an entry takes beside its body
+ENTRY_OVERHEAD = 512  # bytes that an entry takes beside its body
 
 
 class Keeping(NamedTuple):
@@ -46,7 +46,7 @@ class Entry(NamedTuple):
     expires: float
 
 
-class Memory:
+class MemoryCabinet:
     """Keep everything in this process, under one lock."""
 
     def __init__(self, keeping: Keeping) -> None:
@@ -69,7 +69,7 @@ class Memory:
                 self._drop(oldest.owner)
             self._entries[name] = Entry(owner, body, expires)
             self._owned.setdefault(owner, collections.deque()).append(name)
-            self._count(owner, len(body) + OVERHEAD)
+            self._count(owner, len(body) + ENTRY_OVERHEAD)
             while self._used > self._keeping.size:
                 self._drop(max(self._owned, key=self._sizes.__getitem__))
             if len(self._entries) > self._keeping.entries:
@@ -88,7 +88,7 @@ class Memory:
         """Forget the oldest entry of an owner."""
         names = self._owned[owner]
         entry = self._entries.pop(names.popleft())
-        self._count(owner, -len(entry.body) - OVERHEAD)
+        self._count(owner, -len(entry.body) - ENTRY_OVERHEAD)
         if not names:
             del self._owned[owner], self._sizes[owner]
 

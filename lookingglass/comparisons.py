@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 from lookingglass import hop_changes, route_changes
 from lookingglass.alignment import (
     MATTERS,
-    MOST,
+    MOST_ALIGNED,
     ONLY_A,
     ONLY_B,
     SAME,
-    Cell,
     Facts,
     Found,
-    Row,
     Setting,
+    SideCell,
+    SideRow,
     align,
     counted,
     difference,
@@ -33,8 +33,8 @@ from lookingglass.problems import HTTPProblem
 CONTEXT = 3  # same lines that stand around others
 # Of ping: what it is called, the unit, and whether the time decides.
 FIGURES = {"sent": "", "received": "", "rate": " %", "min": " ms", "avg": " ms", "max": " ms", "mdev": " ms"}
-WORDS = {"rate": "answered", "mdev": "deviation"}
-KINDS = {
+FIGURE_WORDS = {"rate": "answered", "mdev": "deviation"}
+COMPARABLE = {
     "ping": "answers of ping",
     "hops": "paths of traceroute or mtr",
     "paths": "routes",
@@ -46,7 +46,7 @@ KINDS = {
 class Comparison(NamedTuple):
     """Hold what was found."""
 
-    kind: str  # one of KINDS
+    kind: str  # one of COMPARABLE
     found: Found
 
     def document(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def compare(a: Facts, b: Facts) -> Comparison:
 
 
 def kind_of(data: Facts) -> str:
-    """Return which of KINDS an answer is, by its facts."""
+    """Return which of COMPARABLE an answer is, by its facts."""
     for kind in ("hops", "paths", "neighbors"):
         if data.get(kind):
             return kind
@@ -97,8 +97,8 @@ def _common_kind(a: Facts, b: Facts) -> str:
         return kinds[0] if kinds[1] == "text" else kinds[1]
     raise HTTPProblem(
         400,
-        f"These are {KINDS[kinds[0]]} and {KINDS[kinds[1]]}. Two answers of one kind can be compared:"
-        f" {', '.join(KINDS.values())}.",
+        f"These are {COMPARABLE[kinds[0]]} and {COMPARABLE[kinds[1]]}. Two answers of one kind can be"
+        f" compared: {', '.join(COMPARABLE.values())}.",
     )
 
 
@@ -107,7 +107,7 @@ def _common_kind(a: Facts, b: Facts) -> str:
 
 def _compare_pings(a: Facts, b: Facts, setting: Setting) -> Found:
     rows = [
-        of_both(WORDS.get(name, name), *(_figure(each.get(name), unit) for each in (a, b)))
+        of_both(FIGURE_WORDS.get(name, name), *(_figure(each.get(name), unit) for each in (a, b)))
         for name, unit in FIGURES.items()
         if a.get(name) is not None or b.get(name) is not None
     ]
@@ -115,7 +115,7 @@ def _compare_pings(a: Facts, b: Facts, setting: Setting) -> Found:
     hops = [_ttl(each) for each in (a, b)]
     if any(hops):
         rows.append(
-            of_both("TTL of replies", *(Cell(str(each), "", each) if each else None for each in hops))
+            of_both("TTL of replies", *(SideCell(str(each), "", each) if each else None for each in hops))
         )
     sentence = _answered(a, b, setting)
     if sentence:
@@ -169,11 +169,11 @@ def _ttl(data: Facts) -> int | None:
     return next((reply["ttl"] for reply in replies if reply.get("ttl")), None)
 
 
-def _figure(value: Any, unit: str) -> Cell | None:
-    return None if value is None else Cell(f"{value:g}{unit}", "", value)
+def _figure(value: Any, unit: str) -> SideCell | None:
+    return None if value is None else SideCell(f"{value:g}{unit}", "", value)
 
 
-def _timed(row: Row, a: Facts, b: Facts) -> Row:
+def _timed(row: SideRow, a: Facts, b: Facts) -> SideRow:
     """Say in a row of times how much they differ; what is noise does not matter."""
     if row.label not in {"min", "avg", "max"} or row.a is None or row.b is None:
         return row._replace(matters=row.label in {"received", "answered"} and row.change != SAME)
@@ -197,8 +197,8 @@ def _compare_texts(a: Facts, b: Facts, setting: Setting) -> Found:
     words = [
         f"{counted(count, 'line')} only in {name}" for count, name in zip(only, "AB", strict=True) if count
     ]
-    is_cut = max(map(len, middle)) > MOST
-    cut = f"what follows the first {MOST} lines from there is not compared" if is_cut else ""
+    is_cut = max(map(len, middle)) > MOST_ALIGNED
+    cut = f"what follows the first {MOST_ALIGNED} lines from there is not compared" if is_cut else ""
     near = max(0, before - CONTEXT)
     rows = [_line(line, line) for line in one[near:before]]
     rows += [_line(*pair) for pair in pairs]
@@ -215,8 +215,8 @@ def _common(pairs: Iterable[tuple[str, str]]) -> int:
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def _same(number: int) -> Row:
-    return Row("", None, None, f"{counted(number, 'line')} the same")
+def _same(number: int) -> SideRow:
+    return SideRow("", None, None, f"{counted(number, 'line')} the same")
 
 
 def _lines(data: Facts) -> list[str]:
@@ -224,13 +224,13 @@ def _lines(data: Facts) -> list[str]:
     return [*map(str, output)] if isinstance(output, list) else json.dumps(output, indent=1).splitlines()
 
 
-def _line(a: str | None, b: str | None) -> Row:
-    cells = [None if each is None else Cell(each, "", each) for each in (a, b)]
+def _line(a: str | None, b: str | None) -> SideRow:
+    cells = [None if each is None else SideCell(each, "", each) for each in (a, b)]
     change = ONLY_B if a is None else ONLY_A if b is None else SAME
-    return Row("", cells[0], cells[1], change)
+    return SideRow("", cells[0], cells[1], change)
 
 
-def _folded(rows: list[Row]) -> list[Row]:
+def _folded(rows: list[SideRow]) -> list[SideRow]:
     """Leave out same lines that are not near others."""
     changed = {number for number, row in enumerate(rows) if row.change != SAME}
     near = {each + step for each in changed for step in range(-CONTEXT, CONTEXT + 1)}

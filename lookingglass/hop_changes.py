@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 from lookingglass.alignment import (
     MATTERS,
+    NOTABLE,
     ONLY_A,
     ONLY_B,
     SAME,
-    TOLD,
-    Cell,
     Facts,
     Found,
-    Row,
     Setting,
+    SideCell,
+    SideRow,
     align,
     counted,
     difference,
@@ -32,7 +32,7 @@ from lookingglass.alignment import (
 COMMON, BOTH_SILENT, ONE_SILENT = 10_000, 10, 1
 
 
-class Hop(NamedTuple):
+class TracedHop(NamedTuple):
     """Hold one hop, of either tool."""
 
     number: int
@@ -46,21 +46,21 @@ class Hop(NamedTuple):
         """Return what it is called: several names where several routers answer."""
         return listed(self.hosts.values(), ", ")
 
-    def cell(self) -> Cell:
+    def cell(self) -> SideCell:
         """Return what stands in its row."""
         if not self.hosts:
-            return Cell(f"{self.number} no answer", "", {"hop": self.number})
+            return SideCell(f"{self.number} no answer", "", {"hop": self.number})
         figures = [f"{self.loss:.0f} %"] if self.loss is not None else []
         figures += [f"{self.avg:.1f} ms"] if self.avg is not None else []
         facts = {"hop": self.number, "addresses": [*self.hosts], "loss": self.loss, "avg": self.avg}
-        return Cell(f"{self.number} {self.name}", " ".join(figures), facts)
+        return SideCell(f"{self.number} {self.name}", " ".join(figures), facts)
 
 
 class Pair(NamedTuple):
     """Hold two hops that go together, or one of them alone."""
 
-    a: Hop | None
-    b: Hop | None
+    a: TracedHop | None
+    b: TracedHop | None
 
     @property
     def is_common(self) -> bool:
@@ -76,11 +76,11 @@ class Pair(NamedTuple):
 class Side(NamedTuple):
     """Hold the path of one answer."""
 
-    hops: list[Hop]  # without the silent ones at the end
+    hops: list[TracedHop]  # without the silent ones at the end
     is_reached: bool
 
     @property
-    def end(self) -> Hop | None:
+    def end(self) -> TracedHop | None:
         """Return the target's hop."""
         return self.hops[-1] if self.is_reached else None
 
@@ -105,7 +105,7 @@ def compare(a: Facts, b: Facts, setting: Setting) -> Found:
     )
 
 
-def read(data: Facts) -> list[Hop]:
+def read(data: Facts) -> list[TracedHop]:
     """Return the hops of an answer's facts."""
     hops = []
     for number, hop in enumerate(data.get("hops") or (), 1):
@@ -117,7 +117,7 @@ def read(data: Facts) -> list[Hop]:
         times = [each["rtt"] for each in probes if each.get("rtt") is not None]
         avg = statistics.fmean(times) if times else hop.get("avg")
         is_refused = any(str(each.get("note") or "").startswith("!") for each in probes)
-        hops.append(Hop(hop.get("hop") or number, hosts, hop.get("loss"), avg, is_refused))
+        hops.append(TracedHop(hop.get("hop") or number, hosts, hop.get("loss"), avg, is_refused))
     return hops
 
 
@@ -143,7 +143,7 @@ def _pairs(one: Side, other: Side) -> list[Pair]:
     return [Pair(a, b) for a, b in align(one.hops, other.hops, _weight)]
 
 
-def _weight(a: Hop, b: Hop) -> int:
+def _weight(a: TracedHop, b: TracedHop) -> int:
     if a.hosts and b.hosts:
         return COMMON if a.hosts.keys() & b.hosts.keys() else 0
     return ONE_SILENT if a.hosts or b.hosts else BOTH_SILENT
@@ -220,7 +220,7 @@ def _changes(pairs: list[Pair]) -> str:
     sizes = [(sum(pair.b is None for pair in gap), sum(pair.a is None for pair in gap)) for gap in gaps]
     less, more = (sum(each) for each in zip(*sizes, strict=True))
     first = gaps[0][0]
-    number = (first.a or first.b or Hop(0, {}, None, None)).number
+    number = (first.a or first.b or TracedHop(0, {}, None, None)).number
     where = f"{'at' if less + more == 1 else 'from'} hop {number}"
     if not less or not more:
         return f"{counted(less or more, 'hop')} {'more' if more else 'fewer'}, {where}"
@@ -270,9 +270,9 @@ def _is_changed(pair: Pair) -> bool:
 # --- the rows
 
 
-def _rows(pairs: Iterable[Pair]) -> list[Row]:
+def _rows(pairs: Iterable[Pair]) -> list[SideRow]:
     return [
-        Row("", pair.a.cell() if pair.a else None, pair.b.cell() if pair.b else None, *_change(pair))
+        SideRow("", pair.a.cell() if pair.a else None, pair.b.cell() if pair.b else None, *_change(pair))
         for pair in pairs
     ]
 
@@ -284,6 +284,6 @@ def _change(pair: Pair) -> tuple[str, bool]:
         return (ONLY_B if a is None else ONLY_A), False
     if bool(a.hosts) != bool(b.hosts):
         return f"silent in {'B' if a.hosts else 'A'}", False
-    if a.avg is not None and b.avg is not None and is_more(TOLD, a.avg, b.avg):
+    if a.avg is not None and b.avg is not None and is_more(NOTABLE, a.avg, b.avg):
         return f"{difference(a.avg, b.avg)} ms", is_more(MATTERS, a.avg, b.avg)
     return SAME, False

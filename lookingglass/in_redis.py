@@ -12,7 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from lookingglass.cabinet import OVERHEAD, Keeping
+from lookingglass.cabinet import ENTRY_OVERHEAD, Keeping
 from lookingglass.problems import ROUNDING
 from lookingglass.sharing import LEASE, Lost, Shared
 from lookingglass.store import OWNED, SHARE_RETRY, Claim, Decision, Share, Token
@@ -296,7 +296,7 @@ class RedisCabinet:
     def put(self, name: str, owner: str, body: bytes, now: float, expires: float) -> bool:
         """Keep a body, and tell whether there was room."""
         keeping = self._keeping
-        bounds = (len(body) + OVERHEAD, expires - now, keeping.entries, keeping.size)
+        bounds = (len(body) + ENTRY_OVERHEAD, expires - now, keeping.entries, keeping.size)
         return bool(self._keep(keys=[self._prefix], args=[name, owner, body, *bounds]))
 
     def get(self, name: str, now: float) -> bytes | None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from lookingglass.cabinet import OVERHEAD, Keeping
+from lookingglass.cabinet import ENTRY_OVERHEAD, Keeping
 from lookingglass.sharing import LEASE, QUEUE, Lost, Shared
 from lookingglass.store import OWNED, Claim, Decision, Ledger, Token
 
@@ -30,7 +30,7 @@ CREATE INDEX IF NOT EXISTS bucket_full ON bucket (full);
 CREATE INDEX IF NOT EXISTS bucket_owner ON bucket (owner);
 """
 # Names are what answers are found by, owners what they are counted by: a keyed digest.
-RESULTS = """
+RESULT_TABLES = """
 CREATE TABLE IF NOT EXISTS result (
     number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,
     expires REAL NOT NULL, size INTEGER NOT NULL, body BLOB NOT NULL);
@@ -206,7 +206,7 @@ class SQLiteCabinet:
             run("BEGIN IMMEDIATE")
             try:
                 run("DELETE FROM result WHERE expires <= ?", (now,))
-                run(KEEP, (name, owner, expires, len(body) + OVERHEAD, body))
+                run(KEEP, (name, owner, expires, len(body) + ENTRY_OVERHEAD, body))
                 while run("SELECT total(size) FROM result").fetchone()[0] > self._keeping.size:
                     run(DROP.format(most="sum(size)"))
                 if run("SELECT count(*) FROM result").fetchone()[0] > self._keeping.entries:
@@ -251,7 +251,7 @@ class SQLiteCabinet:
         self._disconnect()
         database = self._database = _open(self._path, PAGES + pages_of(self._keeping))
         self._file = _identity(self._path)
-        for statement in RESULTS.split(";"):
+        for statement in RESULT_TABLES.split(";"):
             database.execute(statement)
         return database
 

@@ -157,7 +157,7 @@ RESOURCES: dict[str, tuple[str, tuple[str, ...], str, str, tuple[int, ...]]] = {
 }
 
 # What is kept: path -> summary, parameters, schema of JSON, other media types.
-KEPT: dict[str, tuple[str, tuple[str, ...], str, tuple[str, ...]]] = {
+KEPT_PATHS: dict[str, tuple[str, tuple[str, ...], str, tuple[str, ...]]] = {
     "/results/{name}": ("Show a frozen answer", ("name",), "Result", (TEXT, "text/html", "image/svg+xml")),
     "/results/{name}/vs/{other}": (
         "Compare two frozen answers", ("name", "other"), "Comparison", (TEXT, "text/html"),
@@ -211,7 +211,7 @@ def _operations(routers: Sequence[Router]) -> Iterator[tuple[str, Table]]:
 
 def _kept() -> Iterator[tuple[str, Table]]:
     """Yield the paths of frozen answers."""
-    for path, (summary, names, schema, others) in KEPT.items():
+    for path, (summary, names, schema, others) in KEPT_PATHS.items():
         parameters = [_ref(name, "parameters") for name in names]
         content = {JSON: {"schema": _ref(schema)}, **{media: {"schema": STRING} for media in others}}
         yield path, _operation(path, summary, parameters, content, (400, 404, 406, *LIMITED))

@@ -20,7 +20,7 @@ from lookingglass.visitors import UNIX
 COMMENT = "$comment"  # a key that every object may have
 REQUIRED = object()  # the default of a key that has none
 PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
-DURATION = re.compile(r"([1-9][0-9]{0,5}) (second|minute|hour|day)s?")
+PERIOD_TEXT = re.compile(r"([1-9][0-9]{0,5}) (second|minute|hour|day)s?")
 RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
 URL = re.compile(r"https?://[^\s/?#@\"'<>]+(?:/[^\s?#\"'<>]*)?")
 EXAMPLE_ORIGIN = "https://www.example.net"
@@ -210,7 +210,7 @@ def rate(value: Any, place: Place) -> Any:
 
 def duration(value: Any, place: Place) -> Any:
     """Read for how long something holds, such as ``1 day``; return seconds."""
-    match = DURATION.fullmatch(value) if isinstance(value, str) else None
+    match = PERIOD_TEXT.fullmatch(value) if isinstance(value, str) else None
     if not match:
         return place.refuse(f"expected a duration such as 1 day or 12 hours ({', '.join(PERIODS)})", value)
     return int(match[1]) * PERIODS[match[2]]

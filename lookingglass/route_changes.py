@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lookingglass.alignment import (
-    MOST,
+    MOST_ALIGNED,
     ONLY_A,
     ONLY_B,
     SAME,
-    Cell,
     Facts,
     Found,
-    Row,
     Setting,
+    SideCell,
+    SideRow,
     align,
     counted,
     listed,
@@ -64,7 +64,7 @@ def _compare_with_none(answers: tuple[Facts, Facts], both: tuple[Paths, Paths], 
     one, other = (sum(map(len, paths.values())) for paths in both)
     rows = [
         of_both("path", *((None, _cell(path)) if one == 0 else (_cell(path), None)))
-        for path in itertools.islice(_all(both[0] or both[1]), MOST)
+        for path in itertools.islice(_all(both[0] or both[1]), MOST_ALIGNED)
     ]
     if not one and not other:
         return Found("No path, neither in A nor in B", True, rows)
@@ -90,10 +90,10 @@ def _compare_one(one: Paths, other: Paths) -> Found:
     best_a, best_b = _best(paths_a), _best(paths_b)
     others = _others(paths_a, paths_b, best_a, best_b)
     rows = [
-        of_both("prefix", Cell(prefix_a, "", prefix_a), Cell(prefix_b, "", prefix_b)),
+        of_both("prefix", SideCell(prefix_a, "", prefix_a), SideCell(prefix_b, "", prefix_b)),
         *_path_rows(best_a, best_b),
         *_attribute_rows(best_a, best_b),
-        *(Row("other path", *_cells(a, b), *_other_change(a, b, best_a, best_b)) for a, b in others),
+        *(SideRow("other path", *_cells(a, b), *_other_change(a, b, best_a, best_b)) for a, b in others),
     ]
     prefix = f"another prefix: {prefix_a} → {prefix_b}" if prefix_a != prefix_b else ""
     path = _path_words(best_a, best_b, paths_a, paths_b)
@@ -170,26 +170,26 @@ def _value(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _path_rows(a: Path, b: Path) -> list[Row]:
+def _path_rows(a: Path, b: Path) -> list[SideRow]:
     one, other = (
         [(number, len([*group])) for number, group in itertools.groupby(each.get("as_path") or ())]
         for each in (a, b)
     )
     rows = []
     for left, right in align(one, other, lambda x, y: int(x[0] == y[0])):
-        cells = [None if each is None else Cell(_run_text(*each), "", each[0]) for each in (left, right)]
+        cells = [None if each is None else SideCell(_run_text(*each), "", each[0]) for each in (left, right)]
         change = SAME
         if left is None or right is None:
             change = ONLY_B if left is None else ONLY_A
         elif left[1] != right[1]:
             change = f"×{left[1]} → ×{right[1]}"
-        rows.append(Row("AS path", cells[0], cells[1], change, matters=change != SAME))
+        rows.append(SideRow("AS path", cells[0], cells[1], change, matters=change != SAME))
     return rows
 
 
-def _attribute_rows(a: Path, b: Path) -> list[Row]:
+def _attribute_rows(a: Path, b: Path) -> list[SideRow]:
     return [
-        of_both(shown, *(Cell(_value(each.get(name)), "", each.get(name)) for each in (a, b)))
+        of_both(shown, *(SideCell(_value(each.get(name)), "", each.get(name)) for each in (a, b)))
         for name, shown in ATTRIBUTES.items()
         if a.get(name) not in (None, []) or b.get(name) not in (None, [])
     ]
@@ -199,20 +199,20 @@ def _others(
     paths_a: Sequence[Path], paths_b: Sequence[Path], best_a: Path, best_b: Path
 ) -> list[tuple[Path | None, Path | None]]:
     """Pair what is not best on either side, by AS path and next hop."""
-    left = [path for path in paths_a if path is not best_a][:MOST]
+    left = [path for path in paths_a if path is not best_a][:MOST_ALIGNED]
     right = {_key(path): path for path in paths_b if path is not best_b}
     pairs: list[tuple[Path | None, Path | None]] = [(path, right.pop(_key(path), None)) for path in left]
-    return [*pairs, *((None, path) for path in itertools.islice(right.values(), MOST))]
+    return [*pairs, *((None, path) for path in itertools.islice(right.values(), MOST_ALIGNED))]
 
 
-def _cell(path: Path | None) -> Cell | None:
+def _cell(path: Path | None) -> SideCell | None:
     if path is None:
         return None
     via = f" via {path['next_hop']}" if path.get("next_hop") else ""
-    return Cell(f"{as_text(path.get('as_path') or ())}{via}", path.get("prefix") or "", dict(path))
+    return SideCell(f"{as_text(path.get('as_path') or ())}{via}", path.get("prefix") or "", dict(path))
 
 
-def _cells(a: Path | None, b: Path | None) -> tuple[Cell | None, Cell | None]:
+def _cells(a: Path | None, b: Path | None) -> tuple[SideCell | None, SideCell | None]:
     return _cell(a), _cell(b)
 
 
@@ -235,12 +235,12 @@ def _compare_many(one: Paths, other: Paths) -> Found:
     both = [each for each in prefixes if each in one and each in other]
     changed = {each: True for each in both if _is_changed(_best(one[each]), _best(other[each]))}
     rows = []
-    for prefix in [*gone, *new, *changed, *(each for each in both if each not in changed)][:MOST]:
+    for prefix in [*gone, *new, *changed, *(each for each in both if each not in changed)][:MOST_ALIGNED]:
         cells = [_cell(_best(each[prefix])) if prefix in each else None for each in (one, other)]
         change = ONLY_B if cells[0] is None else ONLY_A if cells[1] is None else SAME
         if prefix in changed:
             change = "another best path"
-        rows.append(Row(prefix, cells[0], cells[1], change, matters=change != SAME))
+        rows.append(SideRow(prefix, cells[0], cells[1], change, matters=change != SAME))
     parts = [f"{counted(len(gone), 'prefix', 'prefixes')} only in A" if gone else ""]
     parts += [f"{counted(len(new), 'prefix', 'prefixes')} only in B" if new else ""]
     parts += [f"{len(changed)} of {len(both)} in common with another best path" if changed else ""]
@@ -269,12 +269,12 @@ def compare_neighbors(a: Facts, b: Facts, setting: Setting) -> Found:
             change = f"{states[0]} → {states[1]}"
         if change != SAME:
             told.append(f"{name} {change if '→' in change else change[2:]}")
-        rows.append(Row(name, _neighbor(x), _neighbor(y), change, matters=change != SAME))
+        rows.append(SideRow(name, _neighbor(x), _neighbor(y), change, matters=change != SAME))
     rows.sort(key=lambda row: not row.matters)
     if not told:
-        return Found(f"Same states of {counted(len(names), 'neighbor')}", True, rows[:MOST])
+        return Found(f"Same states of {counted(len(names), 'neighbor')}", True, rows[:MOST_ALIGNED])
     words = f"{len(told)} of {counted(len(names), 'neighbor')} changed: {listed(told, ', ')}"
-    return Found(words, False, rows[:MOST])
+    return Found(words, False, rows[:MOST_ALIGNED])
 
 
 def _neighbors(data: Facts) -> dict[str, Facts]:
@@ -282,11 +282,11 @@ def _neighbors(data: Facts) -> dict[str, Facts]:
     return {str(each.get("name") or each.get("address") or ""): each for each in found}
 
 
-def _neighbor(neighbor: Facts | None) -> Cell | None:
+def _neighbor(neighbor: Facts | None) -> SideCell | None:
     if neighbor is None:
         return None
     received = neighbor.get("received")
-    return Cell(
+    return SideCell(
         str(neighbor.get("state") or "unknown"),
         f"{received} received" if received is not None else "",
         dict(neighbor),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from lookingglass.alignment import ONLY_A, ONLY_B, SAME, Cell, Found, Row
+from lookingglass.alignment import ONLY_A, ONLY_B, SAME, Found, SideCell, SideRow
 from lookingglass.comparisons import Comparison
 from lookingglass.pictures.markup import escape, name, plain
 
@@ -65,7 +65,7 @@ def _column(side: Head, title: str, where: str, found: Found) -> str:
     return f'<th scope="col">{link} {words}{" " if words else ""}{moment}{values}</th>'
 
 
-def _row(row: Row, labelled: bool) -> str:
+def _row(row: SideRow, labelled: bool) -> str:
     if row.a is None and row.b is None:
         return f'<tr class="folded"><td colspan="{4 if labelled else 3}">{escape(row.change)}</td></tr>'
     label = f'<th scope="row">{escape(row.label)}</th>' if labelled else ""
@@ -76,7 +76,7 @@ def _row(row: Row, labelled: bool) -> str:
     return f'<tr class="{kind}">{label}{_cell(row.a)}<td class="change">{change}</td>{_cell(row.b)}</tr>'
 
 
-def _cell(cell: Cell | None) -> str:
+def _cell(cell: SideCell | None) -> str:
     if cell is None:
         return "<td></td>"
     values = f' <span class="values">{escape(cell.figures)}</span>' if cell.figures else ""
@@ -94,7 +94,7 @@ def as_text(heads: tuple[Head, Head], comparison: Comparison) -> str:
     return "\n".join([*_columns(sides), "", f"{found.sentence}.", "", *_columns(rows), ""])
 
 
-def _text(cell: Cell | None) -> str:
+def _text(cell: SideCell | None) -> str:
     return "" if cell is None else " ".join(filter(None, (plain(cell.text), plain(cell.figures))))
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 
-from lookingglass import cabinet
-from lookingglass.cabinet import Cabinet, Keeping
+from lookingglass.cabinet import Cabinet, Keeping, MemoryCabinet
 from lookingglass.store import Memory, Store
 
 MEMORY = "memory"
@@ -59,4 +58,4 @@ def open_cabinet(text: str, keeping: Keeping) -> Cabinet:
         from lookingglass.in_redis import RedisCabinet
 
         return RedisCabinet(text, keeping)
-    return cabinet.Memory(keeping)
+    return MemoryCabinet(keeping)

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from lookingglass.alignment import MOST, Found
-from lookingglass.comparisons import KINDS, compare
+from lookingglass.alignment import MOST_ALIGNED, Found
+from lookingglass.comparisons import COMPARABLE, compare
 from lookingglass.problems import HTTPProblem
 
 TARGET = "203.0.113.5"
@@ -440,7 +440,7 @@ def test_answers_of_different_kinds_are_400_that_says_what_can_be_compared(a: Da
     with pytest.raises(HTTPProblem) as caught:
         compare(a, b)
     assert caught.value.status == 400
-    assert all(kind in str(caught.value) for kind in KINDS.values())
+    assert all(kind in str(caught.value) for kind in COMPARABLE.values())
 
 
 HUGE: list[Data] = [
@@ -463,5 +463,5 @@ def test_comparison_of_anything_is_bounded(one: Data, other: Data) -> None:
     except HTTPProblem:
         return
     assert time.process_time() - began < 5
-    assert len(comparison.found.rows) <= 4 * MOST + 20
+    assert len(comparison.found.rows) <= 4 * MOST_ALIGNED + 20
     assert len(comparison.found.sentence) < 1000

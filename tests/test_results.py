@@ -20,7 +20,7 @@ import pytest
 
 from commands import TEXT, Command, Router
 from lookingglass import results
-from lookingglass.cabinet import OVERHEAD, Cabinet, Keeping
+from lookingglass.cabinet import ENTRY_OVERHEAD, Cabinet, Keeping
 from lookingglass.in_sqlite import SQLiteCabinet
 from lookingglass.problems import Busy
 from lookingglass.results import NAME, Results
@@ -140,7 +140,7 @@ def test_network_that_has_most_bytes_pushes_out_its_own(opened: Open) -> None:
     fill(cabinet, "many", many, b"l" * 9000)
     assert left(cabinet, few) == few
     assert left(cabinet, many) == many[-7:]
-    assert 20 * (1000 + OVERHEAD) + 7 * (9000 + OVERHEAD) < 100_000
+    assert 20 * (1000 + ENTRY_OVERHEAD) + 7 * (9000 + ENTRY_OVERHEAD) < 100_000
 
 
 def test_one_client_does_not_push_out_anothers_however_often_it_asks(opened: Open) -> None:
@@ -388,7 +388,7 @@ def test_result_is_in_every_envelope_but_text_has_none(monkeypatch: pytest.Monke
     assert re.search(rf'"result": "http://localhost/lg/results/{NAME}"', events)
     assert ask(f"{V1}/fail").json["data"]["result"]
     assert ask(f"{V1}/short").json["data"]["result"]
-    assert "data" not in ask(f"{V1}/missing").json
+    assert "result" not in ask(f"{V1}/missing").json["data"]
     results_of = application._glass.results
     assert results_of
     kept = len(results_of._cabinet._entries)  # type: ignore[attr-defined]
