@@ -64,7 +64,8 @@ def align(
 ) -> Iterator[tuple[T | None, T | None]]:
     """Pair the things of two sides, in their order, so that the sum of weights is the largest.
 
-    Things of weight 0 are not paired; between pairs, those of A come first. Only MOST_ALIGNED of each are looked at.
+    Things of weight 0 are not paired; between pairs, those of A come first. Of each side, MOST_ALIGNED are
+    looked at.
     """
     a, b = a[:MOST_ALIGNED], b[:MOST_ALIGNED]
     weights = [[weight(one, other) for other in b] for one in a]

@@ -20,6 +20,7 @@ from lookingglass.headers import FRESH, OPEN, SECURITY
 from lookingglass.negotiation import best_offer
 from lookingglass.panels import Heading
 from lookingglass.pictures import About, draw, draw_alone, verdicts
+from lookingglass.pictures.kinds import kind_of
 from lookingglass.pictures.markup import escape
 from lookingglass.pictures.markup import name as isolated
 from lookingglass.problems import HTTPProblem, NotFound, Problem
@@ -57,7 +58,7 @@ class Archive:
         """Show a frozen answer."""
         try:
             frozen = self._find(name)
-            offers = OFFERS if suffix or self._picture(frozen) else OFFERS[:3]
+            offers = OFFERS if suffix or _has_picture(frozen) else OFFERS[:3]
             media = _media(environ, suffix.lower(), offers)
             return _ready(self._sheet(frozen, media, base, name), frozen.kept_until)
         except Problem as problem:
@@ -112,7 +113,8 @@ class Archive:
             note = frozen.envelope.get("message")
             return Sheet(TEXT, text_of(frozen) + (f"\n--- {note}\n" if note else ""))
         if media == SVG:
-            if picture := self._picture(frozen):
+            title = f"{frozen.title}, {_heading(frozen).where}, {when(frozen.data['performed_at'])}"
+            if picture := draw_alone(frozen.data, title, self._about(frozen)):
                 return Sheet(SVG, picture, {"Content-Security-Policy": picture_policy()})
             raise HTTPProblem(406, "There is no picture of this answer; ping and routes have one.")
         return Sheet(HTML, self._page(frozen, base, name))
@@ -123,7 +125,7 @@ class Archive:
         verdict = verdicts.of_outcome(frozen.status, frozen.envelope)
         drawing = draw(data, True, about=self._about(frozen))
         seen = panels.view(heading, verdict, drawing, data["performed_at"], data["runtime"])
-        actions = _actions(frozen, name, bool(self._picture(frozen)))
+        actions = _actions(frozen, name)
         main = (
             f'<p class="frozen">From {isolated(heading.where)} at {_time(data["performed_at"])},'
             f" kept until {_time(frozen.kept_until)}.</p>"
@@ -133,10 +135,6 @@ class Archive:
             f" <button>Compare</button></form>{_curl(frozen, base)}"
         )
         return frames.frame(self._title, f"Frozen: {frozen.title}", main, "../").decode()
-
-    def _picture(self, frozen: Frozen) -> str | None:
-        title = f"{frozen.title}, {frozen.router}, {when(frozen.data['performed_at'])}"
-        return draw_alone(frozen.data, title, self._about(frozen))
 
     def _about(self, frozen: Frozen) -> About:
         router = self._routers.get(frozen.router)
@@ -182,6 +180,10 @@ def text_of(frozen: Frozen) -> str:
     return "".join(f"{line}\n" for line in output)
 
 
+def _has_picture(frozen: Frozen) -> bool:
+    return kind_of(frozen.data) in {"ping", "paths"}
+
+
 def _media(environ: Environ, suffix: str, offers: tuple[str, ...]) -> str:
     """Return what a suffix or an Accept header asks for; JSON where nothing is accepted, as for a run."""
     accept = environ.get("HTTP_ACCEPT", "")
@@ -203,7 +205,7 @@ def _ready(sheet: Sheet, until: str) -> Ready:
         **OPEN,
         **sheet.headers,
     }
-    return Ready(sheet.body.encode(), media, headers)
+    return Ready(sheet.body.encode(), media, headers, level=1)
 
 
 def _time(moment: str) -> str:
@@ -222,9 +224,9 @@ def _question(frozen: Frozen) -> dict[str, str]:
     return {key: str(value) for key, value in fields.items() if value}
 
 
-def _actions(frozen: Frozen, name: str, has_picture: bool) -> str:
+def _actions(frozen: Frozen, name: str) -> str:
     again = html.escape(f"../?{urlencode({**_question(frozen), 'run': '1'})}")
-    forms = {"Text": "txt", "JSON": "json", **({"Picture": "svg"} if has_picture else {})}
+    forms = {"Text": "txt", "JSON": "json", **({"Picture": "svg"} if _has_picture(frozen) else {})}
     links = "".join(
         f' <a class="button" href="{name}.{suffix}">{label}</a>' for label, suffix in forms.items()
     )

@@ -97,12 +97,13 @@ def compare(a: Facts, b: Facts, setting: Setting) -> Found:
     end = _end(pairs, sides, is_same)
     if one.end and other.end and setting.same_target and not end:
         end = "same times" if is_same else "same time at the end"
-    reached = _reached(sides, setting)
-    words = sentence_of(reached, "" if reached and is_same else path, end)
     has_changed = one.is_reached != other.is_reached or path != "same path" or end not in {"", "same times"}
-    return Found(
-        words.replace("Same path; same times", "Same path, same times"), not has_changed, _rows(pairs)
-    )
+    if path == "same path" and end == "same times":
+        path, end = "same path, same times", ""
+    reached = _reached(sides, setting)
+    sentence = sentence_of(reached, "" if reached and is_same else path, end)
+    figures = "loss, avg" if any(hop.loss is not None for hop in one.hops + other.hops) else "avg"
+    return Found(sentence, not has_changed, _rows(pairs), figures)
 
 
 def read(data: Facts) -> list[TracedHop]:

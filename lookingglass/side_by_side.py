@@ -45,7 +45,11 @@ def as_html(heads: tuple[Head, Head], comparison: Comparison) -> str:
     labelled = any(row.label for row in found.rows)
     head = f"<td></td>{_column(heads[1], title, where, found)}"
     head = f"{'<td></td>' if labelled else ''}{_column(heads[0], title, where, found)}{head}"
-    rows = "".join(_row(row, labelled) for row in found.rows)
+    labels = ["", *(row.label for row in found.rows)]  # each is said once
+    rows = "".join(
+        _row(row._replace(label="") if row.label == before else row, labelled)
+        for row, before in zip(found.rows, labels, strict=False)
+    )
     return (
         '<article class="answer comparison"><header class="bar">'
         f"<h2>{name(title or f'{heads[0].title} and {heads[1].title}')}</h2> {place} "
