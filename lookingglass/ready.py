@@ -23,7 +23,7 @@ class Ready:
     """Hold an answer in the two forms in which it is sent; it is a WSGI application."""
 
     def __init__(self, body: bytes, media: str, headers: Mapping[str, str], level: int = 9) -> None:
-        """Make it; clients have to ask each time whether it has changed, unless ``headers`` say something else.
+        """Make it; clients have to ask each time whether it has changed, unless ``headers`` say otherwise.
 
         ``level`` is gzip's: the best for what is made once.
         """
