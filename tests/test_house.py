@@ -30,6 +30,8 @@ ORDER = [
                 "connections",
                 "messages",
                 "page",
+                "form",
+                "pasted",
                 "openapi",
                 "metrics",
                 "ready",
@@ -42,7 +44,8 @@ ORDER = [
             *("guard", "stores", "in_sqlite", "in_redis", "sharing", "store"),
             *("registry", "runs", "children", "sources", "complaints", "output", "names"),
             *("roll", "watcher", "loop", "targets"),
-            *("facts", *TOOLS, "facts.schemas", "facts.common", "origins", "urls", "headers", "problems"),
+            *("facts", *TOOLS, "facts.schemas", "facts.common"),
+            *("origins", "urls", "themes", "headers", "problems"),
         )
     ),
     "rfc8522",
