@@ -276,12 +276,12 @@ class Lines {
   }
 }
 
-const TARGETS = /(?<![\w.:-])(?:AS[1-9]\d{0,9}|(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4})(?:\/\d{1,3})?)(?![\w:-]|\.\d)/gi;
+const TARGETS =
+  /(?<![\w.:-])(?:AS[1-9]\d{0,9}|(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{1,4}|(?:[0-9a-f]{1,4}:){1,6}:)(?:\/\d{1,3})?)(?![\w%-]|\.\d)/gi;
 
 function isTarget(text) {
-  if (/^as/i.test(text)) return true;
   const address = text.split("/")[0];
-  return URL.canParse(`http://${address.includes(":") ? `[${address}]` : address}/`);
+  return /^as/i.test(text) || URL.canParse(`http://${address.includes(":") ? `[${address}]` : address}/`);
 }
 
 // Make links of the addresses and AS numbers in text; the keyboard stops at each only once.

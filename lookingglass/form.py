@@ -137,8 +137,8 @@ def _sites(routers: Sequence[Router]) -> str:
         "Router": [each.name for each in routers],
         "Place": [place_of(each) for each in routers],
         "AS": [str(each.details.get("autonomous_system", "")) for each in routers],
-        "Test address, IPv4": [each.sources.get(4, "") for each in routers],
-        "Test address, IPv6": [each.sources.get(6, "") for each in routers],
+        "IPv4 for tests": [each.sources.get(4, "") for each in routers],
+        "IPv6 for tests": [each.sources.get(6, "") for each in routers],
     }
     shown = {name: cells for name, cells in columns.items() if any(cells)}
     if set(shown) == {"Router"}:
