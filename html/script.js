@@ -217,7 +217,7 @@ class Lines {
   constructor(label) {
     this.box = make("pre", { tabIndex: 0 });
     this.box.setAttribute("aria-label", label);
-    this.box.setAttribute("role", "region");
+    this.box.setAttribute("role", "group"); // no landmark: there may be several of a name
     this.waiting = "";
     this.follows = true;
     this.top = 0;
@@ -441,8 +441,7 @@ class Asking {
     this.controller = new AbortController();
     this.began = performance.now();
     this.panels = new Map();
-    this.section = make("section", { className: "group" });
-    this.section.setAttribute("aria-label", question.title);
+    this.section = make("div", { className: "group" });
   }
 
   begin() {
