@@ -36,6 +36,7 @@ from lookingglass.headers import FRESH, LIVE, OPEN, PREFLIGHT, SECURITY
 from lookingglass.negotiation import best_offer
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
+from lookingglass.resources import resource
 from lookingglass.turnstile import Turnstile
 from lookingglass.visitors import Visitor
 
@@ -215,7 +216,7 @@ class TinyTracer:
 
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()
-        return self._shelf.get(name, lambda: Ready(conf.resource(name), ASSETS[name], {}))
+        return self._shelf.get(name, lambda: Ready(resource(name), ASSETS[name], {}))
 
     def _theme(self, environ: Environ, name: str) -> Answering:
         name = name.lower()

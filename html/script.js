@@ -446,7 +446,7 @@ class Asking {
 
   begin() {
     const { names } = this.question;
-    this.section.classList.add(names.length > 4 ? "board" : `of-${names.length > 1 ? names.length + (names.length % 2) : 1}`);
+    this.section.classList.add(names.length > 4 ? "many" : `of-${names.length > 1 ? names.length + (names.length % 2) : 1}`);
     for (const name of names) {
       const panel = new Panel(this, name);
       this.panels.set(name.toLowerCase(), panel);

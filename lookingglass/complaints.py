@@ -8,7 +8,7 @@ import select
 import threading
 
 from lookingglass.loop import Loop
-from lookingglass.output import NEUTRAL
+from lookingglass.neutral import NEUTRAL
 
 ROOM = 4096  # bytes that the log has of a Run
 CHUNK = 65536  # bytes read at once

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -40,6 +39,7 @@ from lookingglass.reading import (
     url,
     with_metrics,
 )
+from lookingglass.resources import resource
 from lookingglass.templates import template
 from lookingglass.visitors import Trust
 from lookingglass.whitelist import Program, build, commands, formats, router_name, routers, via, vrf_name
@@ -165,8 +165,6 @@ TOP = (
 )
 # fmt: on
 
-LOADER: Any = __spec__.loader  # reads files beside this module, in a folder and in a zip alike
-
 
 class ConfigurationError(Exception):
     """A configuration cannot be used; ``errors`` has a line for each mistake, beginning with its path."""
@@ -233,16 +231,6 @@ def default() -> Configuration:
         programs = ", ".join(command["cmd4"][0] for command in offered.values())
         raise ConfigurationError([f"There is no config.json, and on this machine none of {programs}."])
     return read(document, "")
-
-
-def resource(name: str) -> bytes:
-    """Read a file that the program comes with: from the package, also within a zip, or from a checkout."""
-    package = os.path.dirname(__file__)  # as typed, for the loader knows a zip by that
-    for folder in (package, os.path.dirname(package)):
-        with contextlib.suppress(OSError):
-            data: bytes = LOADER.get_data(os.path.join(folder, "html", name))
-            return data
-    raise FileNotFoundError(name)
 
 
 def read(document: object, folder: StrPath) -> Configuration:

@@ -10,18 +10,10 @@ import time
 
 from lookingglass.facts import facts
 from lookingglass.facts.common import Facts
+from lookingglass.neutral import NEUTRAL
 
 FACTS = 0.25  # seconds between two readings of facts, at least,
 FACTS_SHARE = 20  # and so many times as long as the last reading has taken
-
-# What a terminal or a browser might obey is shown instead: C0 as control pictures, C1, the bidirectional
-# controls and the two Unicode line separators as the replacement character.
-NEUTRAL = {
-    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
-    0x7F: 0x2421,
-    **dict.fromkeys([*range(0x80, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F)], 0xFFFD),
-    **dict.fromkeys(range(0x2066, 0x206A), 0xFFFD),
-}
 
 
 class Output:

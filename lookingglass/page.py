@@ -12,11 +12,12 @@ import rfc8522
 from commands import Command, Router
 from lookingglass import form, pasted
 from lookingglass.answers import HTML, Pieces, Reply, Start, note_of, problem_headers
-from lookingglass.configuration import Configuration, resource
+from lookingglass.configuration import Configuration
 from lookingglass.glass import Answer, Question
 from lookingglass.headers import FRESH, LIVE, SECURITY, allowing
 from lookingglass.problems import NotFound, Problem, TargetError
 from lookingglass.ready import Ready
+from lookingglass.resources import resource
 
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
 NOTHING = dict.fromkeys(FIELDS, "")  # was filled in

@@ -7,7 +7,7 @@ names are as printed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lookingglass.facts import bird, frr, mtr, ping, schemas, traceroute
@@ -21,10 +21,11 @@ class Parser(NamedTuple):
     probes: bool  # its command sends packets to its target
     schema: Mapping[str, Any]  # of its facts, in JSON Schema
     unit: str = "\n"  # what ends a part of the output that can be read while the rest is not there yet
+    planned: Callable[[Iterable[str]], int | None] = lambda argv: None  # how many probes an argv sends
 
 
 PARSERS: Mapping[str, Parser] = {
-    "ping": Parser(ping.read, True, schemas.PING),
+    "ping": Parser(ping.read, True, schemas.PING, planned=ping.planned),
     "traceroute": Parser(traceroute.read, True, schemas.TRACEROUTE, unit=" "),
     "mtr": Parser(mtr.read, True, schemas.MTR),
     "bird": Parser(bird.read, False, schemas.ROUTES),

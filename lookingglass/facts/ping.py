@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from lookingglass.facts.common import ADDRESS, NUMBER, Facts, is_address
 
@@ -26,11 +27,32 @@ TIMES = re.compile(
 # "Success rate is 100 percent (5/5), round-trip min/avg/max = 1/2/4 ms"
 SUCCESS_RATE = re.compile(r"^Success rate is [0-9]{1,3} percent \(([0-9]{1,9})/([0-9]{1,9})\)", re.MULTILINE)
 
+# "no answer yet for icmp_seq=3", which -O prints when the next probe is sent
+OVERDUE = re.compile(r"^(?:\[[0-9.]{1,20}\] )?no answer yet for icmp_seq=([0-9]{1,9})$", re.MULTILINE)
+# "From r4.example (198.51.100.14) icmp_seq=1 Destination Host Unreachable"
+ERROR = re.compile(
+    rf"^From (?:\S{{1,255}} \()?({ADDRESS})\)?:? icmp_seq=([0-9]{{1,9}}) (\S.{{0,79}})$", re.MULTILINE
+)
+# iputils counts from 1: "PING 203.0.113.10 (203.0.113.10) 56(84) bytes of data.", "PING target(2001:db8::1)
+# 56 data bytes"; others count from 0: "PING 203.0.113.77 (203.0.113.77): 56 data bytes".
+FROM_1 = re.compile(r"^PING .{1,600}?(?:[0-9)] bytes of data\.|\) [0-9]{1,5} data bytes)$", re.MULTILINE)
+FROM_0 = re.compile(r"^PING .{1,600}?\): [0-9]{1,5} data bytes(?:,.{0,80})?$", re.MULTILINE)
+MOST_LOST = 1000  # probes that are listed as lost; there may be a million of a flood
+# How the number of probes stands in an argv: "-c 5", "-c5", and of routers "count 5", "count=5", "repeat 5"
+COUNT = re.compile(r"(?<!\S)(?:-c ?|(?:count|repeat)[ =])([1-9][0-9]{0,5})(?!\S)")
+
+
+def planned(argv: Iterable[str]) -> int | None:
+    """Return how many probes an argv sends; None: it does not say so."""
+    found = COUNT.findall(" ".join(argv))
+    return int(found[-1]) if found else None
+
 
 def read(text: str, complete: bool) -> Facts:
-    """Return min, avg, max, mdev (ms), rate (percent answered), sent, received, replies.
+    """Return min, avg, max, mdev (ms), rate (percent answered), sent, received, replies, and what failed.
 
-    A reply that carries a remark in brackets, as duplicates do, has it as its note.
+    A reply that carries a remark in brackets, as duplicates do, has it as its note. What failed are errors
+    and sequence numbers: overdue, for the next probe was sent before their answer, and lost at the end.
     """
     found: Facts = {}
     if match := TIMES.search(text):
@@ -42,7 +64,31 @@ def read(text: str, complete: bool) -> Facts:
     replies = [reply for source, rest in REPLY.findall(text) if (reply := _reply(source, rest))]
     if replies or found.get("received") == 0:
         found["replies"] = replies
+    if errors := [
+        {"seq": int(seq), "address": who, "message": what} for who, seq, what in ERROR.findall(text)
+    ]:
+        found["errors"] = errors
+    if overdue := [int(seq) for seq in OVERDUE.findall(text)]:
+        found["overdue"] = overdue
+    if complete and (lost := _lost(text, found)):
+        found["lost"] = lost
     return found
+
+
+def _lost(text: str, found: Facts) -> list[int]:
+    """Return the probes without an answer: none where it is not known which ones there were."""
+    answered = {reply["seq"] for reply in found.get("replies", ())}
+    sent = found.get("sent", 0)
+    counts_from_1, counts_from_0 = bool(FROM_1.search(text)), bool(FROM_0.search(text))
+    if len(answered) != found.get("received") or counts_from_1 == counts_from_0:
+        return []
+    probes = range(1, sent + 1) if counts_from_1 else range(sent)
+    lost = sent - len(answered)
+    return (
+        [seq for seq in probes if seq not in answered]
+        if 0 < lost <= MOST_LOST and answered <= set(probes)
+        else []
+    )
 
 
 def _reply(source: str, rest: str) -> Facts | None:

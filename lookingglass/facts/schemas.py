@@ -35,14 +35,23 @@ HOP = {
     "addresses": list_of(object_of({"address name": WORD})),  # where more than one answered
 }
 PATH: dict[str, Table] = {
-    "prefix origin next_hop protocol": WORD,
+    "prefix origin next_hop protocol reason": WORD,  # why it is the best one
     "as_path": {"type": ["array", "null"]},
+    "segments": {"type": ["array", "null"]},  # of an AS path that has sets, which are lists in it
     "local_pref med": WHOLE,
     "communities large_communities": list_of(STRING),
     "best": {"type": ["boolean", "null"]},
 }
 NEIGHBOR = {"name address state since": WORD, "asn received": WHOLE}
 ROUTES = object_of({"paths": list_of(object_of(PATH)), "neighbors": list_of(object_of(NEIGHBOR))})
-PING = object_of({"min avg max mdev rate": NUMBER, "sent received": WHOLE, "replies": list_of(REPLY)})
+PING = object_of(
+    {
+        "min avg max mdev rate": NUMBER,
+        "sent received": WHOLE,
+        "replies": list_of(REPLY),
+        "errors": list_of(object_of({"seq": WHOLE, "address message": WORD})),
+        "overdue lost": list_of({"type": "integer"}),  # sequence numbers: so far, and at the end
+    }
+)
 TRACEROUTE = object_of({"hops": list_of(object_of({"hop": WHOLE, "probes": list_of(PROBE)}))})
 MTR = object_of({"hops": list_of(object_of(HOP))})

@@ -1,0 +1,222 @@
+"""Facts of ping in, a strip with one slot a probe out."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from lookingglass.facts.common import Facts
+from lookingglass.pictures import values
+from lookingglass.pictures.axis import exact_percent, ms, round_above, tick
+from lookingglass.pictures.markup import escape, figures, plain
+
+MOST = 300  # slots that are drawn
+WIDE, NARROW = 24, 8  # pixels of a slot, at most and at least
+HEIGHT = 64  # pixels from nothing to the top of the axis
+ABOVE = 8  # pixels, for half of the label there
+BELOW = 18  # pixels, for the numbers of the probes
+AXIS = 46  # pixels to the left of the strip
+OUTLIER = 3  # times the median, above which a bar would flatten all others
+LISTED = 12  # probes that words name
+SCROLLS = 270  # pixels that a phone has for the strip
+
+ANSWERED, UNTIMED, LOST, OVERDUE, OPEN = "answered", "untimed", "lost", "overdue", "open"
+
+
+class Slot(NamedTuple):
+    """Say what is known of a probe; an UNTIMED one was answered, but its time is not known."""
+
+    seq: int
+    state: str
+    rtt: float | None = None  # ms
+    note: str = ""
+
+
+class Echoes(NamedTuple):
+    """Hold what is known of all probes."""
+
+    slots: list[Slot]  # the first MOST of them
+    probes: int  # slots, also those that are not drawn
+    sent: int | None  # None: not known
+    lost: int | None
+    lost_seqs: list[int]
+    times: tuple[float | None, float | None, float | None]  # min, avg, max
+    address: str
+
+
+def read(facts: Facts, is_over: bool, planned: int | None) -> Echoes:
+    """Return what facts of ping say, while it runs and afterwards."""
+    rtts: dict[int, float | None] = {}
+    replies = values.rows(facts.get("replies"))
+    for reply in replies:
+        if (seq := values.whole(reply.get("seq"))) is not None:
+            rtts.setdefault(seq, values.number(reply.get("rtt")))
+    overdue = [seq for seq in dict.fromkeys(values.wholes(facts.get("overdue"))) if seq not in rtts]
+    newest = max(rtts, default=-1)
+    lost = values.wholes(facts.get("lost")) or [seq for seq in overdue if is_over or seq < newest]
+    sent, received = values.whole(facts.get("sent")), values.whole(facts.get("received"))
+    missing = max(0, sent - received) if sent is not None and received is not None else None
+    first = 0 if 0 in rtts or 0 in overdue or 0 in lost else 1
+    reached = max([newest, *overdue, *lost], default=first - 1) - first + 1
+    if sent is None:
+        sent, missing = (len(rtts) + len(overdue), len(lost)) if rtts or overdue else (None, None)
+    is_known = bool(rtts or overdue or lost or missing)  # -q tells of no probe
+    count = max(reached, (sent or 0) if is_known else 0, 0 if is_over else planned or 0)
+    states = {**dict.fromkeys(overdue, OVERDUE), **dict.fromkeys(lost, LOST)}
+    if received == 0 and not states:
+        states = dict.fromkeys(range(first, first + min(count, MOST)), LOST)
+    notes = {values.whole(error.get("seq")): _complaint(error) for error in values.rows(facts.get("errors"))}
+    slots = [
+        _slot(seq, rtts, states.get(seq, OPEN), notes.get(seq, ""))
+        for seq in range(first, first + min(count, MOST))
+    ]
+    addresses = Counter(filter(None, (values.text(reply.get("address")) for reply in replies)))
+    address = next((each for each, _ in addresses.most_common(1)), "")
+    return Echoes(slots, count, sent, missing, sorted(lost), _times(facts, rtts.values()), address)
+
+
+def _slot(seq: int, rtts: dict[int, float | None], state: str, note: str) -> Slot:
+    if seq not in rtts:
+        return Slot(seq, state, note=note)
+    rtt = rtts[seq]
+    return Slot(seq, UNTIMED if rtt is None else ANSWERED, rtt)
+
+
+def _complaint(error: Facts) -> str:
+    return f"{plain(values.text(error.get('message')))}, says {plain(values.text(error.get('address')))}"
+
+
+def _times(facts: Facts, rtts: Iterable[float | None]) -> tuple[float | None, float | None, float | None]:
+    known = [rtt for rtt in rtts if rtt is not None]
+    found = [values.number(facts.get(key)) for key in ("min", "avg", "max")]
+    if known and not any(each is not None for each in found):
+        found = [min(known), statistics.fmean(known), max(known)]
+    return found[0], found[1], found[2]
+
+
+def scale_of(facts: Facts) -> float | None:
+    """Return the top of the axis (ms): above all but outliers."""
+    replies = values.rows(facts.get("replies"))
+    rtts = [rtt for reply in replies if (rtt := values.number(reply.get("rtt"))) is not None]
+    return round_above(min(max(rtts), OUTLIER * statistics.median(rtts))) if rtts else None
+
+
+def figures_of(echoes: Echoes) -> str:
+    """Return address, counts and times as a list in a line."""
+    low, mean, high = echoes.times
+    lost = f"{echoes.lost}" if echoes.lost is not None else ""
+    if lost and echoes.sent:
+        lost += f" ({exact_percent(100 * (echoes.lost or 0) / echoes.sent)})"
+    return figures(
+        (
+            ("address", echoes.address),
+            ("sent", "" if echoes.sent is None else str(echoes.sent)),
+            ("lost", lost),
+            *((key, _ms(value)) for key, value in (("min", low), ("avg", mean), ("max", high))),
+        )
+    )
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{ms(value)} ms"
+
+
+def words_of(echoes: Echoes) -> str:
+    """Return it as text: "30 sent, 11 lost (probes 1, 2, 4), 17.7/18.3/19.6 ms"."""
+    parts = []
+    if echoes.sent is not None:
+        parts.append(f"{echoes.sent} sent")
+    if echoes.lost:
+        parts.append(f"{echoes.lost} lost{_listed(echoes.lost_seqs)}")
+    elif echoes.lost == 0:
+        parts.append("none lost")
+    known = [ms(value) for value in echoes.times if value is not None]
+    if known:
+        parts.append(f"{'/'.join(known)} ms")
+    return ", ".join(parts)
+
+
+def _listed(seqs: list[int]) -> str:
+    if not seqs:
+        return ""
+    more = len(seqs) - LISTED
+    named = ", ".join(map(str, seqs[:LISTED]))
+    return f" (probe{'s' if len(seqs) > 1 else ''} {named}{f' and {more} more' if more > 0 else ''})"
+
+
+def picture(echoes: Echoes, top: float | None) -> str:
+    """Return the strip beside its axis, in a box that scrolls where it is too wide."""
+    if not echoes.probes:
+        return ""
+    slots = len(echoes.slots)
+    height = ABOVE + HEIGHT + BELOW
+    focus = ' tabindex="0" role="group" aria-label="Probes"' if slots * NARROW > SCROLLS else ""
+    strip = (
+        f'<div class="strip"><svg class="axis" width="{AXIS}" height="{height}" aria-hidden="true">'
+        f"{axis(top)}</svg>"
+        f'<div class="scroll"{focus}><div><svg width="{slots * NARROW}" height="0" aria-hidden="true"></svg>'
+        f'<svg class="probes" width="{slots * WIDE}" height="{height}" role="img" '
+        f'aria-label="{escape(words_of(echoes))}">{shapes(echoes.slots, top)}</svg></div></div></div>'
+    )
+    more = echoes.probes - slots
+    return strip + (
+        f'<p class="more">The first {slots} of {echoes.probes} probes are drawn.</p>' if more else ""
+    )
+
+
+def axis(top: float | None) -> str:
+    """Return the labels to the left of the strip."""
+    if top is None:
+        return ""
+    return "".join(
+        f'<text class="to" x="{AXIS - 6}" y="{y + 4}">{tick(value)} ms</text>'
+        for value, y in ((top, ABOVE), (top / 2, ABOVE + HEIGHT // 2))
+    )
+
+
+def shapes(slots: list[Slot], top: float | None) -> str:
+    """Return grid, slots and numbers, in percent of the width that there will be."""
+    width = 100 / len(slots)
+    step = 1 if len(slots) <= 10 else 10
+    grid = "".join(f'<line class="grid" x2="100%" y1="{y}" y2="{y}"/>' for y in (ABOVE, ABOVE + HEIGHT // 2))
+    drawn = "".join(
+        f'<svg class="slot" x="{place * width:.4g}%" y="{ABOVE}" width="{width:.4g}%" height="{HEIGHT}">'
+        f"<title>{escape(_title(slot))}</title>{''.join(_shape(slot, top))}</svg>"
+        for place, slot in enumerate(slots)
+    )
+    ground = ABOVE + HEIGHT
+    numbers = "".join(
+        f'<text class="mid" x="{(place + 0.5) * width:.4g}%" y="{ground + 13}">{slot.seq}</text>'
+        for place, slot in enumerate(slots[:-1])
+        if slot.seq % step == 0 or not place
+    )
+    numbers += f'<text class="to" x="100%" y="{ground + 13}">{slots[-1].seq}</text>'
+    return f'{grid}{drawn}<line class="ground" x2="100%" y1="{ground}" y2="{ground}"/>{numbers}'
+
+
+def _title(slot: Slot) -> str:
+    told = {ANSWERED: f"{ms(slot.rtt or 0)} ms", UNTIMED: "answered", LOST: "lost", OVERDUE: "no answer yet"}
+    return f"probe {slot.seq}: {told.get(slot.state, 'to come')}{f', {slot.note}' if slot.note else ''}"
+
+
+def _shape(slot: Slot, top: float | None) -> Iterator[str]:
+    if slot.state in {LOST, OVERDUE}:
+        yield f'<rect class="{slot.state}" width="100%" height="{HEIGHT}"/>'
+        if slot.state == LOST:
+            cross = '<path class="cross" d="M-3-3l6 6M-3 3l6-6"/>'
+            yield f'<svg x="50%" y="{HEIGHT - 8}" class="over">{cross}</svg>'
+    elif slot.state == OPEN:
+        yield f'<rect class="open" y="{HEIGHT - 2}" width="100%" height="2"/>'
+    elif slot.rtt is None:
+        yield f'<rect class="untimed" y="{HEIGHT - 12}" width="100%" height="12"/>'
+    elif top is None or slot.rtt <= top:
+        height = max(2.0, HEIGHT * slot.rtt / (top or 1))
+        yield f'<rect class="echo" y="{HEIGHT - height:.4g}" width="100%" height="{height:.4g}"/>'
+    else:
+        yield f'<rect class="echo" width="100%" height="{HEIGHT}"/>'
+        yield '<path class="notch" d="M-2 14l4-4 4 4 4-4 4 4 4-4 4 4 4-4"/>'
+        turn = f"translate(3 {HEIGHT - 4}) rotate(-90)"
+        value = f'<text class="value" transform="{turn}">{ms(slot.rtt)}</text>'
+        yield f'<svg x="50%" class="over">{value}</svg>'
