@@ -7,6 +7,7 @@ const WRITE = 65536; // characters that are written in a frame
 const LINKS = 500; // in an answer
 const ANSWERS = 12; // on the page
 const KEPT = 24; // results that "Compare with" offers
+const REFUSED = new Set([429, 503]); // HTTP statuses after which it is worth to ask again
 const DOUBLE = 500; // milliseconds in which a second click on Run does not stop what the first has begun
 
 const element = (id) => document.getElementById(id);
@@ -189,8 +190,10 @@ function filling(link, text) {
   return link;
 }
 
-const linkTo = (text) =>
-  filling(make("a", { href: `?${new URLSearchParams({ ip: text, cmd: taker(text)?.value ?? "", router: router.value })}` }, text), text);
+function linkTo(text, shown = text) {
+  const fields = { ip: text, cmd: taker(text)?.value ?? "", router: router.value };
+  return filling(make("a", { href: `?${new URLSearchParams(fields)}` }, shown), text);
+}
 
 // Ask the configured names of this glass that have one address family for the visitor's other address.
 async function findOwn(yours) {
@@ -278,6 +281,7 @@ class Lines {
 
 const TARGETS =
   /(?<![\w.:-])(?:AS[1-9]\d{0,9}|(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{1,4}|(?:[0-9a-f]{1,4}:){1,6}:)(?:\/\d{1,3})?)(?![\w%-]|\.\d)/gi;
+const NUMBERS = /(?<![\w:.])[1-9]\d{0,9}(?![\w:.])/g; // in an AS path
 
 function isTarget(text) {
   const address = text.split("/")[0];
@@ -294,15 +298,17 @@ function* link(root) {
   for (const text of texts) {
     yield;
     if (text.parentElement?.closest("a, button, svg, summary, .bar")) continue;
+    const isPath = text.parentElement?.closest(".path");
     const parts = [];
     let at = 0;
-    for (const match of text.data.matchAll(TARGETS)) {
+    for (const match of text.data.matchAll(isPath ? NUMBERS : TARGETS)) {
       if (count >= LINKS) break;
-      if (!isTarget(match[0]) || !taker(match[0])) continue;
+      const target = isPath ? `AS${match[0]}` : match[0];
+      if (!isTarget(target) || !taker(target)) continue;
       count += 1;
-      const made = linkTo(match[0]);
-      if (known.has(match[0])) made.tabIndex = -1;
-      known.add(match[0]);
+      const made = linkTo(target, match[0]);
+      if (known.has(target)) made.tabIndex = -1;
+      known.add(target);
       parts.push(text.data.slice(at, match.index), made);
       at = match.index + match[0].length;
     }
@@ -392,8 +398,9 @@ class Panel {
     this.isOver = true;
     this.envelope = envelope;
     if (!this.hasView || this.verdict?.matches(".running, .waiting")) {
-      const isGood = envelope.status === "success";
-      this.tell(isGood ? "good" : "bad", isGood ? "✓" : "✗", envelope.message ?? (isGood ? "done" : "failed"));
+      if (envelope.status === "success") this.tell("good", "✓", "done");
+      else if (REFUSED.has(envelope.code) && !envelope.data) this.tell("refused", "⏳", envelope.message);
+      else this.tell("bad", "✗", envelope.message ?? "failed");
     }
     keep(this);
     this.end();
@@ -456,6 +463,7 @@ class Asking {
       this.section.append(panel.article);
     }
     answers.prepend(this.section);
+    this.section.querySelector(".bar").scrollIntoView({ block: "nearest" });
     while (answers.children.length > ANSWERS) answers.lastElementChild.remove();
     this.ticking = setInterval(() => this.panels.forEach((panel) => panel.tick()), calm.matches ? 1000 : 100);
     const from = names.length > 1 ? `from ${names.length} routers` : "";
@@ -478,7 +486,7 @@ class Asking {
     if (panel.isOver) return;
     if (event === "output") panel.lines.write(data.text);
     if (event === "view") panel.view(data.html);
-    if (event === "waiting") panel.tell("waiting", "…", `waits (${ordinal(data.place)} in the queue)`);
+    if (event === "waiting") panel.tell("waiting", "…", `waits, ${ordinal(data.place)} in the queue`);
     if (event === "result") panel.finish(data);
   }
 
@@ -492,8 +500,9 @@ class Asking {
   retitle() {
     const all = [...this.panels.values()];
     const done = all.filter((panel) => panel.isOver).length;
-    const state = all.length === 1 ? all[0].words.replace(/ ?[\d.]+ of.*| \d.*s$/, "") : `${done} of ${all.length} done`;
-    document.title = `${state} – ${this.question.title} – ${title}`;
+    if (!all.length) return; // nothing has come, so that the last answer's title stays
+    const state = all.length > 1 ? `${done} of ${all.length} done` : all[0].isOver ? all[0].words : "● running";
+    document.title = `${state} · ${this.question.title} · ${title}`;
   }
 
   // Let one of several answers go.
@@ -544,8 +553,8 @@ async function* events(body) {
 function refuse(response, envelope) {
   const message = envelope.message ?? "The looking glass has refused.";
   if (response.status === 400 && wants()) complain(message);
-  else status.textContent = response.status === 429 || response.status === 503 ? `⏳ ${message}` : message;
-  if (response.status !== 429 && response.status !== 503) return;
+  else status.textContent = REFUSED.has(response.status) ? `⏳ ${message}` : message;
+  if (!REFUSED.has(response.status)) return;
   refusedUntil = performance.now() + 1000 * (Number(response.headers.get("Retry-After")) || 5);
   countDown();
 }
