@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 TEXT = "text/plain"
 JSON = "application/json"
 EVENTS = "text/event-stream"
+SVG = "image/svg+xml"
 
 PARTS = ("NETWORK", "LENGTH", "MASK")  # of a prefix, which some routers want in two words
 PLACEHOLDERS = ("TARGET", "SOURCE", "VRF", *PARTS)
@@ -68,6 +69,7 @@ class Command(NamedTuple):
     runtime: float | None = None  # seconds, this command's own ceiling
     probes: bool = True  # it sends packets to its target, rather than looking it up in a table
     weight: int = 1  # tokens of the limit "rate" that it costs
+    reuse: float = 0.0  # seconds for which its finished success may answer the same question again
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -108,8 +110,9 @@ class Invocation(NamedTuple):
     argv: tuple[str, ...]
     stderr: int | None = subprocess.STDOUT  # as Popen has it; None: to the log
     skip: int = 0  # lines left out at the beginning of the output
-    router: str = ""  # whose name goes with standard error to the log
+    router: str = ""  # its name, which goes with standard error to the log, and into reports
     parser: str | None = None  # what reads facts from the output
+    autonomous_system: int | None = None  # the router's own, for the picture
 
 
 class Router(NamedTuple):
@@ -123,6 +126,12 @@ class Router(NamedTuple):
     sources: Mapping[int, str] = {}  # address family (4, 6) -> {{SOURCE}}
     vrfs: tuple[str, ...] = ()
     details: Mapping[str, Any] = {}
+
+    @property
+    def autonomous_system(self) -> int | None:
+        """Return its AS number, if its details have one."""
+        number = self.details.get("autonomous_system")
+        return number if isinstance(number, int) else None
 
     def argv(self, template: Template, family: int, target: str, vrf: str) -> tuple[str, ...]:
         """Return what to execute on this machine to run a template on this router.
@@ -144,7 +153,7 @@ class Router(NamedTuple):
         """Return what to execute; what leads to a router complains in the log only."""
         stderr = None if self.via else subprocess.STDOUT if template.stderr else subprocess.DEVNULL
         argv = self.argv(template, family, target, vrf)
-        return Invocation(argv, stderr, template.skip, self.name if self.via else "", parser)
+        return Invocation(argv, stderr, template.skip, self.name, parser, self.autonomous_system)
 
     def succeeded(self, status: int | None, text: str) -> bool:
         """Tell whether a command ran and succeeded, by its exit status (None: not known) and its output."""

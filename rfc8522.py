@@ -11,12 +11,23 @@ from urllib.parse import quote
 from commands import JSON, TEXT, Command, Router, Template
 
 PREFIX = "/.well-known/looking-glass"
-FAMILIES = {1: 4, 2: 6}  # IANA address family number -> IP version
+IP_VERSIONS = {1: 4, 2: 6}  # IANA address family number -> IP version
 # Why a Run, or a viewer's part in it, has ended: by itself, after its time, with too much output, because
 # its last viewer has left, or because this looking glass is stopping.
 Reason = Literal["exit", "time", "full", "left", "closing"]
 
 Envelope = dict[str, Any]
+
+SOURCES = ("visitor", "target", "resolver", "router", "glass")  # who may be to blame, a failure_source
+ASKED = "asked"  # the target of a command that sends packets to it, else the router
+# Who is to blame for an outcome that is no success, by why the Run has ended.
+BLAMED: dict[Reason, str] = {
+    "exit": ASKED,  # it ran and failed
+    "time": ASKED,
+    "full": "glass",
+    "left": "visitor",
+    "closing": "glass",
+}
 
 # RFC 8522 section 2.2: AFI, optionally a comma and SAFI; IANA-AFN and IANA-SAFI are 16 and 8 bits wide.
 PROTOCOL = re.compile(r"([0-9]{1,5})(?:,([0-9]{1,3}))?")
@@ -24,15 +35,15 @@ PROTOCOL = re.compile(r"([0-9]{1,5})(?:,([0-9]{1,3}))?")
 ROUTERINDEX = re.compile(r"0|[1-9][0-9]{0,5}")
 RUNTIME = re.compile(r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,20})?")
 # RFC 6838 section 4.2: type and subtype are restricted-names.
-NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
-MEDIA_TYPE = re.compile(f"{NAME}/{NAME}")
+RESTRICTED_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+MEDIA_TYPE = re.compile(f"{RESTRICTED_NAME}/{RESTRICTED_NAME}")
 
 
 class Problem(Exception):
     """Tell a visitor why there is no answer: the root of all such errors, each an envelope of section 2.3.3.
 
     ``status`` is the HTTP status, ``retry_after`` whole seconds (None: asking again does not help),
-    ``failure_source`` who is to blame: visitor, target, resolver, router or glass; ``headers`` go with it.
+    ``failure_source`` is one of SOURCES; ``headers`` go with it.
     """
 
     status: int = 500
@@ -61,7 +72,7 @@ class End(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """Hold the query parameters of RFC 8522 section 2.2; None: not given."""
+    """Hold the query parameters of RFC 8522 section 2.2, and one of ours; None: not given."""
 
     protocol: int | None = None  # IP version, 4 or 6
     router: str | None = None
@@ -69,6 +80,7 @@ class Parameters(NamedTuple):
     vrf: str | None = None
     runtime: float | None = None  # seconds; 0: as long as allowed
     format: tuple[str, ...] = ()  # media types, the best first
+    view: bool = False  # an extension of ours: events carry what the page shows
 
     @classmethod
     def read(cls, pairs: Iterable[tuple[str, str]]) -> Parameters:
@@ -78,7 +90,7 @@ class Parameters(NamedTuple):
         """
         given: dict[str, Any] = {}
         for name, value in pairs:
-            reader = READERS.get(name.lower())
+            reader = PARAMETER_READERS.get(name.lower())
             if reader is None:
                 continue
             if name.lower() in given:
@@ -152,12 +164,15 @@ def success(data: Mapping[str, Any], started: float) -> Envelope:
     return {"status": "success", "data": {**data, **times}}
 
 
-def error(status: int, message: str, data: Mapping[str, Any] | None = None) -> Envelope:
-    """Wrap an error (section 2.3.3); ``code`` is the HTTP status."""
-    envelope: Envelope = {"status": "error", "message": message, "code": status}
-    if data is not None:
-        envelope["data"] = dict(data)
-    return envelope
+def error(status: int, message: str, source: str, data: Mapping[str, Any] | None = None) -> Envelope:
+    """Wrap an error (section 2.3.3); ``code`` is the HTTP status, ``source`` who is to blame."""
+    blamed = {**(data or {}), "failure_source": source}
+    return {"status": "error", "message": message, "code": status, "data": blamed}
+
+
+def envelope_of(problem: Problem) -> Envelope:
+    """Wrap what a visitor is told instead of an answer."""
+    return error(problem.status, str(problem), problem.failure_source)
 
 
 def index(base: str) -> dict[str, Any]:
@@ -225,17 +240,22 @@ def outcome(
     ``document`` is the JSON in the text, None when there is none or when it is not wanted.
     """
     data = _run_data(subject, text, end, facts, document)
+    source = BLAMED[end.reason]
+    if source == ASKED:
+        source = "target" if subject.command.probes and subject.target else "router"
     if end.reason == "time":
-        return 504, error(504, f"The time is up after {end.runtime:.1f} s; the output is not complete.", data)
+        message = f"The time is up after {end.runtime:.1f} s; the output is not complete."
+        return 504, error(504, message, source, data)
     if end.reason == "full":
-        return 500, error(500, f"The output is longer than {subject.output_kib} KiB and was cut.", data)
+        message = f"The output is longer than {subject.output_kib} KiB and was cut."
+        return 500, error(500, message, source, data)
     if end.reason != "exit":
-        return 503, error(503, "The command was stopped.", data)
+        return 503, error(503, "The command was stopped.", source, data)
     if subject.router.succeeded(end.status, text):
         return 200, {"status": "success", "data": data}
     if failure := subject.router.failure(end.status):
-        return 502, error(502, failure)
-    return 200, {"status": "fail", "data": data}
+        return 502, error(502, failure, "router")
+    return 200, {"status": "fail", "data": {**data, "failure_source": source}}
 
 
 def _run_data(
@@ -284,7 +304,7 @@ def _read_protocol(value: str) -> int:
     match = PROTOCOL.fullmatch(value)
     if not match:
         raise ProtocolError("The parameter protocol is an AFI or AFI,SAFI: 1,1 for IPv4, 2,1 for IPv6.")
-    family = FAMILIES.get(int(match[1]))
+    family = IP_VERSIONS.get(int(match[1]))
     if family is None or int(match[2] or 1) != 1:
         raise ProtocolError("This protocol is not offered; protocol is 1 or 1,1 for IPv4, 2 or 2,1 for IPv6.")
     return family
@@ -309,11 +329,18 @@ def _read_format(value: str) -> tuple[str, ...]:
     return tuple(part.lower() for part in media)
 
 
-READERS: dict[str, Callable[[str], Any]] = {
+def _read_view(value: str) -> bool:
+    if value not in {"0", "1"}:
+        raise ProtocolError("The parameter view is 1 for events with what the page shows, or 0.")
+    return value == "1"
+
+
+PARAMETER_READERS: dict[str, Callable[[str], Any]] = {
     "protocol": _read_protocol,
     "router": str,
     "routerindex": _read_routerindex,
     "vrf": str,
     "runtime": _read_runtime,
     "format": _read_format,
+    "view": _read_view,
 }

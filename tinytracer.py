@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from webob import Request
 
 import rfc8522
-from commands import JSON, TEXT
+from commands import JSON, SVG, TEXT
 from lookingglass import configuration as conf
 from lookingglass import downloads, journal, names, origins, page, themes, urls, visitors
 from lookingglass.answers import (
+    HTML,
     REPRESENTATIONS,
     Body,
     Environ,
@@ -71,7 +72,7 @@ ROUTES = [
         (r"/testfiles/(?P<path>.+)", "testfile", OWN),
     )
 ]
-NOTHING: tuple[str, str, Mapping[str, str]] = ("nothing", ALL, {})  # of ROUTES
+NO_ROUTE: tuple[str, str, Mapping[str, str]] = ("nothing", ALL, {})  # of ROUTES
 UNCOUNTED = {"healthz", "run"}  # handlers whose requests are none that "limits.requests" counts
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
@@ -92,8 +93,7 @@ class TinyTracer:
         self._glass = Glass(configuration)
         self._page = page.Page(configuration)
         self._shelf = Shelf()
-        limits = configuration.limits
-        self._turnstile = Turnstile(limits.requests, limits.downloads)
+        self._turnstile = Turnstile(configuration.limits)
         if configuration.metrics:  # then an optional package is imported
             from lookingglass.metrics import Metrics
 
@@ -118,7 +118,7 @@ class TinyTracer:
         """Return what answers a request; an error may be read by whoever may read its resource."""
         handler, readers, parts = _route(environ)
         if handler == "metrics" and not self._shows_figures(environ):
-            handler, readers, parts = NOTHING
+            handler, readers, parts = NO_ROUTE
         sharing = self._sharing(environ, readers)
         try:
             if handler not in UNCOUNTED:
@@ -265,12 +265,14 @@ class TinyTracer:
         except Problem as error:
             problem = error
         media = best_offer(environ.get("HTTP_ACCEPT", ""), tuple(REPRESENTATIONS)) or JSON
+        question = question._replace(wants_picture=media == SVG)
         if environ["REQUEST_METHOD"] == "HEAD":  # which runs nothing, and leaves no record
             if problem:
                 raise problem
             self._refuse_forged(environ)
             self._glass.check(question)
-            return Reply(200, {"Content-Type": media, **SECURITY, **FRESH, **LIVE, **sharing}, b"")
+            shown = JSON if media == HTML else media
+            return Reply(200, {"Content-Type": shown, **SECURITY, **FRESH, **LIVE, **sharing}, b"")
         refuse = functools.partial(problem_reply, headers=sharing)
         return self._live(self._ask(environ, question, problem), REPRESENTATIONS[media], refuse, sharing)
 
@@ -296,7 +298,7 @@ class TinyTracer:
         sharing: Mapping[str, str],
     ) -> Answering:
         def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
-            start = starter(start_response, {**sharing, **self._glass.headers(answer.quotas)})
+            start = starter(start_response, answer, {**sharing, **self._glass.headers(answer.quotas)})
             represented = represent(answer, start)
             pieces = once_begun(answer, represented, lambda problem: refuse(problem).send(start_response))
             take_over = environ.get("lookingglass.live")  # of our own server, see connections.Task
@@ -320,7 +322,7 @@ def _route(environ: Environ) -> tuple[str, str, Mapping[str, str]]:
     for pattern, handler, readers in ROUTES:
         if match := pattern.fullmatch(path):
             return handler, readers, match.groupdict()
-    return NOTHING
+    return NO_ROUTE
 
 
 class LazyApplication:

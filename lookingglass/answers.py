@@ -7,15 +7,21 @@ import json
 import os
 import select
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from http.client import responses
 from typing import Any
 
 import rfc8522
-from commands import EVENTS, JSON, TEXT
+from commands import EVENTS, JSON, SVG, TEXT
+from lookingglass import panels
+from lookingglass.facts.common import Facts
 from lookingglass.glass import Answer
-from lookingglass.headers import FRESH, LIVE, SECURITY
+from lookingglass.headers import ALONE, FRESH, LIVE, SECURITY
 from lookingglass.loop import Loop
+from lookingglass.output import Drawn
+from lookingglass.panels import Heading
+from lookingglass.pictures import draw_alone, verdicts
+from lookingglass.pictures.alone import style_source
 from lookingglass.problems import SOON, Busy
 from rfc8522 import Envelope, Problem
 
@@ -118,7 +124,7 @@ def json_reply(value: object, status: int = 200, headers: Mapping[str, str] | No
 def problem_reply(problem: Problem, headers: Mapping[str, str]) -> Reply:
     """Return the envelope of an error (RFC 8522 section 2.3.3), with the headers of its resource."""
     every = {**headers, **problem_headers(problem)}
-    return json_reply(rfc8522.error(problem.status, str(problem)), problem.status, every)
+    return json_reply(rfc8522.envelope_of(problem), problem.status, every)
 
 
 def problem_headers(problem: Problem) -> dict[str, str]:
@@ -127,12 +133,13 @@ def problem_headers(problem: Problem) -> dict[str, str]:
     return {**problem.headers, **retry}
 
 
-def starter(start_response: WSGIStart, more: Mapping[str, str]) -> Start:
-    """Return what starts an answer in progress; ``more`` headers go with each."""
+def starter(start_response: WSGIStart, answer: Answer, more: Mapping[str, str]) -> Start:
+    """Return what starts an answer in progress; ``more`` headers go with it."""
 
     def start(status: int, media: str, headers: Mapping[str, str]) -> None:
         kind = media if media == JSON else f"{media}; charset=utf-8"
-        every = {"Content-Type": kind, **SECURITY, **FRESH, **LIVE, **more, **headers}
+        age = {} if answer.age is None else {"Age": str(answer.age)}
+        every = {"Content-Type": kind, **SECURITY, **FRESH, **LIVE, **more, **age, **headers}
         start_response(status_line(status), [*every.items()])
 
     return start
@@ -154,73 +161,177 @@ def once_begun(answer: Answer, pieces: Pieces, refuse: Callable[[Problem], Itera
         yield from pieces
 
 
+class Following:
+    """Iterate over the new text of an answer that has begun, "" for nothing now; then it has ended."""
+
+    status: int
+    envelope: Envelope
+    headers: Mapping[str, str]
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[str]:
+        answer = self._answer
+        try:
+            while (text := answer.read()) is not None:
+                yield text
+            self.status, self.envelope = answer.outcome()
+            self.headers = {"Retry-After": str(SOON)} if self.status == 503 else {}
+        except Problem as problem:
+            self.status, self.envelope = problem.status, rfc8522.envelope_of(problem)
+            self.headers = problem_headers(problem)
+
+
 def as_json(answer: Answer, start: Start) -> Pieces:
     """Yield the envelope at the end."""
-    answer.viewer.is_live = False
-    try:
-        while (text := answer.read()) is not None:
-            if not text:
-                yield b""
-        status, envelope = answer.outcome()
-        headers = {"Retry-After": str(SOON)} if status == 503 else {}
-    except Problem as problem:
-        status, envelope = problem.status, rfc8522.error(problem.status, str(problem))
-        headers = problem_headers(problem)
-    body = json.dumps(envelope).encode() + b"\n"
-    start(status, JSON, {"Content-Length": str(len(body)), **headers})
-    yield body
+    end = yield from _awaited(answer)
+    yield from _whole(start, end.status, JSON, end.envelope, end.headers)
 
 
 def as_text(answer: Answer, start: Start) -> Pieces:
-    """Yield the output itself, and a last line when it was cut short."""
+    """Yield the output itself, and a last line when it was cut short or is told again."""
     start(200, TEXT, {})
-    try:
-        while (text := answer.read()) is not None:
-            yield text.encode()
-        note = "" if answer.has_left else note_of(answer.outcome()[1])
-    except Problem as problem:
-        note = str(problem)
-    if note:
+    following = Following(answer)
+    for text in following:
+        yield text.encode()
+    if not answer.has_left and (note := _note(answer, following)):
         yield f"\n--- {note}\n".encode()
 
 
 def as_events(answer: Answer, start: Start) -> Pieces:
-    """Yield the output and the facts as they come, and the envelope at the end."""
+    """Yield the events of an answer, and signs of life where there are none."""
     start(200, EVENTS, {})
     yield b": tinytracer\n\n"
-    known: dict[str, Any] = {}
     spoken = time.monotonic()  # when something was sent last
-    try:
-        while (text := answer.read()) is not None:
-            data = _event("output", {"text": text}) if text else b""
-            if (facts := answer.facts()) is not known and facts:
-                known = facts
-                data += _event("facts", facts)
-            now = time.monotonic()
-            if not data and now - spoken >= HEARTBEAT:
-                data = b": still running\n\n"
-            if data:
-                spoken = now
-            yield data
-        if not answer.has_left:
-            yield _event("result", answer.outcome()[1])
-    except Problem as problem:
-        yield _event("result", rfc8522.error(problem.status, str(problem)))
+    for pairs in news_of(answer):
+        data = b"".join(event(name, content) for name, content in pairs)
+        now = time.monotonic()
+        if not data and now - spoken >= HEARTBEAT:
+            data = b": still running\n\n"
+        if data:
+            spoken = now
+        yield data
 
 
-def note_of(envelope: Envelope) -> str:
-    """Return why a run was stopped, "" when it was not."""
-    message: str = envelope.get("message", "")
-    return message
+def news_of(answer: Answer) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
+    """Yield the events that there are since the last time, as names and data: the envelope is the last one.
+
+    Who watches gets views as well: one at once, and the last one before the envelope.
+    """
+    known: Facts = {}
+    watching = Watching(answer) if answer.is_watched else None
+    following = Following(answer)
+    for text in following:
+        pairs: list[tuple[str, Mapping[str, Any]]] = [("output", {"text": text})] if text else []
+        if (facts := answer.facts()) is not known and facts:
+            known = facts
+            pairs.append(("facts", facts))
+        yield [*pairs, *(watching.news() if watching else ())]
+    if not answer.has_left:
+        last = watching.last(following) if watching else ()
+        yield [*last, ("result", following.envelope)]
 
 
-def _event(name: str, data: object) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+class Watching:
+    """Make the views of an answer that has begun, for whoever watches it."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._shown: Drawn | None = None
+
+    def news(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield a view if there is anything to see that was not there before; not of what has ended."""
+        drawn = self._answer.drawn()
+        if drawn is not self._shown and not self._answer.viewer.is_over:
+            self._shown = drawn
+            verdict = verdicts.running(self._answer.facts(), *self._answer.viewer.times())
+            yield self._view(panels.bar(heading_of(self._answer), verdict), drawn)
+
+    def last(self, end: Following) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the view of an answer that has ended."""
+        yield self._view(last_bar(self._answer, end), self._answer.drawn(is_over=True))
+
+    def _view(self, bar: str, drawn: Drawn) -> tuple[str, Mapping[str, Any]]:
+        return "view", {"html": InJSON(f'"{json.dumps(bar)[1:-1]}{drawn.quoted}"')}
 
 
-# How a run can be represented, the first when the Accept header prefers none.
+class InJSON(str):
+    """A value that is JSON already: it was made once for many."""
+
+    __slots__ = ()
+
+
+def event(name: str, data: Mapping[str, Any]) -> bytes:
+    """Return a server-sent event."""
+    members = ", ".join(
+        f'"{key}": {value if isinstance(value, InJSON) else json.dumps(value)}' for key, value in data.items()
+    )
+    return f"event: {name}\ndata: {{{members}}}\n\n".encode()
+
+
+def as_picture(answer: Answer, start: Start) -> Pieces:
+    """Yield the picture of the finished answer, which any page may show; its styles are the only ones."""
+    end = yield from _awaited(answer)
+    heading = heading_of(answer)
+    picture = draw_alone(answer.facts(), f"{heading.title}, {heading.where}", answer.about)
+    if picture is not None:
+        yield from _whole(start, 200, SVG, picture, ALONE | {"Content-Security-Policy": picture_policy()})
+    elif end.status == 200:
+        none = rfc8522.error(406, "There is no picture of this answer.", "visitor", end.envelope["data"])
+        yield from _whole(start, 406, JSON, none, {})
+    else:
+        yield from _whole(start, end.status, JSON, end.envelope, end.headers)
+
+
+def picture_policy() -> str:
+    """Return the Content-Security-Policy of a picture that stands alone."""
+    return f"default-src 'none'; style-src {style_source()}; base-uri 'none'; frame-ancestors 'none'"
+
+
+def heading_of(answer: Answer) -> Heading:
+    """Return the heading of an answer that has begun."""
+    subject = answer.subject
+    return Heading.of(subject.router, subject.command.name, subject.target)
+
+
+def last_bar(answer: Answer, end: Following) -> str:
+    """Return the bar of an answer that has ended."""
+    data = end.envelope.get("data", {})
+    verdict = verdicts.of_outcome(end.status, end.envelope)
+    return panels.bar(heading_of(answer), verdict, data.get("performed_at"), data.get("runtime"), answer.age)
+
+
+def _note(answer: Answer, end: Following) -> str:
+    """Return why a run was stopped, or how old it is; "" when it has just ended by itself."""
+    message: str = end.envelope.get("message", "")
+    return message if answer.age is None else f"This was run {answer.age} s ago."
+
+
+def _awaited(answer: Answer) -> Generator[bytes, None, Following]:
+    """Yield nothing until an answer has ended."""
+    answer.viewer.is_live = False
+    following = Following(answer)
+    for text in following:
+        if not text:
+            yield b""
+    return following
+
+
+def _whole(
+    start: Start, status: int, media: str, content: str | Envelope, headers: Mapping[str, str]
+) -> Pieces:
+    body = (content if isinstance(content, str) else json.dumps(content)).encode() + b"\n"
+    start(status, media, {"Content-Length": str(len(body)), **headers})
+    yield body
+
+
+# How a run can be represented, the first when the Accept header prefers none. A browser that goes there
+# prefers HTML, for which RFC 8522 has JSON, and some name SVG as well.
 REPRESENTATIONS: dict[str, Callable[[Answer, Start], Pieces]] = {
     JSON: as_json,
     TEXT: as_text,
     EVENTS: as_events,
+    HTML: as_json,
+    SVG: as_picture,
 }

@@ -24,7 +24,7 @@ from waitress import buffers, channel, task, utilities
 
 import rfc8522
 from lookingglass.headers import FRESH, OPEN, SECURITY
-from lookingglass.messages import Parser
+from lookingglass.messages import RequestParser
 
 REQUEST = 20.0  # seconds for sending a request, blank lines before it included
 STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle
@@ -81,6 +81,11 @@ class Task(task.WSGITask):
         finally:
             self.environ = None  # which leads back to here, and would be kept as long as the answer
 
+    def write(self, data: bytes) -> None:
+        """Write some of the body; the header goes with the first of it, for a packet more is dear."""
+        self.channel.holds_back = bool(data) and not self.wrote_header
+        super().write(data)
+
     def pump(self, live: Live) -> bool:
         """Write what a live answer has now, and tell whether it goes on."""
         data: bytes | None = b""
@@ -105,7 +110,8 @@ class ErrorTask(task.ErrorTask):
         error = self.request.error
         header, body = (WAITRESS[f"max_request_{part}_size"] for part in ("header", "body"))
         expected = f"expected HTTP/1.1, with a header of at most {header} bytes and a body of at most {body}"
-        envelope = rfc8522.error(error.code, f"{error.reason}: {expected}.")
+        source = "glass" if error.code == utilities.InternalServerError.code else "visitor"
+        envelope = rfc8522.error(error.code, f"{error.reason}: {expected}.", source)
         content = json.dumps(envelope).encode() + b"\n"
         self.status = f"{error.code} {error.reason}"
         headers = {"Content-Type": "application/json", **SECURITY, **FRESH, **OPEN}
@@ -129,12 +135,13 @@ class Channel(channel.HTTPChannel):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._active = 0.0  # when something was received or sent last, by the monotonic clock
         self._begun = 0.0  # when the request began that is not complete yet
-        self._coming: Parser | None = None  # the latest request
+        self._coming: RequestParser | None = None  # the latest request
         self._sent = 0  # bytes
         self._taken = 0  # of them, when ``look`` looked last
         self._looked = time.monotonic()
         self._patience = DOWNLOAD  # seconds for which the client may go on taking nothing
-        self.requests: list[Parser] = []
+        self.holds_back = False  # what is written next: more follows at once
+        self.requests: list[RequestParser] = []
         super().__init__(server, sock, addr, server.adj, map=server.channels)
         self.descriptor = sock.fileno()
         self.client = ""  # whose share of connections it is part of, and in which network; "": nobody's
@@ -167,11 +174,11 @@ class Channel(channel.HTTPChannel):
         """Tell whether nothing is being answered or sent."""
         return not self.requests and not self.total_outbufs_len
 
-    def parser_class(self, adj: Any) -> Parser:
+    def parser_class(self, adj: Any) -> RequestParser:
         """Begin a request, or go on with one of which there were only blank lines."""
         if self._coming is None or not self._coming.empty:
             self._begun = time.monotonic()
-        self._coming = Parser(adj)
+        self._coming = RequestParser(adj)
         return self._coming
 
     def on_events(self, events: int) -> None:
@@ -329,7 +336,9 @@ class Channel(channel.HTTPChannel):
             else:  # a file
                 self.outbufs += [data, channel.OverflowableBuffer(self.adj.outbuf_overflow)]
             self.total_outbufs_len += len(data)
-            self._flush_exception(self._flush_some, do_close=False)
+            if not self.holds_back:
+                self._flush_exception(self._flush_some, do_close=False)
+            self.holds_back = False
         return len(data)
 
     def _flush_some(self, do_close: bool = True) -> bool:

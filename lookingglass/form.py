@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from commands import Command, Router
 from lookingglass.configuration import Configuration
+from lookingglass.panels import Heading
 
 FAMILIES = {"": "any", "1": "IPv4", "2": "IPv6"}  # by the AFI of the parameter "protocol"
 SMALLEST = 1_000_000  # bytes; a smaller file is there for something else than to be downloaded as a test
@@ -30,12 +31,6 @@ WANTED = {
     "asn": Wanted("AS number", "AS64500"),
     "community": Wanted("community", "64500:100 or no-export"),
 }
-
-
-def place_of(router: Router) -> str:
-    """Return where a router is, such as "Berlin DE"; "" when it is not known."""
-    city, country = (str(router.details.get(key, "")) for key in ("city", "country"))
-    return " ".join(filter(None, (city, country.upper() if len(country) == 2 else country)))
 
 
 def router_field(routers: Sequence[Router], chosen: Router) -> str:
@@ -135,7 +130,7 @@ def network(configuration: Configuration) -> str:
 def _sites(routers: Sequence[Router]) -> str:
     columns = {
         "Router": [each.name for each in routers],
-        "Place": [place_of(each) for each in routers],
+        "Place": [Heading.of(each, "", None).place for each in routers],
         "AS": [str(each.details.get("autonomous_system", "")) for each in routers],
         "IPv4 for tests": [each.sources.get(4, "") for each in routers],
         "IPv6 for tests": [each.sources.get(6, "") for each in routers],
@@ -185,9 +180,7 @@ def _wanted(command: Command) -> str:
 
 
 def _named(router: Router) -> str:
-    """Return a router's name and place; a name from right to left does not turn what is around it."""
-    place = place_of(router)
-    return html.escape(f"{router.name}, {place}" if place else router.name)
+    return html.escape(Heading.of(router, "", None).where)
 
 
 def _field(name: str, label: str, control: str) -> str:

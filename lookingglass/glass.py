@@ -12,11 +12,15 @@ from commands import JSON, Command, Invocation, Router
 from lookingglass import targets
 from lookingglass.aiming import Aimer
 from lookingglass.configuration import Configuration
+from lookingglass.facts import PARSERS
 from lookingglass.facts.common import find_json
+from lookingglass.finished import Reuse
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.names import LookUp, Resolver, Unresolved
-from lookingglass.problems import Problem, Quota, Refusal
+from lookingglass.output import Drawn
+from lookingglass.pictures import About
+from lookingglass.problems import HTTPProblem, Problem, Quota, Refusal
 from lookingglass.registry import Runs
 from lookingglass.runs import Viewer
 from lookingglass.stores import open_store
@@ -25,7 +29,7 @@ from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
 
 # The journal's words: for why a Run has ended when not by itself, and for a Problem by its HTTP status.
 WORDS = {"time": "timeout", "full": "cut", "left": "left", "closing": "stopped"}
-REFUSALS = {**dict.fromkeys((400, 404, 429, 503), "refused"), 502: "unreachable", 504: "timeout"}
+REFUSALS = {**dict.fromkeys((400, 404, 406, 429, 503), "refused"), 502: "unreachable", 504: "timeout"}
 
 
 class Question(NamedTuple):
@@ -33,6 +37,7 @@ class Question(NamedTuple):
 
     path: str  # below …/v1/: the words of a command and its target, see ``rfc8522.path_of``
     parameters: tuple[tuple[str, str], ...] = ()  # RFC 8522 section 2.2
+    wants_picture: bool = False  # instead of the answer
 
 
 class Checked(NamedTuple):
@@ -53,7 +58,7 @@ class Answer:
     """
 
     viewer: Viewer  # when ``begin`` has returned True
-    _subject: Subject
+    subject: Subject
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class Answer:
         journal: Journal,
     ) -> None:
         self.has_left = False  # the visitor
+        self.is_watched = False  # the visitor wants to see what the page shows
         self.record = record
         self.quotas = place.quotas  # what limits leave to the visitor
         self._look_up = look_up
@@ -91,7 +97,7 @@ class Answer:
             found = self._look_up.addresses() if self._look_up else ()
             if found is None:
                 return False
-            self.viewer, self._subject = self._start(found)
+            self.viewer, self.subject = self._start(found)
         except BaseException as error:
             self._end(_outcome_of(error), self._is_free(error))
             if isinstance(error, Problem):
@@ -120,6 +126,11 @@ class Answer:
         self._bell.wait(seconds)
         self._bell.clear()
 
+    @property
+    def age(self) -> int | None:
+        """Return the whole seconds since the end of a run that is told again; None: it is told as it runs."""
+        return int(self.viewer.age) if self._has_begun and self.viewer.age is not None else None
+
     def leave(self) -> None:
         """Let ``read`` end: the visitor has gone."""
         self.has_left = True
@@ -129,13 +140,22 @@ class Answer:
         """Return what is known from the output so far; the same object as before when nothing is new."""
         return self.viewer.run.facts()
 
+    @property
+    def about(self) -> About:
+        """Return what is known beside the facts, for a picture of them."""
+        return self.viewer.run.about
+
+    def drawn(self, is_over: bool = False) -> Drawn:
+        """Return figures and picture of the facts so far; the same object as before when nothing is new."""
+        return self.viewer.run.drawn(is_over)
+
     def outcome(self) -> tuple[int, rfc8522.Envelope]:
         """Return the HTTP status and the envelope, after ``read`` gave None."""
         if self._outcome is None:
             text, end = self.viewer.result()
             facts = self.viewer.run.facts(is_last=True)
-            document = find_json(text) if self._subject.media == JSON else None
-            self._outcome = rfc8522.outcome(self._subject, text, end, facts, document)
+            document = find_json(text) if self.subject.media == JSON else None
+            self._outcome = rfc8522.outcome(self.subject, text, end, facts, document)
         return self._outcome
 
     def close(self) -> None:
@@ -148,7 +168,8 @@ class Answer:
             return
         self.viewer.close()
         run = self.viewer.run
-        self.record.shared = run.shared
+        self.record.reused = self.age
+        self.record.shared = run.shared if self.age is None else 0
         if run.output.began is not None:
             self.record.first = max(0.0, run.output.began - self.record.began)
         self._end(self._ending(), refund=run.problem is not None and self._is_free(run.problem))
@@ -189,7 +210,7 @@ class Glass:
         self._vocabulary = Vocabulary.of(self.routers)
         self._guard = Guard(configuration.limits, open_store(configuration.store))
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
-        resolver = Resolver(self.runs.loop, configuration.limits.lookups)
+        resolver = Resolver(self.runs.loop, self._limits.lookups, self._limits.network_share)
         self._aimer = Aimer(families, configuration.deny, resolver)
 
     def check(self, question: Question) -> None:
@@ -237,6 +258,10 @@ class Glass:
         record.router = router.name
         command, text = self._vocabulary.split(question.path, router)
         record.command = command.name
+        if question.wants_picture and not (command.parser and PARSERS[command.parser].has_picture):
+            raise HTTPProblem(
+                406, f"There is no picture of {command.name}; JSON, text and events are offered."
+            )
         target = _read_target(command, text)
         record.target = target.text if target else ""
         record.asked = ""
@@ -252,7 +277,9 @@ class Glass:
             place.end(refund=True)  # nothing was looked up
             raise
         start = functools.partial(self._start, checked, visitor)
-        return Answer(look_up, start, place, record, self.journal)
+        answer = Answer(look_up, start, place, record, self.journal)
+        answer.is_watched = checked.parameters.view
+        return answer
 
     def _start(
         self, checked: Checked, visitor: Visitor, found: Sequence[targets.Address]
@@ -266,20 +293,26 @@ class Glass:
             lambda: self._guard.slot(aim.network, visitor.key, router.name),
             command,
             parameters,
+            Reuse(command.reuse, router.succeeded) if command.reuse else None,
         )
         named = target.text if target else None
         subject = Subject(router, command, named, aim.address, vrf, media, self._limits.output_kib)
         return viewer, subject
 
     def _view(
-        self, invocation: Invocation, take_slot: Callable[[], Lease], command: Command, parameters: Parameters
+        self,
+        invocation: Invocation,
+        take_slot: Callable[[], Lease],
+        command: Command,
+        parameters: Parameters,
+        reuse: Reuse | None,
     ) -> Viewer:
         limits = self._limits
         ceiling = command.runtime or limits.max_runtime
         seconds = parameters.runtime
         if seconds is None:
             seconds = limits.runtime
-        return self.runs.view(invocation, take_slot, min(seconds or ceiling, ceiling), ceiling)
+        return self.runs.view(invocation, take_slot, min(seconds or ceiling, ceiling), ceiling, reuse)
 
 
 def _outcome_of(error: BaseException) -> Outcome:

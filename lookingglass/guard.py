@@ -7,19 +7,19 @@ import ipaddress
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from lookingglass import targets
 from lookingglass.problems import Quota, Refusal
-from lookingglass.store import NO_FLOOR, Claim, Gone, Memory, Rate, Share, Store, Token
+from lookingglass.store import NO_FLOOR, Claim, Decision, Gone, Memory, Rate, Share, Store, Token
 
 __all__ = ["Guard", "Lease", "Limits", "Quota", "Rate"]
 
 PATIENCE = Rate(20, 60.0)  # answers of 429, after which each further one doubles the wait
-LONGEST = 600.0  # seconds
+LONGEST_WAIT = 600.0  # seconds
 GONE_RETRY = 2.0  # seconds after which a store that is gone is asked again
-REMEMBERED = 512  # questions of clients, whose claims need not be made again; each takes 4 KiB
+KEPT_CLAIMS = 512  # questions of clients, whose claims need not be made again; each takes 4 KiB
 PART = 4  # one source network takes a quarter of a target's rate; a quarter of the whole is kept for the idle
 NETWORKS = {4: 24, 6: 48}  # prefix lengths that stand for one who asks
 TOLD = "rate"  # the limit whose state each answer tells
@@ -38,13 +38,17 @@ class Limits(NamedTuple):
     burst: int = 10
     target_rate: Rate = Rate(20, 60.0)  # runs towards one target network, for all clients together
     per_router: int = 8  # processes at once
-    network_share: float = 0.25  # of slots, of viewers' places and of all runs, for one /24 or /48
+    network_share: float = 0.25  # of everything that there is for all, for one /24 or /48
     global_rate: Rate = Rate(120, 60.0)  # runs, for all clients together
     slot_seconds: Rate = Rate(60, 60.0)  # seconds of slots for one client; a network has twice as many
     lookups: int = 2  # names being looked up for one client
     downloads: int = 2  # at once for one client
     connections: int = 64  # of one client
     requests: Rate = Rate(20, 1.0)  # of one client, for what costs little
+
+    def share_of(self, places: int, one: int = 1) -> int:
+        """Return how many of some places one network may have, where one client may have ``one``."""
+        return max(one, math.ceil(places * self.network_share))
 
 
 class Asked(NamedTuple):
@@ -82,6 +86,19 @@ class Limit(NamedTuple):
     cost: Callable[[Asked], float] = lambda asked: 1.0  # of a bucket; 0: its debts only have to be paid
 
 
+Row = tuple[Limit, Claim]
+
+
+class Wanted(NamedTuple):
+    """Hold what a question takes of the limits; it is made once for all questions that take the same."""
+
+    rows: Sequence[Row]
+    claims: Sequence[Claim]  # of the rows
+    told: Sequence[Row]  # those whose state each answer tells
+    penalty: Token  # for being refused
+    charged: Sequence[Token]  # with the seconds that a slot was held
+
+
 def _all(asked: Asked) -> str:
     return ""
 
@@ -114,12 +131,8 @@ def _weight(asked: Asked) -> float:
     return asked.weight
 
 
-def _share(limits: Limits, places: int) -> int:
-    return max(1, math.ceil(places * limits.network_share))
-
-
 def _patience(limits: Limits) -> Pool:
-    return Pool(PATIENCE, PATIENCE.runs, floor=-LONGEST * PATIENCE.speed)
+    return Pool(PATIENCE, PATIENCE.runs, floor=-LONGEST_WAIT * PATIENCE.speed)
 
 
 def _whole(limits: Limits) -> Pool:
@@ -141,7 +154,7 @@ PLACE = (
     Limit("viewers", _all, lambda limits: limits.viewers, 503, "All {limit} viewers' places are taken."),
     Limit("per_client", _client, lambda limits: limits.per_client, 429,
           "You have {limit} answers in progress already."),
-    Limit("network viewers", _network, lambda limits: _share(limits, limits.viewers), 429,
+    Limit("network viewers", _network, lambda limits: limits.share_of(limits.viewers), 429,
           "Your network has {limit} answers in progress already."),
     Limit("network rate", _network, lambda limits: Pool.of(limits.global_rate, limits.network_share), 429,
           "The limit is {runs} runs in {period:g} s, {burst:g} at once, from your network."),
@@ -150,7 +163,7 @@ SLOT = (
     Limit("concurrent", _all, lambda limits: limits.concurrent, 503, "All {limit} slots are taken."),
     Limit("per_router", _router, lambda limits: limits.per_router, 503,
           "The router runs {limit} commands already."),
-    Limit("network slots", _network, lambda limits: _share(limits, limits.concurrent), 429,
+    Limit("network slots", _network, lambda limits: limits.share_of(limits.concurrent), 429,
           "Your network runs {limit} commands already."),
     Limit("client slots", _client, lambda limits: 2 * limits.per_client, 429,  # those that are ending as well
           "You run {limit} commands already."),
@@ -196,7 +209,8 @@ class Guard:
     ) -> None:
         self._store = store or Memory(clock)
         self._clock = clock
-        self._claims = functools.lru_cache(REMEMBERED)(self._claims_of)
+        self._place = functools.lru_cache(KEPT_CLAIMS)(self._place_of)
+        self._slot = functools.lru_cache(KEPT_CLAIMS)(self._slot_of)
         self._told = Quota(TOLD, limits.rate.runs, math.ceil(limits.rate.period), 0, 0)
         self._amounts = {limit.name: limit.of(limits) for limit in (*PLACE, *SLOT)}
 
@@ -206,7 +220,9 @@ class Guard:
         Raises Refusal: 503 when all places are taken or the store is gone, 429 when the client or its network
         has its share, is too fast, or has been for too long.
         """
-        return self._take(PLACE, Asked(client, network_of(client), weight))
+        wanted = self._place(client, weight)
+        quotas = self._take(wanted)
+        return Lease(lambda refund: self._store.give(wanted.claims, refund), quotas)
 
     def slot(self, network: targets.Network | None, client: str, router: str) -> Lease:
         """Admit one process; ``network`` is where it sends packets to. The client pays its time at the end.
@@ -214,18 +230,16 @@ class Guard:
         Raises Refusal: 503 when all slots are taken, there were too many runs or the store is gone, 429 when
         the client's network has its share, or the target's network was asked for too often.
         """
-        asked = Asked(client, network_of(client), 1.0, router, str(network or ""))
-        lease = self._take(SLOT, asked)
+        wanted = self._slot(network, client, router)
+        quotas = self._take(wanted)
         started = self._clock()
 
         def give_back(refund: bool) -> None:
-            lease.end(refund)
-            _, claims, _ = self._claims(CHARGED, asked)
-            for token in () if refund else claims:
-                if isinstance(token, Token):
-                    self._store.charge(token, self._clock() - started)
+            self._store.give(wanted.claims, refund)
+            for token in () if refund else wanted.charged:
+                self._store.charge(token, self._clock() - started)
 
-        return Lease(give_back, lease.quotas)
+        return Lease(give_back, quotas)
 
     def headers(self, quotas: Sequence[Quota] = ()) -> dict[str, str]:
         """Return the headers of an answer: policies, and what is left by them where that is known.
@@ -243,33 +257,33 @@ class Guard:
         """Give back all that is held."""
         self._store.close()
 
-    def _take(self, limits: tuple[Limit, ...], asked: Asked) -> Lease:
-        """Take what each of some limits counts, or nothing."""
-        concerned, claims, penalty = self._claims(limits, asked)
+    def _take(self, wanted: Wanted) -> tuple[Quota, ...]:
+        """Take all that is wanted, or nothing."""
         try:
-            decision = self._store.take(claims, penalty)
+            decision = self._store.take(wanted.claims, wanted.penalty)
         except Gone:
             raise Refusal(503, GONE_RETRY, "Limits cannot be counted now.", "store") from None
-        rows = list(zip(concerned, claims, strict=True))
-        quotas = tuple(
-            _quota(limit, claim, decision.left[claim.key])
-            for limit, claim in rows
-            if isinstance(claim, Token) and claim.key in decision.left
-            if limit.name == TOLD or claim is decision.refused
-        )
-        for limit, claim in rows:
-            if claim is decision.refused:
-                raise _refusal(limit, claim, decision.seconds, quotas)
-        return Lease(lambda refund: self._store.give(claims, refund), quotas)
+        if decision.refused is not None:
+            raise _refusal(wanted, decision.refused, decision)
+        return _quotas(wanted.told, decision)
 
-    def _claims_of(
-        self, limits: tuple[Limit, ...], asked: Asked
-    ) -> tuple[list[Limit], list[Claim], Token | None]:
-        """Return the limits that concern a question, a claim for each, and the penalty for being refused."""
-        concerned = [limit for limit in limits if limit.whose is _all or limit.whose(asked)]
-        penalty = self._claim(PENALTY, asked)
-        claims = [self._claim(limit, asked) for limit in concerned]
-        return concerned, claims, penalty if isinstance(penalty, Token) else None
+    def _place_of(self, client: str, weight: float) -> Wanted:
+        return self._wanted(PLACE, Asked(client, network_of(client), weight))
+
+    def _slot_of(self, network: targets.Network | None, client: str, router: str) -> Wanted:
+        return self._wanted(SLOT, Asked(client, network_of(client), 1.0, router, str(network or "")))
+
+    def _wanted(self, limits: tuple[Limit, ...], asked: Asked) -> Wanted:
+        """Return a claim for each of the limits that concern a question."""
+        rows = [
+            (limit, self._claim(limit, asked))
+            for limit in limits
+            if limit.whose is _all or limit.whose(asked)
+        ]
+        told = [row for row in rows if row[0].name == TOLD]
+        debts = (self._claim(limit, asked) for limit in (PENALTY, *CHARGED))
+        penalty, *charged = (debt for debt in debts if isinstance(debt, Token))
+        return Wanted(rows, [claim for _, claim in rows], told, penalty, charged)
 
     def _claim(self, limit: Limit, asked: Asked) -> Claim:
         amount = self._amounts[limit.name]
@@ -299,16 +313,28 @@ def network_of(client: str) -> str:
     return str(network.supernet(new_prefix=NETWORKS[network.version]))
 
 
-def _refusal(limit: Limit, claim: Claim, seconds: float, quotas: tuple[Quota, ...]) -> Refusal:
-    if isinstance(claim, Share):
-        return Refusal(limit.status, seconds, limit.words.format(limit=claim.limit), limit.name, quotas)
-    if seconds == math.inf:
+def _refusal(wanted: Wanted, refused: Claim, decision: Decision) -> Refusal:
+    limit = next(limit for limit, claim in wanted.rows if claim is refused)
+    quotas = _quotas([row for row in wanted.rows if row in wanted.told or row[0] is limit], decision)
+    if isinstance(refused, Share):
+        words = limit.words.format(limit=refused.limit)
+        return Refusal(limit.status, decision.seconds, words, limit.name, quotas)
+    if decision.seconds == math.inf:
         room = "There is no room for counting what comes from your network."
         return Refusal(503, GONE_RETRY, room, limit.name, quotas)
-    rate = claim.rate
-    words = limit.words.format(runs=rate.runs, period=rate.period, burst=claim.burst)
-    weight = f" This command costs {claim.amount:g}." if claim.amount > 1 else ""
-    return Refusal(limit.status, seconds, words + weight, limit.name, quotas)
+    rate = refused.rate
+    words = limit.words.format(runs=rate.runs, period=rate.period, burst=refused.burst)
+    weight = f" This command costs {refused.amount:g}." if refused.amount > 1 else ""
+    return Refusal(limit.status, decision.seconds, words + weight, limit.name, quotas)
+
+
+def _quotas(rows: Iterable[Row], decision: Decision) -> tuple[Quota, ...]:
+    """Return what is left of those buckets that were looked at."""
+    return tuple(
+        _quota(limit, claim, decision.left[claim.key])
+        for limit, claim in rows
+        if isinstance(claim, Token) and claim.key in decision.left
+    )
 
 
 def _quota(limit: Limit, token: Token, left: float) -> Quota:

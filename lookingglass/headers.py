@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+# RFC 9110 section 5.6.2: a token; a possessive quantifier keeps the time linear for any header.
+TCHARS = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 # What the page does without: features of Permissions-Policy that browsers know.
 DENIED = (
     "accelerometer", "autoplay", "camera", "display-capture", "encrypted-media", "fullscreen", "geolocation",
@@ -34,7 +36,9 @@ SECURITY = {
 OPEN = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
 # What programs on the sites may read that the configuration's "cors" names: runs. Images and the like on
 # other sites run nothing, so that Cross-Origin-Resource-Policy stays as it is.
-EXPOSED = {"Access-Control-Expose-Headers": "RateLimit, RateLimit-Policy, Retry-After"}
+EXPOSED = {"Access-Control-Expose-Headers": "Age, RateLimit, RateLimit-Policy, Retry-After"}
+# What stands alone and may be shown on any site, behind SECURITY; its own styles need a policy of their own.
+ALONE = {"Cross-Origin-Resource-Policy": "cross-origin"}
 # What is made for one request.
 FRESH = {"Cache-Control": "no-store", "Vary": "Accept"}
 # The same, where the answer depends on which site asks.

@@ -16,7 +16,7 @@ from lookingglass.sharing import LEASE, Lost, Shared
 from lookingglass.store import OWNED, SHARE_RETRY, Claim, Decision, Share, Token
 
 TIMEOUT = 0.15  # seconds for one answer; a decision needs two at most
-PREFIX = "{tinytracer}:"  # braces: all keys are in one slot of a cluster
+KEY_PREFIX = "{tinytracer}:"  # braces: all keys are in one slot of a cluster
 LOST = "lost"
 
 # What all scripts begin with. The clock is the server's own. Holders and buckets expire by themselves.
@@ -67,7 +67,7 @@ end
 ALIVE = "if redis.call('HEXISTS', mine, '') == 0 then return 'lost' end\n"
 
 # ARGV: a holder, claims, a penalty or false. It is Ledger.decide; -1 stands for infinity.
-DECIDE = f"""
+DECIDE_SCRIPT = f"""
 {COMMON}{ALIVE}
 local claims, penalty = cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
 local holders = redis.call('SMEMBERS', base .. 'holders')
@@ -119,7 +119,7 @@ return cjson.encode({{0, 0, left}})
 """
 
 # ARGV: a holder, counts that were given back by key, pairs of a token and an amount.
-SETTLE = f"""
+SETTLE_SCRIPT = f"""
 {COMMON}{ALIVE}
 for key, count in pairs(cjson.decode(ARGV[2])) do
     if redis.call('HINCRBY', mine, key, -count) <= 0 then redis.call('HDEL', mine, key) end
@@ -129,7 +129,7 @@ return 'done'
 """
 
 # ARGV: a holder or an empty string, what it holds by key, stale holders, milliseconds of its life.
-REGISTER = """
+REGISTER_SCRIPT = """
 local base, holder = KEYS[1], ARGV[1]
 for _, each in ipairs(cjson.decode(ARGV[3])) do
     redis.call('DEL', base .. 'held:' .. each)
@@ -145,7 +145,7 @@ return 'done'
 """
 
 # ARGV: a holder, milliseconds of its life. Names of holders that have expired are removed.
-BEAT = """
+BEAT_SCRIPT = """
 local base = KEYS[1]
 for _, each in ipairs(redis.call('SMEMBERS', base .. 'holders')) do
     if redis.call('EXISTS', base .. 'held:' .. each) == 0 then redis.call('SREM', base .. 'holders', each) end
@@ -158,7 +158,7 @@ return 'done'
 class Redis(Shared):
     """Keep everything in a Redis server; a decision is one script, by the server's clock."""
 
-    def __init__(self, url: str, prefix: str = PREFIX) -> None:
+    def __init__(self, url: str, prefix: str = KEY_PREFIX) -> None:
         super().__init__()
         self.name = "Redis"  # a URL may have a password in it
         self._prefix = prefix
@@ -169,7 +169,12 @@ class Redis(Shared):
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
         )
-        scripts = {"decide": DECIDE, "settle": SETTLE, "register": REGISTER, "beat": BEAT}
+        scripts = {
+            "decide": DECIDE_SCRIPT,
+            "settle": SETTLE_SCRIPT,
+            "register": REGISTER_SCRIPT,
+            "beat": BEAT_SCRIPT,
+        }
         self._scripts = {name: self._client.register_script(text) for name, text in scripts.items()}
 
     def _connect(self) -> None:

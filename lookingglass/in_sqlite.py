@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS bucket (
 CREATE INDEX IF NOT EXISTS bucket_full ON bucket (full);
 CREATE INDEX IF NOT EXISTS bucket_owner ON bucket (owner);
 """
-Run = Callable[..., sqlite3.Cursor]
+Execute = Callable[..., sqlite3.Cursor]
 EMPTY = ("boot", "holder", "held", "bucket")
 HELD = "SELECT total(count) FROM held JOIN holder USING (holder) WHERE key = ? AND expires > ?"
 HOLD = "INSERT INTO held VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
@@ -139,13 +139,13 @@ class SQLite(Shared, Ledger):
     # --- inside
 
     @property
-    def _run(self) -> Run:
+    def _run(self) -> Execute:
         if self._database is None:
             raise sqlite3.OperationalError("not open")
         return self._database.execute
 
     @contextmanager
-    def _transaction(self, holder: str) -> Iterator[Run]:
+    def _transaction(self, holder: str) -> Iterator[Execute]:
         """Change all or nothing, on behalf of a holder that is alive; raises Lost."""
         if _identity(self._path) != self._file:
             raise sqlite3.OperationalError("the file was replaced")
@@ -170,6 +170,6 @@ def _identity(path: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _forget(run: Run, holder: str) -> None:
+def _forget(run: Execute, holder: str) -> None:
     run("DELETE FROM held WHERE holder = ?", (holder,))
     run("DELETE FROM holder WHERE holder = ?", (holder,))

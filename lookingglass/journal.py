@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TextIO
 from lookingglass.guard import network_of
 from lookingglass.visitors import Visitor
 
-LONGEST = 200  # characters of what was asked that are told when it was not understood
+LONGEST_QUOTE = 200  # characters of what was asked that are told when it was not understood
 PLAIN = re.compile(r"[A-Za-z0-9._:/,+-]+")  # a value that logfmt needs no quotes for
 
 log = logging.getLogger("tinytracer.journal")
@@ -35,10 +35,11 @@ class Record:
     def __init__(self, visitor: Visitor, path: str) -> None:
         self.began = time.monotonic()
         self.visitor = visitor
-        self.asked = path[:LONGEST]  # as it came, until it is understood
+        self.asked = path[:LONGEST_QUOTE]  # as it came, until it is understood
         self.router = ""
         self.command = ""
         self.target = ""
+        self.reused: int | None = None  # seconds since the end of its Run, where that is told again
         self.size = 0  # bytes of the answer
         self.shared = 0  # viewers that its Run has had at once, at most
         self.first: float | None = None  # seconds until there was output to read; None: there was none
@@ -99,6 +100,7 @@ class Lines:
             "seconds": round(record.seconds, 3),
             "bytes": record.size,
             "shared": record.shared,
+            "reused": "" if record.reused is None else record.reused,
             "message": outcome.message,
         }
         log.info(self._write({name: value for name, value in fields.items() if value != ""}))

@@ -24,17 +24,17 @@ VERSIONS = {b"1.0", b"1.1"}
 # RFC 9112 section 3.2: a path, a URL of http, or * for OPTIONS
 TARGET = re.compile(rb"(?:/|(?i:https?)://(?P<authority>[^/?#]++)|\*\Z)[\x21-\x7e\x80-\xff]*+")
 # RFC 9110 section 7.2, without user names and commas
-HOST = re.compile(r"[A-Za-z0-9._~%!$&'()*+;=:\[\]-]{1,270}")
+HOST_FIELD = re.compile(r"[A-Za-z0-9._~%!$&'()*+;=:\[\]-]{1,270}")
 BLANK_LINES = re.compile(rb"(?:\r\n)*+")
-END = b"\r\n\r\n"
+HEAD_END = b"\r\n\r\n"
 ONCE = re.compile(
     rb"\r\n(host|content-length|transfer-encoding):", re.IGNORECASE
 )  # fields that may be there once
 # RFC 9112 section 7.1: a size, and extensions that mean nothing here
-CHUNK = re.compile(rb"(?P<size>[0-9A-Fa-f]{1,8}+)(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r\n")
+CHUNK_LINE = re.compile(rb"(?P<size>[0-9A-Fa-f]{1,8}+)(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r\n")
 
 
-class Parser(parser.HTTPRequestParser):
+class RequestParser(parser.HTTPRequestParser):
     """Refuse what cannot be read as HTTP/1.0 or 1.1 in one way only, whatever waitress makes of it."""
 
     path = ""  # for the log, also of what has none
@@ -58,7 +58,7 @@ class Parser(parser.HTTPRequestParser):
         except ValueError as error:
             raise parser.ParsingError("not HTTP") from error
         host = self.headers.get("HOST")
-        if host is not None and not HOST.fullmatch(host):
+        if host is not None and not HOST_FIELD.fullmatch(host):
             raise parser.ParsingError("no host")
         if authority and host and authority.lower() != host.lower():
             raise parser.ParsingError("two hosts")
@@ -71,7 +71,7 @@ class Parser(parser.HTTPRequestParser):
         """Tell whether the header that begins like this can never be one: it need not be waited for."""
         known = len(self.header_plus)
         text = self.header_plus + data
-        end = text.find(END, max(0, known - 3))
+        end = text.find(HEAD_END, max(0, known - 3))
         head = text if end < 0 else text[:end]
         if head.count(b"\n") > head.count(b"\r\n"):  # a bare line feed
             return True
@@ -86,7 +86,7 @@ class Chunks:
     def __init__(self) -> None:
         self.completed = False
         self.error: utilities.Error | None = None
-        self._buffer = buffers.OverflowableBuffer(1 << 60)  # bytes: the Parser ends it long before
+        self._buffer = buffers.OverflowableBuffer(1 << 60)  # bytes: the parser ends it long before
         self._rest = b""
         self._is_last = False  # all chunks are there
 
@@ -112,7 +112,7 @@ class Chunks:
         """Read the next chunk, or the trailer, and tell whether it was there as a whole."""
         if self._is_last:
             return self._read_trailer()
-        head = CHUNK.match(self._rest)
+        head = CHUNK_LINE.match(self._rest)
         if not head:
             return self._refuse() if b"\n" in self._rest else False
         begin, size = head.end(), int(head["size"], 16)
@@ -132,7 +132,7 @@ class Chunks:
     def _read_trailer(self) -> bool:
         if self._rest.startswith(b"\r\n"):
             end = 2
-        elif (end := self._rest.find(END) + 4) < 4:
+        elif (end := self._rest.find(HEAD_END) + 4) < 4:
             return False
         lines = [line for line in self._rest[:end].split(b"\r\n") if line]
         if not all(map(HEADER_FIELD.match, lines)):

@@ -27,13 +27,13 @@ from lookingglass.glass import Glass
 from lookingglass.headers import FRESH, SECURITY
 from lookingglass.journal import Outcome, Record
 
-HEADERS = {"Content-Type": exposition.CONTENT_TYPE_LATEST, **SECURITY, **FRESH}
-NAMES = ("router", "command")
+TEXT_FORMAT = {"Content-Type": exposition.CONTENT_TYPE_LATEST, **SECURITY, **FRESH}
+LABELS = ("router", "command")
 # Upper bounds of the histograms' buckets, in seconds: a look-up takes milliseconds, an mtr a minute.
 DURATIONS = (0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 FIRST_LINES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-Key = tuple[str, ...]  # values of labels
+Labelled = tuple[str, ...]  # values of labels
 
 
 class Histogram:
@@ -68,11 +68,11 @@ class Metrics:
         self._journal = glass.journal
         self._known = {router.name: frozenset(router.commands) for router in glass.routers}
         self._lock = threading.Lock()
-        self._answers: dict[Key, int] = collections.defaultdict(int)
-        self._refused: dict[Key, int] = collections.defaultdict(int)
-        self._durations: dict[Key, Histogram] = collections.defaultdict(lambda: Histogram(DURATIONS))
-        self._first_lines: dict[Key, Histogram] = collections.defaultdict(lambda: Histogram(FIRST_LINES))
-        self._shared = 0
+        self._answers: dict[Labelled, int] = collections.defaultdict(int)
+        self._refused: dict[Labelled, int] = collections.defaultdict(int)
+        self._durations: dict[Labelled, Histogram] = collections.defaultdict(lambda: Histogram(DURATIONS))
+        self._first_lines: dict[Labelled, Histogram] = collections.defaultdict(lambda: Histogram(FIRST_LINES))
+        self._shared = self._reused = 0
         self._bytes = 0
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -93,13 +93,14 @@ class Metrics:
                 self._refused[str(outcome.status), outcome.reason] += 1
                 return
             self._shared += record.shared > 1
+            self._reused += record.reused is not None
             self._durations[router, command].add(record.seconds)
             if record.first is not None:
                 self._first_lines[router, command].add(record.first)
 
     def reply(self) -> Reply:
         """Return all figures as OpenMetrics text."""
-        return Reply(200, HEADERS, exposition.generate_latest(self._registry))  # type: ignore[no-untyped-call]
+        return Reply(200, TEXT_FORMAT, exposition.generate_latest(self._registry))  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterator[Metric]:
         """Yield all figures, as prometheus_client's registry wants them."""
@@ -107,15 +108,17 @@ class Metrics:
             answers, refused = dict(self._answers), dict(self._refused)
             durations = {key: each.state() for key, each in self._durations.items()}
             first_lines = {key: each.state() for key, each in self._first_lines.items()}
-            shared, size = self._shared, self._bytes
+            shared, reused, size = self._shared, self._reused, self._bytes
         yield InfoMetricFamily("tinytracer", "The program.", {"version": self._version})
         yield GaugeMetricFamily("tinytracer_runs", "Commands that run now.", len(self._runs.alive))
         yield GaugeMetricFamily("tinytracer_viewers", "Answers in progress.", len(self._journal.open))
         meaning = "Requests for a run that have ended, by how they did."
-        yield _counter("answers", meaning, (*NAMES, "outcome"), answers)
+        yield _counter("answers", meaning, (*LABELS, "outcome"), answers)
         meaning = "Requests for a run that were refused, by why they were."
         yield _counter("refused", meaning, ("status", "reason"), refused)
         yield _counter("shared_answers", "Answers that shared a run with others.", (), {(): shared})
+        meaning = "Answers that told a finished run again."
+        yield _counter("reused_answers", meaning, (), {(): reused})
         yield _counter("answer_bytes", "Bytes of answers.", (), {(): size}, "bytes")
         meaning = "Seconds from a request to the end of its answer, refusals left out."
         yield _histogram("answer_duration_seconds", meaning, durations)
@@ -123,15 +126,19 @@ class Metrics:
         yield _histogram("first_line_seconds", meaning, first_lines)
 
 
-def _counter(name: str, meaning: str, labels: Key, values: dict[Key, int], unit: str = "") -> Metric:
+def _counter(
+    name: str, meaning: str, labels: tuple[str, ...], values: dict[Labelled, int], unit: str = ""
+) -> Metric:
     family = CounterMetricFamily(f"tinytracer_{name}", meaning, labels=labels, unit=unit)
     for key, value in values.items():
         family.add_metric(key, value)
     return family
 
 
-def _histogram(name: str, meaning: str, values: dict[Key, tuple[list[tuple[str, float]], float]]) -> Metric:
-    family = HistogramMetricFamily(f"tinytracer_{name}", meaning, labels=NAMES, unit="seconds")
+def _histogram(
+    name: str, meaning: str, values: dict[Labelled, tuple[list[tuple[str, float]], float]]
+) -> Metric:
+    family = HistogramMetricFamily(f"tinytracer_{name}", meaning, labels=LABELS, unit="seconds")
     for key, (buckets, total) in values.items():
         family.add_metric(key, buckets, total)
     return family

@@ -18,13 +18,12 @@ from lookingglass.problems import SOON, Busy, Refusal, TargetError
 from lookingglass.targets import Address, read_address, unmapped
 
 PLACES = 32  # look-ups under way, abandoned ones included
-SHARE = 0.25  # of the places that others leave, for one network
-SECONDS = 3.0  # that a look-up may take
+DEADLINE = 3.0  # seconds that a look-up may take
 SLOW = 1.0  # seconds after which a failure means that nobody has answered
 REUSE = 2.0  # seconds in which an outcome answers others as well
 HUNG = 30.0  # seconds in which a name that hung is not looked up again
 ANSWERED = 60.0  # seconds for which an answer proves that the resolver works
-REMEMBERED = 256  # names with an outcome; the same number of names that hung
+KEPT_NAMES = 256  # names with an outcome; the same number of names that hung
 MOST = 100  # addresses of a name; each is judged, and a hostile name has thousands
 HOSTS = "/etc/hosts"
 # resolv.conf(5), for each server; by default five seconds, and twice.
@@ -33,7 +32,7 @@ RES_OPTIONS = "timeout:1 attempts:2"
 # POSIX getaddrinfo(): failures that say nothing about the name.
 TEMPORARY = {socket.EAI_AGAIN, socket.EAI_FAIL}
 
-Key = tuple[str, str]
+Holder = tuple[str, str]
 
 
 class NoAddress(TargetError):
@@ -72,19 +71,19 @@ class ResolutionFailure(Unresolved):
     retry_after = SOON
 
 
-Outcome = tuple[Address, ...] | TargetError
+Resolution = tuple[Address, ...] | TargetError
 
 
 class LookUp:
     """Follow the look-up of one name, on behalf of everybody who has asked for it meanwhile."""
 
-    def __init__(self, name: str, holder: tuple[Key, ...], is_ours: Callable[[], bool]) -> None:
+    def __init__(self, name: str, holder: tuple[Holder, ...], is_ours: Callable[[], bool]) -> None:
         self.name = name
         self.holder = holder  # who is charged with its place
         self.began = time.monotonic()
-        self.deadline = self.began + SECONDS
+        self.deadline = self.began + DEADLINE
         self._is_ours = is_ours  # the fault, if nobody answers
-        self.outcome: Outcome | None = None
+        self.outcome: Resolution | None = None
         self._listeners: list[Callable[[], None]] = []
 
     @property
@@ -100,7 +99,7 @@ class LookUp:
         if isinstance(self.outcome, TargetError):
             raise self.outcome.with_traceback(None)  # several raise the same one
         if self.outcome is None and self.is_overdue:
-            raise ResolutionTimeout(f"The name was not resolved within {SECONDS:g} s.", self._is_ours())
+            raise ResolutionTimeout(f"The name was not resolved within {DEADLINE:g} s.", self._is_ours())
         return self.outcome
 
     def listen(self, notify: Callable[[], None]) -> None:
@@ -120,7 +119,7 @@ class LookUp:
             self._listeners = []
 
 
-class Memory:
+class Recent:
     """Keep look-ups for some seconds, and the newest ones when there are too many."""
 
     def __init__(self, seconds: float, size: int) -> None:
@@ -156,15 +155,17 @@ class Resolver:
     until the look-up has really ended, long after everybody has given it up.
     """
 
-    def __init__(self, loop: Loop, per_client: int, places: int = PLACES) -> None:
+    def __init__(self, loop: Loop, per_client: int, share: float, places: int = PLACES) -> None:
+        """Give a client some places, and a network a share of those that others leave."""
         self._loop = loop  # which calls at the deadlines
         self._per_client = per_client
+        self._share = share
         self._places = places
         self._lock = threading.Lock()
         self._under_way: dict[str, LookUp] = {}
-        self._held: collections.Counter[Key] = collections.Counter()
-        self._ended = Memory(REUSE, REMEMBERED)
-        self._hung = Memory(HUNG, REMEMBERED)
+        self._held: collections.Counter[Holder] = collections.Counter()
+        self._ended = Recent(REUSE, KEPT_NAMES)
+        self._hung = Recent(HUNG, KEPT_NAMES)
         self._answered = -math.inf  # when the resolver has said something definite last
 
     def ask(self, name: str, client: str, network: str) -> LookUp:
@@ -204,7 +205,7 @@ class Resolver:
         _, ended = self._ended.get(name) or (0.0, None)
         return ended
 
-    def _admit(self, client: str, network: str) -> tuple[Key, ...]:
+    def _admit(self, client: str, network: str) -> tuple[Holder, ...]:
         """Return who is charged with one more place; raises Refusal."""
         holder = (("", ""), ("client", client), ("network", network))
         every, own, near = (self._held[key] for key in holder)
@@ -212,11 +213,11 @@ class Resolver:
             raise Refusal(503, SOON, f"All {self._places} places for looking up names are taken.")
         if own >= self._per_client:
             raise Refusal(429, SOON, f"You have {self._per_client} names being looked up already.")
-        if near >= max(1, int(SHARE * (self._places - every + near))):
+        if near >= max(1, int(self._share * (self._places - every + near))):
             raise Refusal(429, SOON, f"Your network has {near} names being looked up already.")
         return holder
 
-    def _hold(self, holder: tuple[Key, ...], change: int) -> None:
+    def _hold(self, holder: tuple[Holder, ...], change: int) -> None:
         for key in holder:
             self._held[key] += change
             if not self._held[key]:
@@ -228,7 +229,7 @@ class Resolver:
 
     def _look_up(self, look_up: LookUp) -> None:
         """Do the work: the whole life of a thread."""
-        outcome: Outcome = ResolutionFailure("The name cannot be looked up now.", is_ours=True)
+        outcome: Resolution = ResolutionFailure("The name cannot be looked up now.", is_ours=True)
         try:
             outcome = _find(look_up.name)
         except socket.gaierror as error:
@@ -243,7 +244,7 @@ class Resolver:
         finally:
             self._end(look_up, outcome)
 
-    def _end(self, look_up: LookUp, outcome: Outcome) -> None:
+    def _end(self, look_up: LookUp, outcome: Resolution) -> None:
         self._loop.cancel(look_up.tell)
         with self._lock:
             look_up.outcome = outcome

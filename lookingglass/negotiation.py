@@ -8,14 +8,15 @@ import re
 
 from webob.acceptparse import create_accept_header
 
-REMEMBERED = 64  # headers, of which nearly all clients send the same few
+from lookingglass.headers import TCHARS
+
+KEPT_HEADERS = 64  # headers, of which nearly all clients send the same few
 OURS = {("charset", "utf-8"), ("charset", '"utf-8"')}  # parameters that every text of ours has
 
 # WebOb gives up a whole header for one element that it cannot read, and a range with parameters that an offer
 # lacks matches nothing there. So the elements are read here, and WebOb gets what they mean.
 
-# RFC 9110 sections 5.6.2 and 5.6.4; possessive quantifiers keep the time linear for any header.
-TCHARS = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+# RFC 9110 section 5.6.4; possessive quantifiers keep the time linear for any header.
 QUOTED = r'"(?:[^"\\]++|\\.)*+"'
 # RFC 9110 section 12.4.2
 WEIGHT = r"0(?:\.[0-9]{0,3})?+|1(?:\.0{0,3})?+"
@@ -31,7 +32,7 @@ CODING = re.compile(rf"[ \t]*+({TCHARS})(?:[ \t]*+;[ \t]*+q=({WEIGHT}))?+[ \t]*+
 GZIP = ("gzip", "x-gzip")  # RFC 9110 section 8.4.1.3
 
 
-@functools.lru_cache(REMEMBERED)
+@functools.lru_cache(KEPT_HEADERS)
 def best_offer(accept: str, offers: tuple[str, ...]) -> str | None:
     """Return the media type of ``offers`` that an Accept header likes best, None when it accepts none.
 
@@ -52,7 +53,7 @@ def best_offer(accept: str, offers: tuple[str, ...]) -> str | None:
     return min(best, key=widened.__contains__, default=None)
 
 
-@functools.lru_cache(REMEMBERED)
+@functools.lru_cache(KEPT_HEADERS)
 def takes_gzip(accept_encoding: str) -> bool:
     """Tell whether a client takes gzip, and likes it as much as no coding where it names both."""
     weights: dict[str, float] = {}

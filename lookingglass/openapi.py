@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from commands import EVENTS, JSON, TEXT, Command, Router
+from commands import EVENTS, JSON, SVG, TEXT, Command, Router
 from lookingglass import targets
 from lookingglass.configuration import Configuration
 from lookingglass.facts import PARSERS
 from lookingglass.facts.schemas import STRING, Table, object_of
-from rfc8522 import MEDIA_TYPE, PREFIX, path_of
+from rfc8522 import MEDIA_TYPE, PREFIX, SOURCES, path_of
 
 LIST: Table = {"type": "array", "items": STRING}
-SECONDS: Table = {"type": "number", "minimum": 0}
-TIMES: dict[str, Table] = {"performed_at": {"type": "string", "format": "date-time"}, "runtime": SECONDS}
+DURATION: Table = {"type": "number", "minimum": 0}
+RUN_TIMES: dict[str, Table] = {"performed_at": {"type": "string", "format": "date-time"}, "runtime": DURATION}
 URI: Table = {"type": "string", "format": "uri"}
 
 MEDIA = MEDIA_TYPE.pattern
 # A target that matches may still be refused with 400; one that does not match always is.
-ADDRESS = f"(?:{targets.IPV4.pattern}|{targets.IPV6.pattern})"
-TARGETS = {
-    "host": (f"{ADDRESS}|{targets.NAME.pattern}", "192.0.2.1"),
-    "addr": (f"{ADDRESS}(?:/(?:{targets.LENGTH.pattern}))?", "192.0.2.0/24"),
-    "address": (ADDRESS, "2001:db8::1"),
+LITERAL = f"(?:{targets.IPV4.pattern}|{targets.IPV6.pattern})"
+TARGET_PATTERNS = {
+    "host": (f"{LITERAL}|{targets.HOST_NAME.pattern}", "192.0.2.1"),
+    "addr": (f"{LITERAL}(?:/(?:{targets.LENGTH.pattern}))?", "192.0.2.0/24"),
+    "address": (LITERAL, "2001:db8::1"),
     "asn": (targets.ASN.pattern, "AS64500"),
     "community": (f"{targets.COMMUNITY.pattern}|[A-Za-z][A-Za-z_-]+", "64500:100"),
 }
@@ -39,19 +39,25 @@ PARAMETERS: dict[str, tuple[str, Table]] = {
     "vrf": ("A VRF of the router, which is needed where it is offered.", STRING),
     "runtime": (
         "Seconds after which the command is stopped; 0 means as long as allowed.",
-        {**SECONDS, "exclusiveMaximum": 1e15, "examples": [10]},
+        {**DURATION, "exclusiveMaximum": 1e15, "examples": [10]},
     ),
     "format": (
         "Media types of data.output, the best first, separated by commas. Default: text/plain.",
         {"type": "string", "pattern": f"^ *{MEDIA} *(?:, *{MEDIA} *)*$", "examples": [TEXT]},
     ),
+    "view": (
+        "1: events carry views as well, what the page shows of the answer. An extension of this server.",
+        {"type": "string", "enum": ["0", "1"]},
+    ),
     "random": ("Ignored; it keeps caches from answering.", STRING),
 }
 ROUTER_PARAMETERS = ("router", "routerindex", "random")
 
+EVENTS_IN_WORDS = "The events output, facts, with view=1 view, and at the end result."
 ERRORS = {
     400: "The request is malformed, or the target is not allowed.",
     404: "There is no such command, path or router number.",
+    406: "There is no picture of this command, or of this answer.",
     405: "Only GET, HEAD and OPTIONS are offered.",
     429: "A limit of this client or of this target network is reached.",
     500: "The looking glass has failed, or the output was too long and was cut.",
@@ -59,9 +65,17 @@ ERRORS = {
     503: "There is no room for more now, or the command was stopped.",
     504: "The time is up; data has the output so far. Plain text and events have begun with 200 then.",
 }
-ALLOW: Table = {"description": "The methods that are offered.", "required": True, "schema": STRING}
-RETRY: Table = {"description": "Seconds.", "required": True, "schema": {"type": "integer", "minimum": 1}}
-HEADERS: dict[int, Table] = {405: {"Allow": ALLOW}, 429: {"Retry-After": RETRY}, 503: {"Retry-After": RETRY}}
+ALLOWED: Table = {"description": "The methods that are offered.", "required": True, "schema": STRING}
+WAIT: Table = {
+    "description": "Seconds.",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1},
+}
+ERROR_HEADERS: dict[int, Table] = {
+    405: {"Allow": ALLOWED},
+    429: {"Retry-After": WAIT},
+    503: {"Retry-After": WAIT},
+}
 
 
 def _ref(name: str, kind: str = "schemas") -> Table:
@@ -74,11 +88,11 @@ def _envelope(status: str, data: Table) -> Table:
 
 def _timed(fields: Mapping[str, Table], required: str) -> Table:
     """Wrap data with the members that RFC 8522 section 2.3.1 requires."""
-    return _envelope("success", object_of({**TIMES, **fields}, f"performed_at runtime {required}"))
+    return _envelope("success", object_of({**RUN_TIMES, **fields}, f"performed_at runtime {required}"))
 
 
 RUN: dict[str, Table] = {
-    **TIMES,
+    **RUN_TIMES,
     "router format command": STRING,
     "output": {"description": "A list of lines; with the format application/json, what that holds."},
     "target": {**STRING, "description": "In canonical form."},
@@ -87,13 +101,16 @@ RUN: dict[str, Table] = {
     "truncated": {"type": "boolean"},
 }
 LINES: Table = {"if": object_of({"format": {"const": JSON}}), "else": object_of({"output": LIST})}
-ERROR = {"status": {"const": "error"}, "message": STRING, "code": {"type": "integer"}, "data": _ref("Run")}
+FAILURE = {"status": {"const": "error"}, "message": STRING, "code": {"type": "integer"}}
+SOURCE: Table = {"description": "Who is to blame.", "enum": [*SOURCES]}
+WITH_OUTPUT: Table = {"if": {"required": ["output"]}, "then": _ref("Run")}
 LISTED = object_of(
     {"href": URI, "arguments description command": STRING}, "href arguments description command"
 )
 SCHEMAS: dict[str, Table] = {
     "Run": object_of(RUN, "performed_at runtime router output format command") | LINES,
-    "Error": object_of(ERROR, "status message code"),
+    "Failure": object_of({"failure_source": SOURCE}, "failure_source"),
+    "Error": object_of({**FAILURE, "data": _ref("Failure") | WITH_OUTPUT}, "status message code data"),
     "Index": _timed({"cmd routers": URI}, "cmd routers"),
     "Commands": _timed({"commands": {"type": "array", "items": LISTED}}, "commands"),
     "Routers": _timed({"routers": LIST}, "routers"),
@@ -102,14 +119,14 @@ SCHEMAS: dict[str, Table] = {
     "Capabilities": object_of({"ipv4 ipv6": {"type": "boolean"}}, "ipv4 ipv6"),
     "Healthy": {"const": "ok"},
 }
-V1 = f"{PREFIX}/v1"
+API = f"{PREFIX}/v1"
 LIMITED = (405, 429, 500, 503)  # statuses of errors of what "limits.requests" counts
 # What is not a command: path -> summary, parameters, media type and schema of 200, statuses of errors.
 RESOURCES: dict[str, tuple[str, tuple[str, ...], str, str, tuple[int, ...]]] = {
     PREFIX: ("Where the lists are", (), JSON, "Index", LIMITED),
-    f"{V1}/cmd": ("List the commands", ROUTER_PARAMETERS, JSON, "Commands", (400, *LIMITED)),
-    f"{V1}/routers": ("List the routers", (), JSON, "Routers", LIMITED),
-    f"{V1}/routers/{{number}}": ("Describe a router", ("number",), JSON, "Router", (400, 404, *LIMITED)),
+    f"{API}/cmd": ("List the commands", ROUTER_PARAMETERS, JSON, "Commands", (400, *LIMITED)),
+    f"{API}/routers": ("List the routers", (), JSON, "Routers", LIMITED),
+    f"{API}/routers/{{number}}": ("Describe a router", ("number",), JSON, "Router", (400, 404, *LIMITED)),
     "/api/info": ("Title and blurb", (), JSON, "Info", LIMITED),
     "/api/capabilities": ("Address families", (), JSON, "Capabilities", LIMITED),
     "/healthz": ("Tell whether it is alive", (), TEXT, "Healthy", (405, 500, 503)),
@@ -142,7 +159,7 @@ def _operations(routers: Sequence[Router]) -> Iterator[tuple[str, Table]]:
     for router in routers:
         for command in router.commands.values():
             target = "" if command.argument == "none" else "{target}"
-            path = f"{V1}/{path_of(command.name, target)}"
+            path = f"{API}/{path_of(command.name, target)}"
             offers.setdefault(path, []).append((router, command))
     for path, offered in offers.items():
         commands = [command for _, command in offered]
@@ -158,7 +175,7 @@ def _operation(
 ) -> Table:
     responses = {str(status): _ref(f"Error{status}", "responses") for status in errors}
     return {
-        "operationId": path.removeprefix(f"{V1}/"),
+        "operationId": path.removeprefix(f"{API}/"),
         "summary": summary,
         "parameters": parameters,
         "responses": {"200": {"description": "Here it is.", "content": content}, **responses},
@@ -172,31 +189,35 @@ def _target(commands: Iterable[Command]) -> list[Table]:
         return []
     schema = {
         "type": "string",
-        "maxLength": targets.LONGEST,
-        "pattern": f"^(?:{'|'.join(TARGETS[kind][0] for kind in kinds)})$",
-        "examples": [TARGETS[kind][1] for kind in kinds],
+        "maxLength": targets.LONGEST_TARGET,
+        "pattern": f"^(?:{'|'.join(TARGET_PATTERNS[kind][0] for kind in kinds)})$",
+        "examples": [TARGET_PATTERNS[kind][1] for kind in kinds],
     }
     wanted = f"Target: {'; '.join(targets.EXPECTED[kind] for kind in kinds)}."
     return [{"name": "target", "in": "path", "required": True, "description": wanted, "schema": schema}]
 
 
 def _outcome(commands: Iterable[Command]) -> Table:
-    """Describe the three representations of a run; facts only where all routers have the same parser."""
+    """Describe the representations of a run; facts only where all routers have the same parser."""
     data: Table = _ref("Run")
     parsers = {command.parser for command in commands}
-    if len(parsers) == 1 and (parser := parsers.pop()):
+    if len(parsers) == 1 and (parser := next(iter(parsers))):
         data = {"allOf": [data, _ref(f"{parser.capitalize()}Facts")]}
-    envelopes = {"oneOf": [_envelope(status, data) for status in ("success", "fail")]}
+    pictured = any(each and PARSERS[each].has_picture for each in parsers)
+    picture: Table = {SVG: {"schema": {**STRING, "description": "The picture of it."}}} if pictured else {}
+    failed = {"allOf": [data, _ref("Failure")]}
+    envelopes = {"oneOf": [_envelope("success", data), _envelope("fail", failed)]}
     return {
         JSON: {"schema": envelopes},
         TEXT: {"schema": {**STRING, "description": "The output as it comes."}},
-        EVENTS: {"schema": {**STRING, "description": "The events output, facts, and at the end result."}},
+        EVENTS: {"schema": {**STRING, "description": EVENTS_IN_WORDS}},
+        **picture,
     }
 
 
 def _error(status: int) -> Table:
     content = {JSON: {"schema": {"allOf": [_ref("Error"), object_of({"code": {"const": status}})]}}}
-    headers = {"headers": HEADERS[status]} if status in HEADERS else {}
+    headers = {"headers": ERROR_HEADERS[status]} if status in ERROR_HEADERS else {}
     return {"description": ERRORS[status], **headers, "content": content}
 
 

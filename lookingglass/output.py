@@ -1,26 +1,38 @@
-"""Bytes of a tool in, harmless text out, and the facts in it."""
+"""Bytes of a tool in, harmless text out, the facts in it, and what is drawn of them."""
 
 from __future__ import annotations
 
 import codecs
 import io
+import json
 import math
+import re
+import sys
 import threading
 import time
+from typing import NamedTuple
 
-from lookingglass.facts import facts
+from lookingglass.facts import PARSERS, facts
 from lookingglass.facts.common import Facts
 from lookingglass.neutral import NEUTRAL
+from lookingglass.pictures import NOTHING, About, Drawing, draw
 
-FACTS = 0.25  # seconds between two readings of facts, at least,
+FACTS = 0.125  # seconds between two readings of facts, at least,
 FACTS_SHARE = 20  # and so many times as long as the last reading has taken
+LONGEST_RAW = 1024  # characters of a line that may be raw
 
 
 class Output:
-    """Keep the text of a source up to a limit; one thread writes, any may read ``pieces``."""
+    """Keep the text of a source up to a limit; one thread writes, any may read ``pieces`` and ``heard``.
 
-    def __init__(self, limit: int, skip: int) -> None:
+    Lines that match ``raw_line`` are for programs: they are ``heard``, but people are not shown them.
+    """
+
+    def __init__(self, limit: int, skip: int, raw_line: re.Pattern[str] | None = None) -> None:
         self.pieces: list[str] = []
+        self.heard = [] if raw_line else self.pieces  # with raw lines, in whole lines
+        self._raw_line = raw_line
+        self._rest = ""  # the line that has no end yet, where some may be raw
         self.began: float | None = None  # when the first piece came, by the monotonic clock
         self._room = limit  # bytes
         self._skip = skip  # lines that are left out at the beginning
@@ -32,8 +44,14 @@ class Output:
         """Tell whether there was more than the limit."""
         return self._room < 0
 
+    @property
+    def memory(self) -> int:
+        """Return the bytes of memory that it takes."""
+        kept = self.pieces if self.heard is self.pieces else self.pieces + self.heard
+        return sum(map(sys.getsizeof, kept))
+
     def add(self, data: bytes) -> bool:
-        """Add bytes as far as there is room, and tell whether text came of them; no bytes are the end."""
+        """Add bytes as far as there is room, and tell whether there is more to show; no bytes are the end."""
         text = self._decode(data[: max(0, self._room)], final=not data).translate(NEUTRAL)
         self._room -= len(data)
         while self._skip and text:
@@ -41,20 +59,57 @@ class Output:
             self._skip -= len(newline)
         if text:
             self.began = self.began or time.monotonic()
+        if self._raw_line:
+            text = self._without_raw(text, self._raw_line, is_end=not data)
+        if text:
             self.pieces.append(text)
         return bool(text)
 
+    def _without_raw(self, text: str, raw_line: re.Pattern[str], is_end: bool) -> str:
+        """Hear the lines that are complete, and return those of them that people are shown."""
+        whole, newline, self._rest = (self._rest + text).rpartition("\n")
+        whole += newline
+        if is_end or len(self._rest) > LONGEST_RAW:
+            whole, self._rest = whole + self._rest, ""
+        if whole:
+            self.heard.append(whole)
+        return "".join(line for line in whole.splitlines(keepends=True) if not raw_line.fullmatch(line))
+
+
+class Drawn(NamedTuple):
+    """Hold what was drawn once for all viewers of a Run."""
+
+    drawing: Drawing
+    quoted: str  # its markup as a part of a string in JSON
+
+    @classmethod
+    def of(cls, drawing: Drawing) -> Drawn:
+        """Quote a drawing."""
+        return cls(drawing, json.dumps(drawing.figures + drawing.picture)[1:-1])
+
+
+NOTHING_DRAWN = Drawn.of(Drawing())
+
 
 class Digest:
-    """Keep what a parser knows of a Run's output: read once a Run, and not too often."""
+    """Keep what a parser knows of a Run's output: read and drawn once a Run, and not too often.
 
-    def __init__(self, parser: str) -> None:
+    ``planned`` is how many probes its command sends, None where that is not known.
+    """
+
+    def __init__(self, parser: str, planned: int | None = None, about: About = NOTHING) -> None:
         self.due = -math.inf  # when output may be read again, by the monotonic clock
         self._parser = parser
+        raw = PARSERS[parser].raw
+        self._raw = raw() if raw else None
+        self._report: str | None = None  # of what is known
         self._lock = threading.Lock()
         self._known: Facts = {}
         self._seen = 0  # pieces that are part of what is known
         self._is_complete = False
+        self._planned, self._about = planned, about
+        self._drawing = threading.Lock()
+        self._drawn: dict[bool, tuple[Facts, Drawn]] = {}  # by whether it is over: of what, and the newest
 
     def update(self, pieces: list[str], is_last: bool, is_complete: bool) -> Facts:
         """Return the facts, read anew when there is more output and it is time, or for the last time.
@@ -67,13 +122,42 @@ class Digest:
             length, began = len(pieces), time.monotonic()
             is_new = length > self._seen or is_complete > self._is_complete
             if is_new and (is_last or began >= self.due):
-                found = facts(self._parser, "".join(pieces[:length]), is_complete)
+                found = self._read(pieces, length, is_complete)
                 self._known = found if found != self._known else self._known
                 self._seen, self._is_complete = length, is_complete
                 self.due = began + max(FACTS, FACTS_SHARE * (time.monotonic() - began))
             return self._known
         finally:
             self._lock.release()
+
+    def draw(self, is_over: bool) -> Drawn:
+        """Return figures and picture of what is known; the same object as before when nothing is new."""
+        with self._drawing:
+            known, began = self._known, time.monotonic()
+            of, drawn = self._drawn.get(is_over, (None, NOTHING_DRAWN))
+            if of is not known:
+                drawing = draw(known, is_over, planned=self._planned, about=self._about)
+                drawn = drawn if drawing == drawn.drawing else Drawn.of(drawing)
+                self._drawn[is_over] = (known, drawn)
+                self.due += FACTS_SHARE * (time.monotonic() - began)
+            return drawn
+
+    def report(self, host: str, began: float) -> str:
+        """Return what is shown in place of raw lines, of all that ``update`` has read; "" without any."""
+        with self._lock:
+            if self._raw is None or self._raw.is_empty:
+                return ""
+            if self._report is None:
+                self._report = self._raw.report(host, began, self._is_complete)
+            return self._report
+
+    def _read(self, pieces: list[str], length: int, is_complete: bool) -> Facts:
+        if self._raw:
+            self._raw.feed("".join(pieces[self._seen : length]))
+            self._report = None
+            if not self._raw.is_empty:
+                return self._raw.facts(is_complete)
+        return facts(self._parser, "".join(pieces[:length]), is_complete)
 
     def due_for(self, pieces: list[str]) -> float | None:
         """Return when ``update`` may know more of the pieces that there are; None: it knows all of them."""

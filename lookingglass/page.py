@@ -10,8 +10,17 @@ from urllib.parse import urlencode
 
 import rfc8522
 from commands import Command, Router
-from lookingglass import form, pasted
-from lookingglass.answers import HTML, Pieces, Reply, Start, note_of, problem_headers
+from lookingglass import form, panels, pasted
+from lookingglass.answers import (
+    HTML,
+    Following,
+    Pieces,
+    Reply,
+    Start,
+    heading_of,
+    last_bar,
+    problem_headers,
+)
 from lookingglass.configuration import Configuration
 from lookingglass.glass import Answer, Question
 from lookingglass.headers import FRESH, LIVE, SECURITY, allowing
@@ -126,21 +135,19 @@ def question(given: Mapping[str, str], choice: Choice) -> tuple[Question, Proble
 
 
 def as_page(before: bytes, after: bytes) -> Callable[[Answer, Start], Pieces]:
-    """Return a representation that streams the output into the page."""
+    """Return a representation that streams the output into the page, and then all that is known of it."""
 
     def pieces(answer: Answer, start: Start) -> Pieces:
         start(200, HTML, {})
-        yield before + b'<article class="answer"><details class="text" open><summary>Text</summary><pre>'
-        try:
-            while (text := answer.read()) is not None:
-                yield html.escape(text).encode()
-            if answer.has_left:
-                return
-            envelope = answer.outcome()[1]
-            note = note_of(envelope) or f"{envelope['status']} after {envelope['data']['runtime']:.1f} s"
-        except Problem as problem:
-            note = str(problem)
-        yield f"\n--- {html.escape(note)}".encode() + b"</pre></details></article>" + after
+        yield before + panels.begin_streamed(heading_of(answer)).encode()
+        following = Following(answer)
+        for text in following:
+            yield html.escape(text).encode()
+        if answer.has_left:
+            return
+        drawing = answer.drawn(is_over=True).drawing
+        view = last_bar(answer, following) + drawing.figures + drawing.picture
+        yield panels.end_streamed(view).encode() + after
 
     return pieces
 

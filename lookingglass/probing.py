@@ -19,7 +19,7 @@ PROBERS = {
     *("traceroute", "traceroute4", "traceroute6", "tracepath", "tracepath6", "tracert", "tcptraceroute"),
 }
 # A program is known by its name, whatever its folder. What is not in these tables probes.
-READERS = {
+TABLE_READERS = {
     *("bird", "birdc", "birdc6", "birdcl", "birdcl6", "birdlg"),
     *("bgpctl", "gobgp", "gobgplg", "ospfctl"),
 }
@@ -71,7 +71,7 @@ def reads_a_table(argv: Iterable[str]) -> bool:
     line = WRAPPERS.sub("", " ".join(_words(argv)), count=1)
     words = line.split(" ")
     program = os.path.basename(words[0])
-    if program in READERS or words[0] in READING or ROUTEROS.fullmatch(line):
+    if program in TABLE_READERS or words[0] in READING or ROUTEROS.fullmatch(line):
         return True
     if program in SHELLS_OF_ROUTERS:
         return _only_shows(words[1:])

@@ -19,10 +19,10 @@ from lookingglass.visitors import UNIX
 
 COMMENT = "$comment"  # a key that every object may have
 REQUIRED = object()  # the default of a key that has none
-SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
 URL = re.compile(r"https?://[^\s/?#@\"'<>]+(?:/[^\s?#\"'<>]*)?")
-ORIGIN = "https://www.example.net"
+EXAMPLE_ORIGIN = "https://www.example.net"
 NETWORK = "expected a network such as 192.0.2.0/24"
 FOLDER = "expected a folder that exists, named from where the configuration is"
 
@@ -194,8 +194,8 @@ def rate(value: Any, place: Place) -> Any:
     """Read how often something may happen, such as ``10/minute``."""
     match = RATE.fullmatch(value) if isinstance(value, str) else None
     if not match:
-        return place.refuse(f"expected a rate such as 10/minute ({', '.join(SECONDS)})", value)
-    return Rate(int(match[1]), SECONDS[match[2]])
+        return place.refuse(f"expected a rate such as 10/minute ({', '.join(PERIODS)})", value)
+    return Rate(int(match[1]), PERIODS[match[2]])
 
 
 # --- addresses, URLs, folders
@@ -242,7 +242,7 @@ def origins(value: Any, place: Place) -> Any:
     if value is False or value == ANY:
         return frozenset((ANY,) if value else ())
     if not isinstance(value, list):
-        return place.refuse(f'expected false, "{ANY}", or a list of origins such as {ORIGIN}', value)
+        return place.refuse(f'expected false, "{ANY}", or a list of origins such as {EXAMPLE_ORIGIN}', value)
     return frozenset(_origin(item, place.item(number)) for number, item in enumerate(value))
 
 
@@ -298,7 +298,7 @@ def existing_file(media: Mapping[str, str]) -> Read:
 
 def _origin(value: Any, place: Place) -> Any:
     found = read_origin(value) if isinstance(value, str) else None
-    return found or place.refuse(f"expected an origin such as {ORIGIN}, without a path", value)
+    return found or place.refuse(f"expected an origin such as {EXAMPLE_ORIGIN}, without a path", value)
 
 
 def _network(value: Any, place: Place, expected: str) -> Any:

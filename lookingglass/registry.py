@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 from commands import Invocation
 from lookingglass.children import Child
+from lookingglass.finished import Finished, Reuse
 from lookingglass.loop import Loop
 from lookingglass.problems import Busy
 from lookingglass.roll import Roll
 from lookingglass.runs import FULL, Run, Viewer
-from lookingglass.sources import Lease, Source
+from lookingglass.sources import Holding, Source
 from lookingglass.watcher import GRACE
 
 CLOSING = "This looking glass is stopping."
@@ -29,15 +30,22 @@ class Runs:
         self._output_limit = output_limit  # bytes
         self._lock = threading.Lock()
         self._runs: dict[Invocation, Run] = {}  # the newest of each invocation
+        self._finished = Finished()
         self.alive: set[Run] = set()  # also those that are being stopped
         self._is_closed = False
 
     def view(
-        self, invocation: Invocation, take_slot: Callable[[], Lease], seconds: float, ceiling: float
+        self,
+        invocation: Invocation,
+        take_slot: Callable[[], Holding],
+        seconds: float,
+        ceiling: float,
+        reuse: Reuse | None = None,
     ) -> Viewer:
         """Return a viewer of the Run of ``invocation`` for ``seconds``; start it when it does not run yet.
 
         ``take_slot`` admits a new source; its Refusal passes through, and so does what the source raises.
+        With ``reuse`` it may be a Run that has ended.
         """
         self.start_loop()
         with self._lock:
@@ -47,7 +55,11 @@ class Runs:
             viewer = run.join(seconds, ceiling) if run else None
             if viewer is not None:
                 return viewer
-            run = Run(invocation, self._output_limit, self.loop, self._forget)
+            finished = self._finished.get(invocation, reuse.seconds) if reuse else None
+            if finished is not None:
+                return finished.revisit()
+            ended = functools.partial(self._keep, reuse) if reuse else None
+            run = Run(invocation, self._output_limit, self.loop, self._forget, ended)
             viewer = run.admit(seconds, ceiling)
             self._runs[invocation] = run
             self.alive.add(run)
@@ -86,6 +98,11 @@ class Runs:
             raise Busy(CLOSING)
         if not self.loop.is_well():
             raise Busy("What reads the commands hangs or has ended.")
+
+    def _keep(self, reuse: Reuse, run: Run) -> None:
+        if reuse.suits(run):
+            with self._lock:
+                self._finished.put(run, reuse.seconds)
 
     def _forget(self, run: Run) -> None:
         with self._lock:

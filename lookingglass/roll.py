@@ -19,8 +19,8 @@ from lookingglass.loop import Loop
 
 REST = 60.0  # seconds without an entry after which there is no watcher any more
 FIRM = 60.0  # seconds after which a watcher has proved itself
-PAUSE = 600.0  # seconds between two attempts to start one, at most
-CLOSING = 0.25  # seconds in which a watcher ends that is no longer needed
+LONGEST_PAUSE = 600.0  # seconds between two attempts to start one, at most
+DISMISSAL = 0.25  # seconds in which a watcher ends that is no longer needed
 
 # Read at import, for when it is needed the file may be gone, or another one.
 _loader: Any = watcher.__loader__
@@ -76,7 +76,7 @@ class Watcher:
     def _free(self) -> None:
         self._socket.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(CLOSING)
+            self._process.wait(DISMISSAL)
 
 
 class Roll:
@@ -110,7 +110,7 @@ class Roll:
                 if self._table is None:
                     self._table = os.memfd_create("roll")
                 place = self._free[-1] if self._free else self._used
-                os.pwrite(self._table, entry, place * watcher.BYTES)
+                os.pwrite(self._table, entry, place * watcher.ENTRY_BYTES)
                 if self._free:
                     self._free.pop()
                 else:
@@ -130,7 +130,7 @@ class Roll:
         with self._lock:
             if self._table is not None:
                 with contextlib.suppress(OSError):
-                    os.pwrite(self._table, bytes(watcher.BYTES), place * watcher.BYTES)
+                    os.pwrite(self._table, bytes(watcher.ENTRY_BYTES), place * watcher.ENTRY_BYTES)
             self._free.append(place)
             is_at_rest = self._is_empty() and not self._is_closed
         if is_at_rest:
@@ -212,7 +212,7 @@ class Roll:
         with self._lock:
             if self._is_closed:
                 return
-            pause = min(2.0**self._failures, PAUSE)
+            pause = min(2.0**self._failures, LONGEST_PAUSE)
             self._failures = min(self._failures + 1, 16)
             is_first = self._failures == 1
         if is_first:

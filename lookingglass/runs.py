@@ -22,16 +22,18 @@ import time
 from collections.abc import Callable
 
 from commands import Invocation
+from lookingglass.facts import PARSERS
 from lookingglass.facts.common import Facts
 from lookingglass.loop import Loop
-from lookingglass.output import Digest, Output
+from lookingglass.output import NOTHING_DRAWN, Digest, Drawn, Output
+from lookingglass.pictures import About
 from lookingglass.problems import Busy, Problem
-from lookingglass.sources import Lease, Opening, Source
+from lookingglass.sources import Holding, Opening, Source
 from lookingglass.watcher import GRACE
 from rfc8522 import End, Reason
 
 DYING = GRACE / 4  # seconds that a killed source has for ending
-LOOKS = 1.0  # seconds between two looks at a source that cannot be watched
+LOOK_EVERY = 1.0  # seconds between two looks at a source that cannot be watched
 AT_ONCE = 0.005  # seconds in which a source is read by the thread that has opened it
 FULL = "This machine cannot run more commands now."
 
@@ -49,10 +51,16 @@ class Run:
     """Read one source once, into a buffer of decoded text for any number of viewers."""
 
     def __init__(
-        self, invocation: Invocation, output_limit: int, loop: Loop, gone: Callable[[Run], None]
+        self,
+        invocation: Invocation,
+        output_limit: int,
+        loop: Loop,
+        gone: Callable[[Run], None],
+        ended: Callable[[Run], None] | None = None,
     ) -> None:
         self.invocation = invocation
-        self.output = Output(output_limit, invocation.skip)
+        parser = invocation.parser
+        self.output = Output(output_limit, invocation.skip, PARSERS[parser].raw_line if parser else None)
         self.pieces = self.output.pieces
         self.end: End | None = None
         self.problem: Problem | None = None  # why its source could not be opened
@@ -61,14 +69,19 @@ class Run:
         self._under_way.acquire()
         self.started = time.monotonic()
         self.shared = 0  # viewers that it has had at once, at most
-        self._digest = Digest(invocation.parser) if invocation.parser else None
+        self._began = time.time()
+        self.about = About(invocation.autonomous_system)
+        self._digest = (
+            Digest(parser, PARSERS[parser].planned(invocation.argv), self.about) if parser else None
+        )
         self._loop = loop
         self._gone = gone
+        self._ended = ended
         self._state = State.STARTING
         self._reason: Reason = "exit"
         self._viewers: set[Viewer] = set()
         self._source: Source | None = None
-        self._slot: Lease | None = None
+        self._slot: Holding | None = None
 
     # --- its viewers
 
@@ -86,6 +99,17 @@ class Run:
         self.shared = max(self.shared, len(self._viewers))
         if self._state is State.RUNNING:
             self._loop.call_at(viewer.deadline, viewer.expire)
+        return viewer
+
+    @property
+    def age(self) -> float:
+        """Return the seconds since the end; 0: it has not ended."""
+        return time.monotonic() - self.started - self.end.runtime if self.end else 0.0
+
+    def revisit(self) -> Viewer:
+        """Return a viewer of a Run that has ended, who finds all of it."""
+        viewer = Viewer(self, time.monotonic())
+        viewer.age = self.age
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
@@ -115,13 +139,21 @@ class Run:
         if self._digest is None:
             return {}
         is_complete = self.end is not None and self.end.reason == "exit"
-        known = self._digest.update(self.pieces, is_last, is_complete)
-        due = self._digest.due_for(self.pieces)
-        if due is not None:
-            with self.lock:
-                if self._state is not State.ENDED:
-                    self._loop.call_at(due, self._tell)
+        known = self._digest.update(self.output.heard, is_last, is_complete)
+        if (due := self._digest.due_for(self.output.heard)) is not None:
+            self._tell_at(due)
         return known
+
+    def drawn(self, is_over: bool) -> Drawn:
+        """Return figures and picture of the facts that were read last; ``is_over``: no more will come."""
+        return self._digest.draw(is_over) if self._digest else NOTHING_DRAWN
+
+    def report(self) -> str:
+        """Return what viewers are shown at their end in place of raw lines."""
+        if self._digest is None or self.output.heard is self.pieces:
+            return ""
+        self.facts(is_last=True)
+        return self._digest.report(self.invocation.router, self._began)
 
     def wait(self, seconds: float) -> None:
         """Wait until the Run has ended, at most ``seconds``."""
@@ -130,7 +162,7 @@ class Run:
 
     # --- its life
 
-    def start(self, open_source: Opening, take_slot: Callable[[], Lease]) -> None:
+    def start(self, open_source: Opening, take_slot: Callable[[], Holding]) -> None:
         """Take a slot and open the source; a Problem is raised, and told to all viewers."""
         try:
             self._slot = take_slot()
@@ -184,7 +216,7 @@ class Run:
         """Look again and again whether a source has ended that cannot be watched."""
         self._on_exit(0)
         if self._source is not None:
-            self._loop.call_at(time.monotonic() + LOOKS, self._look)
+            self._loop.call_at(time.monotonic() + LOOK_EVERY, self._look)
 
     def _has_ended_at_once(self, source: Source) -> bool:
         """Read a source in this thread while it may end at once: to wake another one costs too much."""
@@ -278,6 +310,8 @@ class Run:
             is_news = self.output.add(data)
         if is_news:
             self._tell()
+        elif data and self._digest:  # for facts only
+            self._tell_at(self._digest.due)
 
     def _finish(self, reason: Reason, status: int | None) -> None:
         with self.lock:
@@ -285,6 +319,8 @@ class Run:
             self.end = End(reason, status, time.monotonic() - self.started, time.time())
         for callback in (self._kill, self._give_up, self._tell):
             self._loop.cancel(callback)
+        if self._ended is not None:
+            self._ended(self)
         self._under_way.release()
         self._tell()
 
@@ -299,6 +335,15 @@ class Run:
             viewers = [viewer for viewer in self._viewers if viewer.is_live or self.end]
         for viewer in viewers:
             viewer.notify()
+
+    def _tell_at(self, moment: float) -> None:
+        """Notify the viewers at a moment by the monotonic clock; at once when it is over."""
+        if moment <= time.monotonic():
+            self._tell()
+            return
+        with self.lock:
+            if self._state is not State.ENDED:
+                self._loop.call_at(moment, self._tell)
 
     def end_now(self, reason: Reason) -> End:
         """Return an end that concerns one viewer only."""
@@ -316,11 +361,22 @@ class Viewer:
         self.run = run
         self.deadline = deadline  # by the monotonic clock
         self.end: End | None = None  # its own, when it is not the Run's
+        self.age: float | None = None  # seconds since the end of a Run that is told again
         self.is_live = True
         self._bell = threading.Event()
         self.notify: Callable[[], None] = self._bell.set
         self._seen = 0
         self._over: End | None = None  # judged once, together with the last text
+        self._report = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether ``read`` has returned the last text."""
+        return self._over is not None
+
+    def times(self) -> tuple[float, float]:
+        """Return for how many seconds the Run goes on, and for how many it may for this viewer."""
+        return time.monotonic() - self.run.started, self.deadline - self.run.started
 
     def expire(self) -> None:
         """End this viewer's time."""
@@ -340,7 +396,9 @@ class Viewer:
             new = run.pieces[self._seen :]
             self._seen += len(new)
             self._over = self.end or run.end
-            return None if self._over and not new else "".join(new)
+        if self._over:
+            self._report = run.report()
+        return "".join((*new, self._report)) or (None if self._over else "")
 
     def wait(self, seconds: float) -> None:
         """Wait until the viewer is notified, at most ``seconds``; not at all at the end."""
@@ -351,7 +409,7 @@ class Viewer:
     def result(self) -> tuple[str, End]:
         """Return all the text so far, and how it ended; call it after ``read`` gave None."""
         end = self._over or self.run.end_now("left")
-        return "".join(self.run.pieces[: self._seen]), end
+        return "".join((*self.run.pieces[: self._seen], self._report)), end
 
     def close(self) -> None:
         """Leave the Run, and let go of whoever was notified."""

@@ -30,9 +30,9 @@ SPARE_CONNECTIONS = 512  # beyond the viewers, for visitors between two requests
 SPARE_FILES = 64  # descriptors that are neither connections nor pipes of commands
 THREADS = 8  # none of which waits for a client, a name or a command
 
-LOOKS = 1.0  # seconds between two looks at all connections
+SWEEP_EVERY = 1.0  # seconds between two looks at all connections
 COMPLAINTS = 60.0  # seconds between two log lines that say that all connections are taken
-PAUSE = 0.5  # seconds without accepting when this machine has no room for a connection
+ACCEPT_PAUSE = 0.5  # seconds without accepting when this machine has no room for a connection
 PUMPS = 4  # threads that may write live answers at once
 LAST_WORDS = 0.25  # seconds in which live answers are written when the server stops
 BACKLOG = 1024  # connections that wait to be accepted
@@ -49,6 +49,7 @@ class Settings(NamedTuple):
 
     connections: int
     share: int  # of one client
+    network_share: int
     is_proxy: Callable[[str], bool]  # whose address may have all connections
     threads: int
 
@@ -78,7 +79,7 @@ class Server:
         self._settings = settings
         self._sockets = sockets
         self._is_accepting = True
-        self._looks = False  # at all connections, every LOOKS
+        self._looks = False  # at all connections, every SWEEP_EVERY
         self._clients: collections.Counter[str] = collections.Counter()  # connections by client
         self._networks: collections.Counter[str] = collections.Counter()  # and by network
         self._complained = -COMPLAINTS
@@ -160,7 +161,7 @@ class Server:
         except OSError as error:
             if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
                 self._pause()
-                self.loop.call_at(time.monotonic() + PAUSE, self._accept_again)
+                self.loop.call_at(time.monotonic() + ACCEPT_PAUSE, self._accept_again)
             return
         sock.setblocking(False)
         is_unix = listening.family == socket.AF_UNIX
@@ -176,12 +177,18 @@ class Server:
         except (OSError, ValueError):  # no room for it, or the loop has just ended
             connection.handle_close()
             return
-        if self._clients.get(connection.client, 0) > self._settings.share:
+        if self._has_too_many(connection):
             connection.handle_close()
         elif len(self.channels) > self._settings.connections:
             self._make_room(connection)
         if not self._looks:
             self._look()
+
+    def _has_too_many(self, latest: Channel) -> bool:
+        """Tell whether a connection is one more than its client or its network may have."""
+        of_client = self._clients.get(latest.client, 0)
+        of_network = self._networks.get(latest.network, 0)
+        return of_client > self._settings.share or of_network > self._settings.network_share
 
     def _make_room(self, latest: Channel) -> None:
         """Close a connection for the latest: the idlest one of whoever has most, networks before clients.
@@ -219,7 +226,7 @@ class Server:
             each.look(now)
         self._looks = bool(self.channels)
         if self._looks:
-            self.loop.call_at(now + LOOKS, self._look)
+            self.loop.call_at(now + SWEEP_EVERY, self._look)
 
 
 def serve(
@@ -231,7 +238,8 @@ def serve(
     Raises ListenError.
     """
     opened = _bind(listen)
-    settings = Settings(_connections(limits.viewers), limits.connections, is_proxy, THREADS)
+    connections, own = _connections(limits.viewers), limits.connections
+    settings = Settings(connections, own, limits.share_of(connections, own), is_proxy, THREADS)
     server = Server(application, opened, settings)
     _stop_by_signals(server.stop)
     for each in opened:

@@ -26,7 +26,7 @@ from lookingglass.store import Claim, Decision, Gone, Share, Token
 
 LEASE = 9.0  # seconds after which what a dead process held is free
 BEAT = 2.5  # seconds between signs of life
-RETRY = 0.5  # seconds between attempts to reach a store that is gone
+RECONNECT = 0.5  # seconds between attempts to reach a store that is gone
 QUEUE = 0.15  # seconds that a decision waits for others of this process
 PENDING = 10000  # charges that wait for a store that is gone
 STALE = 64  # names of its own that a process remembers to remove
@@ -169,14 +169,14 @@ class Shared(ABC):
             with self._lock:
                 self._tend()
             if not self._is_well and not self._is_over:
-                time.sleep(RETRY / 2)  # however often the bell rings
+                time.sleep(RECONNECT / 2)  # however often the bell rings
         with self._lock:
             self._leave()
 
     def _rest(self) -> float | None:
         """Return the seconds until the thread has something to do; None: until the bell rings."""
         if not self._is_well:
-            return RETRY if self._is_down else None
+            return RECONNECT if self._is_down else None
         return max(0.0, self._next_beat - time.monotonic()) if self._holds else None
 
     def _tend(self) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 from commands import Invocation
 
 
-class Lease(Protocol):
+class Holding(Protocol):
     """A slot that is held until ``end``; ending it twice does no harm.
 
     ``refund``: what it has cost is given back as well.

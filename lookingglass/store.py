@@ -169,8 +169,11 @@ class Ledger(ABC):
         if found is None and claim.amount and not self.has_room(claim.owner):
             return math.inf
         reserve = claim.reserve if claim.reserve and self.held(claim.idle) else 0.0
-        lacking = claim.seconds(claim.amount + reserve - tokens)
-        return lacking if lacking > ROUNDING else 0.0
+        lacking = claim.amount + reserve - tokens
+        if lacking <= 0.0:
+            return 0.0
+        seconds = claim.seconds(lacking)
+        return seconds if seconds > ROUNDING else 0.0
 
 
 def _count(token: Token, found: tuple[float, float] | None, now: float) -> float:

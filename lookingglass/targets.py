@@ -10,7 +10,7 @@ from typing import NamedTuple
 from lookingglass.problems import TargetError
 
 ARGUMENTS = ("host", "addr", "address", "asn", "community")
-LONGEST = 300  # characters; nothing longer is looked at
+LONGEST_TARGET = 300  # characters; nothing longer is looked at
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -25,7 +25,7 @@ LENGTH = re.compile(r"0|[1-9][0-9]{0,2}")
 # RFC 1123 section 2.1: letters, digits and inner hyphens, 63 at most in a label; and underscores, which DNS
 # allows (RFC 2181 section 11) and routers' names have.
 LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*\.?")
+HOST_NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*\.?")
 # What inet_aton() would read as an address in another form: a last label that is a number.
 NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
 # RFC 5396: asplain, here with or without "AS".
@@ -170,9 +170,9 @@ def parse(text: str, argument: str) -> Target:
 
     Raises TargetError, which never repeats the text.
     """
-    if len(text) > LONGEST:
-        raise TargetError(f"A target has at most {LONGEST} characters.")
-    for read in READERS[argument]:
+    if len(text) > LONGEST_TARGET:
+        raise TargetError(f"A target has at most {LONGEST_TARGET} characters.")
+    for read in TARGET_READERS[argument]:
         target = read(text)
         if target is not None:
             return target
@@ -244,7 +244,7 @@ def _prefix(text: str) -> Target | None:
 
 def _name(text: str) -> Target | None:
     name = text.removesuffix(".").lower()
-    if len(name) > 253 or not NAME.fullmatch(text) or NUMERIC.fullmatch(text):
+    if len(name) > 253 or not HOST_NAME.fullmatch(text) or NUMERIC.fullmatch(text):
         return None
     return Target("name", name)
 
@@ -266,7 +266,7 @@ def _community(text: str) -> Target | None:
     return Target(kind, text) if all(int(part) < 1 << bits for part in parts) else None
 
 
-READERS: dict[str, tuple[Callable[[str], Target | None], ...]] = {
+TARGET_READERS: dict[str, tuple[Callable[[str], Target | None], ...]] = {
     "host": (_address, _name),
     "addr": (_address, _prefix),
     "address": (_address,),

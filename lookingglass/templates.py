@@ -31,10 +31,10 @@ SLOTS: Mapping[str, Slot] = {
 
 ALL_PLACEHOLDERS = ", ".join(f"{{{{{name}}}}}" for name in PLACEHOLDERS)
 # What stands in double or more braces, closed or not, and our names where a brace is missing.
-NAMES = "|".join(PLACEHOLDERS)
+ANY_PLACEHOLDER = "|".join(PLACEHOLDERS)
 BRACED = re.compile(
     r"\{{3,}+[^{}]*+\}++|\{{2,}+(?:[^{}]*+\}{1,2}+|[ \t]*+\w++)?"
-    rf"|\{{(?:{NAMES})\}}{{1,2}}+|\b(?:{NAMES})\}}\}}"
+    rf"|\{{(?:{ANY_PLACEHOLDER})\}}{{1,2}}+|\b(?:{ANY_PLACEHOLDER})\}}\}}"
 )
 # What other programs call the same.
 SYNONYMS = {

@@ -10,25 +10,26 @@ import threading
 import time
 from collections.abc import Callable
 
-from lookingglass.guard import Lease, Rate, network_of
+from lookingglass.guard import Lease, Limits, network_of
 from lookingglass.problems import ROUNDING, Refusal
 
 CLIENTS = 65536  # that are remembered; when all of them ask too much, new ones are denied
 DOWNLOADS = 16  # at once, of all clients, or as many as one client may have
-NETWORK_SHARE = 0.25  # of them that one network may have
 BURST = 5.0  # seconds whose requests may come at once: a browser opens all its tabs together
-RETRY = 10  # seconds after which a download may have ended; a guess
+HOPE = 10  # seconds after which a download may have ended
 
 
 class Turnstile:
     """Admit or refuse a client, named by ``visitors.client_key``."""
 
-    def __init__(self, requests: Rate, downloads: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Admit ``requests``, of which those of BURST may come at once, and ``downloads`` at once."""
-        self._rate = requests
-        self._gap = requests.period / requests.runs  # seconds that a request is worth
-        self._burst = max(requests.runs, round(BURST / self._gap))
-        self._downloads = downloads
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        """Admit what some limits say; of ``requests``, those of BURST may come at once."""
+        self._rate = limits.requests
+        self._gap = self._rate.period / self._rate.runs  # seconds that a request is worth
+        self._burst = max(self._rate.runs, round(BURST / self._gap))
+        self._downloads = limits.downloads
+        self._places = max(DOWNLOADS, limits.downloads)
+        self._share = limits.share_of(self._places, limits.downloads)
         self._clock = clock
         self._lock = threading.Lock()
         self._paid: dict[
@@ -54,18 +55,18 @@ class Turnstile:
 
     def download(self, client: str) -> Lease:
         """Admit a download; raises Refusal: 503 when all places are taken, 429 when the client has its."""
-        whole = max(DOWNLOADS, self._downloads)
         network = network_of(client)
-        share = max(self._downloads, int(whole * NETWORK_SHARE))
         with self._lock:
             if self._held[client] >= self._downloads:
                 raise Refusal(
-                    429, RETRY, f"The limit is {self._downloads} downloads at once from your address."
+                    429,
+                    HOPE,
+                    f"The limit is {self._downloads} downloads at once from your address.",
                 )
-            if self._held.total() >= whole:
-                raise Refusal(503, RETRY, f"All {whole} places for downloads are taken.")
-            if self._held_by_network[network] >= share:
-                raise Refusal(429, RETRY, f"The limit is {share} downloads at once from your network.")
+            if self._held.total() >= self._places:
+                raise Refusal(503, HOPE, f"All {self._places} places for downloads are taken.")
+            if self._held_by_network[network] >= self._share:
+                raise Refusal(429, HOPE, f"The limit is {self._share} downloads at once from your network.")
             self._held[client] += 1
             self._held_by_network[network] += 1
         return Lease(lambda refund: self._leave(client, network))

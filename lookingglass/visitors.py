@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from lookingglass import targets
 from lookingglass.guard import network_of
+from lookingglass.headers import TCHARS
 
 X_FORWARDED = "HTTP_X_FORWARDED"  # how headers begin that proxies add
 # The headers by which a trusted proxy is believed.
@@ -26,9 +27,8 @@ WITH_PORT = re.compile(
     r"(?:([0-9.]{7,15})|\[([0-9A-Fa-f:.]{2,45})\])(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]{1,64}))?"
 )
 # RFC 7239 section 4: a parameter, or nothing, and what separates it from the next
-WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-PARAMETER = re.compile(
-    rf"[ \t]*+(?:(?P<name>{WORD})=(?:(?P<token>{WORD})|\"(?P<quoted>(?:[^\"\\]|\\.)*+)\"))?+"
+FORWARDED_PAIR = re.compile(
+    rf"[ \t]*+(?:(?P<name>{TCHARS})=(?:(?P<token>{TCHARS})|\"(?P<quoted>(?:[^\"\\]|\\.)*+)\"))?+"
     r"[ \t]*+(?P<end>[;,]|\Z)"
 )
 QUOTED_PAIR = re.compile(r"\\(.)")
@@ -83,7 +83,7 @@ def comes_from(environ: Mapping[str, Any], trust: Trust, networks: Sequence[targ
 def _walk(environ: Mapping[str, Any], trust: Trust) -> tuple[list[targets.Address | None], bool]:
     """Return the way from the peer to who has asked, and whether the headers claim nothing beyond that."""
     peer: str = environ.get("REMOTE_ADDR") or ""
-    told = [read(environ[name]) for name, read in READERS.items() if environ.get(name)]
+    told = [read(environ[name]) for name, read in HEADER_READERS.items() if environ.get(name)]
     ways = [_follow(peer, claims, trust) for claims in told] or [[read_client(peer)]]
     both = zip(ways[0], ways[-1], strict=False)
     way = [one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], both)]  # the peer at least
@@ -117,7 +117,7 @@ def _read_forwarded(header: str) -> list[str]:
     element: dict[str, str] = {}  # its parameters
     position, end = 0, ","
     while end:
-        match = PARAMETER.match(header, position)
+        match = FORWARDED_PAIR.match(header, position)
         if match is None or (match["name"] or "").lower() in element:
             return []
         position, end = match.end(), match["end"]
@@ -131,7 +131,7 @@ def _read_forwarded(header: str) -> list[str]:
 
 
 # What trusted proxies say, and how it is read.
-READERS = {FORWARDED_FOR: _read_list, FORWARDED: _read_forwarded}
+HEADER_READERS = {FORWARDED_FOR: _read_list, FORWARDED: _read_forwarded}
 
 
 def is_proxy(client: targets.Address | None, trust: Trust) -> bool:

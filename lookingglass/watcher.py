@@ -11,10 +11,9 @@ import time
 
 GRACE = 1.0  # seconds from SIGTERM to SIGKILL
 SETTLE = 0.25  # seconds in which what was killed closes its files
-FIELDS = (
-    3  # of an entry, 8 bytes each: process group, the moment in clock ticks since boot, inode of the pipe
-)
-BYTES = 8 * FIELDS
+# An entry: process group, the moment in clock ticks since boot, inode of the pipe; 8 bytes each.
+ENTRY_FIELDS = 3
+ENTRY_BYTES = 8 * ENTRY_FIELDS
 
 TICKS = os.sysconf("SC_CLK_TCK")  # a second
 STARTED = 19  # field of /proc/PID/stat, counted from the state
@@ -48,7 +47,7 @@ def watch(server: int) -> None:
 def end_all(server: int, session: int | None) -> None:
     """End what stands on the roll, as the server would have done."""
     table = memoryview(os.pread(1, os.fstat(1).st_size, 0)).cast("Q").tolist()
-    entries = [table[at : at + FIELDS] for at in range(0, len(table), FIELDS) if table[at]]
+    entries = [table[at : at + ENTRY_FIELDS] for at in range(0, len(table), ENTRY_FIELDS) if table[at]]
     for group, ticks, _ in entries:
         signal_group(group, ticks, STOP)
     end = time.monotonic() + GRACE

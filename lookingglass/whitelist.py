@@ -29,16 +29,16 @@ from lookingglass.templates import SHELLS, SLOTS, Slot
 
 RESERVED = ("cmd", "routers")  # RFC 8522 sections 3.3.1 and 3.3.3
 ANY_KIND = [name for name, slot in SLOTS.items() if not slot.kind]  # a command has one of these templates
-ARGUMENTS = {"prefix": "addr", "large": "community"}  # that go with a slot for one kind of target only
+SLOT_ARGUMENTS = {"prefix": "addr", "large": "community"}  # that go with a slot for one kind of target only
 RESERVED_DETAILS = {
     **dict.fromkeys(("id", "format", "status"), "RFC 8522 uses this name for something else; choose another"),
     "url": "other looking glasses as routers are not supported yet",
 }
 NOT_DETAILS = {"name", "commands", "via", "remote", "source4", "source6", "vrfs"}
 
-WORD = r"[a-z0-9][a-z0-9._-]*"
-COMMAND_NAME = re.compile(rf"{WORD}(?: {WORD})*", re.ASCII | re.IGNORECASE)
-MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*")
+COMMAND_WORD = r"[a-z0-9][a-z0-9._-]*"
+COMMAND_NAME = re.compile(rf"{COMMAND_WORD}(?: {COMMAND_WORD})*", re.ASCII | re.IGNORECASE)
+OFFERED_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*")
 DETAIL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 router_name = matching(
@@ -109,7 +109,7 @@ def formats(keys: Sequence[Key]) -> Read:
     """Return a reader of templates, which ``keys`` describe, by media type."""
 
     def read_format(media: str, value: Any, place: Place) -> Any:
-        if not MEDIA_TYPE.fullmatch(media) or media == TEXT:
+        if not OFFERED_TYPE.fullmatch(media) or media == TEXT:
             place.error(f"expected a media type other than {TEXT}, such as {JSON}")
         if value == {}:
             place.error(f"expected one of {', '.join(key.name for key in keys)}")
@@ -143,8 +143,8 @@ def _command(name: str, given: Mapping[str, Any], place: Place) -> Command | Non
     parser = given.get("parser")
     probes = given.get("probes", probing.probes(name, argument or "none", parser, templates))
     description = given.get("description", name)
-    runtime, weight = given.get("runtime"), given.get("weight", 1)
-    return Command(name, description, argument, templates, parser, runtime, probes, weight)
+    runtime, weight, reuse = given.get("runtime"), given.get("weight", 1), given.get("reuse", 0)
+    return Command(name, description, argument, templates, parser, runtime, probes, weight, reuse)
 
 
 def _likely_argument(templates: Templates) -> str:
@@ -164,7 +164,7 @@ def _check_templates(argument: str | None, templates: Templates, place: Place) -
     if len({template.wants("VRF") for _, _, template in _each(templates, place)}) > 1:
         place.error("{{VRF}} has to be in all of its argvs, or in none of them")
     for kind in dict.fromkeys(slot.kind for _, slot, _ in _each(templates, place) if slot.kind):
-        wanted = ARGUMENTS[kind]
+        wanted = SLOT_ARGUMENTS[kind]
         if argument and argument != wanted:
             place.error(
                 f"{kind}4 and {kind}6 need the argument {wanted}, not {argument}; change one of the two"

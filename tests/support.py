@@ -31,7 +31,7 @@ from lookingglass.guard import Lease
 from lookingglass.problems import Problem
 from lookingglass.roll import PROGRAM
 from lookingglass.runs import Viewer
-from rfc8522 import End
+from rfc8522 import SOURCES, End
 from tinytracer import TinyTracer
 
 V1 = "/.well-known/looking-glass/v1"
@@ -157,6 +157,7 @@ def error(reply: Reply, status: int) -> str:
     assert reply.status == status
     assert reply.json["status"] == "error"
     assert reply.json["code"] == status
+    assert reply.json["data"]["failure_source"] in SOURCES
     message: str = reply.json["message"]
     assert message
     return message
@@ -422,7 +423,8 @@ class Glass:
 
     def ask(self, path: str) -> tuple[str, dict[str, Any]]:
         envelope = json.loads(self.get(path))
-        return envelope["status"], envelope.get("data", envelope)
+        status = envelope["status"]
+        return status, envelope if status == "error" else envelope["data"]
 
     def arrivals(self, path: str, part: str) -> list[float]:
         """Return when each line with ``part`` arrived, by the monotonic clock."""

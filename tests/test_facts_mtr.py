@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lookingglass.facts import facts
+from lookingglass.facts.mtr_raw import Rounds
 from tests.samples import R1, R2, R3, R4, TARGET, read
+from tests.support import sample
 
 
 def mtr(name: str) -> list[tuple[Any, ...]]:
@@ -324,3 +330,112 @@ def test_hop_behind_one_that_may_still_be_the_target_is_not_told() -> None:
     text = raw("x 0 1", f"h 0 {A}", "p 0 5 1", "x 1 2", "x 2 3", f"h 2 {C}", "p 2 5 3")
     assert [address for address, _ in hosts(text, complete=False)] == [A]
     assert [address for address, _ in hosts(text + raw(f"h 1 {C}", "p 1 9 2"))] == [A, C]
+
+
+# --- the report that raw lines become
+
+
+def report(*lines: str, complete: bool = True) -> list[str]:
+    """Return the lines of a report below its header."""
+    return Rounds(raw(*lines)).report("lg", 0, complete).splitlines()[2:]
+
+
+@pytest.mark.parametrize("name", ["mtr4-raw", "mtr4-raw-n", "mtr6-raw", "mtr4-blackhole-raw"])
+def test_report_says_what_the_raw_lines_say_and_reads_as_one_of_mtr(name: str) -> None:
+    text = Rounds(sample(f"{name}.out")).report("lg.example", 1e9, complete=True)
+    assert text.startswith("Start: 2001-09-09T01:46:40+0000\nHOST: lg.example ")
+    printed, told = facts("mtr", text)["hops"], read(f"{name}.out")["hops"]
+    assert len(printed) == len(told) > 2
+    for one, other in zip(printed, told, strict=True):
+        assert one.get("name") == other["name"]
+        assert [one[key] for key in ("hop", "address", "sent")] == [
+            other[key] for key in ("hop", "address", "sent")
+        ]
+        times = ("loss", "last", "avg", "best", "worst", "stdev")
+        assert [one.get(key) for key in times] == [pytest.approx(other.get(key), abs=0.051) for key in times]
+
+
+def test_report_is_laid_out_as_that_of_mtr() -> None:
+    """Header and hops of the same path, but for the numbers, which are of another minute."""
+    ours = Rounds(sample("mtr4-raw.out")).report("vm", 0, complete=True).splitlines()[1:]
+    theirs = sample("mtr4-report-wide-b.out").splitlines()[1:]
+    assert ours[0] == theirs[0]
+    digits = str.maketrans("0123456789", "9999999999")
+    assert [len(line) for line in ours] == [len(line) for line in theirs]
+    for one, other in zip(ours[1:], theirs[1:], strict=True):
+        assert one[:52] == other[:52]
+        assert [len(cell) > 0 for cell in one.split()] == [len(cell) > 0 for cell in other.split()]
+        assert one[-12:].translate(digits) == other[-12:].translate(digits)
+    silent = Rounds(sample("mtr4-blackhole-raw.out")).report("vm", 0, complete=True).splitlines()[-1]
+    assert silent == sample("mtr4-blackhole-report.out").splitlines()[-1]
+
+
+def test_report_has_labels_and_further_addresses_below_their_hop() -> None:
+    labels = "m 0 16 0 1 1"
+    lines = report(
+        *("x 0 1", f"h 0 {A}", labels, f"h 0 {A}", labels, "p 0 1000 1", "x 1 2", f"h 1 {C}", "p 1 2000 2"),
+        *("x 0 3", f"h 0 {B}", "m 0 17 2 0 1", "m 0 18 0 1 1", "m 0 odd", "p 0 3000 3"),
+    )
+    assert [line[:42].rstrip() for line in lines] == [
+        f"  1.|-- {A}  0.0%     2    3.0",
+        "    |   +-- [MPLS: Lbl 16 TC 0 S 1 TTL 1]",
+        f"    |  `|-- {B}",
+        "    |   +-- [MPLS: Lbl 17 TC 2 S 0 TTL 1]",
+        "    |   +-- [MPLS: Lbl 18 TC 0 S 1 TTL 1]",
+        f"  2.|-- {C}  0.0%     1    2.0",
+    ]
+    text = Rounds(raw("x 0 1", f"h 0 {A}", "p 0 9 1", f"h 0 {B}")).report("lg", 0, True)
+    assert [each["address"] for each in facts("mtr", text)["hops"][0]["addresses"]] == [A, B]
+
+
+def test_report_of_old_raw_lines_has_dashes_for_what_they_do_not_tell() -> None:
+    (line,) = report(f"h 0 {A}", "p 0 1000", "p 0 3000")
+    assert line == f"  1.|-- {A}     -     -    3.0   2.0   1.0   3.0   1.4"
+    (hop,) = facts("mtr", Rounds(raw(f"h 0 {A}", "p 0 1000")).report("lg", 0, True))["hops"]
+    assert hop == {
+        "hop": 1, "address": A, "last": 1.0, "avg": 1.0, "best": 1.0, "worst": 1.0, "stdev": 0.0,
+    }  # fmt: skip
+
+
+def test_report_of_rounds_that_were_stopped_does_not_count_a_probe_under_way() -> None:
+    lines = ("x 0 1", f"h 0 {A}", "p 0 1000 1", "x 1 2", "x 0 3")
+    assert [line.split()[:4] for line in report(*lines, complete=False)] == [["1.|--", A, "0.0%", "1"]]
+    assert [line.split()[1:4] for line in report(*lines)] == [[A, "50.0%", "2"]]
+
+
+@given(st.lists(st.integers(0, 400), max_size=6))
+def test_facts_do_not_depend_on_where_reading_paused(cuts: list[int]) -> None:
+    lines = sample("mtr4-raw.out").splitlines(keepends=True)
+    rounds = Rounds()
+    for start, end in itertools.pairwise(sorted({0, len(lines), *(cut % len(lines) for cut in cuts)})):
+        rounds.facts(complete=False)
+        rounds.feed("".join(lines[start:end]))
+    assert rounds.facts(complete=True) == read("mtr4-raw.out")
+
+
+def test_reading_on_costs_as_much_after_many_rounds_as_at_first() -> None:
+    rounds = Rounds()
+    cycle = sample("mtr4-raw.out")
+    rounds.feed(cycle * 2000)
+    began = time.perf_counter()
+    for _ in range(20):
+        rounds.feed(cycle)
+        rounds.facts(complete=False)
+    assert time.perf_counter() - began < 1  # it takes seconds to read all of them again each time
+
+
+LINES = st.builds(
+    lambda *words: " ".join(words),
+    st.sampled_from("xphdmtyz"),
+    st.sampled_from(["0", "1", "2", "999"]),
+    st.sampled_from([A, B, "2001:db8::1", "a.example", "1000", "999999999999", "-5", "33000"]),
+    st.sampled_from(["", "33000", "1 2 3", "x y z", "9" * 200]),
+)
+
+
+@given(st.lists(LINES, max_size=40), st.booleans())
+def test_no_raw_lines_are_too_odd_for_facts_and_a_report(lines: list[str], complete: bool) -> None:
+    rounds = Rounds(raw(*lines))
+    hops = rounds.facts(complete).get("hops", [])
+    assert sum(".|--" in line for line in rounds.report("lg", 0, complete).splitlines()) == len(hops)
+    assert facts("mtr", raw(*lines), complete) == rounds.facts(complete)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lookingglass import turnstile as turnstile_module
-from lookingglass.guard import Lease, Rate
+from lookingglass.guard import Lease, Limits
 from lookingglass.problems import Refusal
 from lookingglass.turnstile import Turnstile
 from tests.support import GENEROUS, V1, Serve, Server, configuration, free_port, soon
@@ -25,7 +25,7 @@ from tests.support import GENEROUS, V1, Serve, Server, configuration, free_port,
 IMPATIENT = """
 import sys, tinytracer; from lookingglass import connections, serving
 tinytracer.TinyTracer.is_proxy = lambda self, peer: False
-serving.SPARE_CONNECTIONS, serving.LOOKS = 16, 0.1
+serving.SPARE_CONNECTIONS, serving.SWEEP_EVERY = 16, 0.1
 connections.REQUEST = connections.STALLED = 1.5
 connections.DOWNLOAD = 2.0
 exec(sys.argv.pop(1))
@@ -248,7 +248,9 @@ def test_slow_readers_of_pipelined_files_hold_no_thread(serve: Serve, files: str
 
 
 def test_third_download_of_a_client_is_429_and_others_have_theirs(serve: Serve, files: str) -> None:
-    server = serve(testfiles=files, trustproxy=True, limits={**GENEROUS, "downloads": 2})
+    server = serve(
+        testfiles=files, trustproxy=True, limits={**GENEROUS, "downloads": 2, "network_share": 0.25}
+    )
 
     def begin(client: str) -> tuple[socket.socket, int]:
         connection = connect(server, buffer=4096)
@@ -339,7 +341,7 @@ def refused(turnstile: Turnstile, client: str) -> int:
 
 def test_requests_are_admitted_at_their_rate_behind_the_burst() -> None:
     clock = Clock()
-    turnstile = Turnstile(Rate(20, 1.0), 2, clock)
+    turnstile = Turnstile(Limits(), clock)
     assert [refused(turnstile, "a") for _ in range(101)] == [0] * 100 + [429]
     for _ in range(50):
         clock.now += 0.05
@@ -352,14 +354,14 @@ def test_requests_are_admitted_at_their_rate_behind_the_burst() -> None:
 def test_table_of_clients_is_bounded_and_forgets_who_has_paid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turnstile_module, "CLIENTS", 100)
     clock = Clock()
-    turnstile = Turnstile(Rate(20, 1.0), 2, clock)
+    turnstile = Turnstile(Limits(), clock)
     assert [refused(turnstile, str(each)) for each in range(101)] == [0] * 100 + [503]
     clock.now += 1
     assert [refused(turnstile, f"again {each}") for each in range(200)].count(0) >= 100
 
 
 def test_place_of_a_download_is_given_back_once() -> None:
-    turnstile = Turnstile(Rate(20, 1.0), 1)
+    turnstile = Turnstile(Limits(downloads=1))
     lease: Lease = turnstile.download("192.0.2.1")
     for _ in range(2):
         lease.end()

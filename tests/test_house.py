@@ -36,15 +36,20 @@ ORDER = [
                 "metrics",
                 "ready",
                 "answers",
+                "panels",
                 "downloads",
                 "negotiation",
             ),
             *("glass", "aiming", "configuration", "whitelist", "templates", "probing", "reading"),
             *("journal", "turnstile", "visitors"),
             *("guard", "stores", "in_sqlite", "in_redis", "sharing", "store"),
-            *("registry", "runs", "children", "sources", "complaints", "output", "names"),
+            *("registry", "finished", "runs", "children", "sources", "complaints", "output", "names"),
             *("roll", "watcher", "loop", "targets"),
-            *("facts", *TOOLS, "facts.schemas", "facts.common"),
+            *("pictures.board", "pictures", "pictures.alone", "pictures.verdicts"),
+            *("pictures.paths", "pictures.graph", "pictures.communities", "pictures.neighbors"),
+            *("pictures.hops", "pictures.ping", "pictures.kinds"),
+            *("pictures.axis", "pictures.markup", "pictures.values"),
+            *("facts", *TOOLS, "facts.schemas", "facts.common", "resources", "neutral"),
             *("origins", "urls", "themes", "headers", "problems"),
         )
     ),
@@ -87,8 +92,11 @@ def test_every_module_has_a_place_in_the_order() -> None:
 def test_contributing_names_every_module_once_in_this_order() -> None:
     lines = (HERE / "CONTRIBUTING.md").read_text().splitlines()
     cells = [line.split("|")[1] for line in lines if line.startswith("| `")]
-    named = [Path(name).stem for cell in cells for name in re.findall(r"`([\w/]+(?:\.py|facts/))`", cell)]
-    rows = [name for name in ORDER if not name.startswith("lookingglass.facts.")]  # which have one row
+    named = [
+        Path(name).stem for cell in cells for name in re.findall(r"`([\w/]+(?:\.py|facts/|pictures/))`", cell)
+    ]
+    packages = ("lookingglass.facts.", "lookingglass.pictures.")  # which have one row
+    rows = [name for name in ORDER if not name.startswith(packages)]
     assert named == [name.rpartition(".")[2] for name in rows]
 
 
@@ -112,6 +120,22 @@ def test_modules_and_functions_fit_on_a_screen(path: Path) -> None:
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
     lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions}
     assert {name: length for name, length in lengths.items() if length > FUNCTION} == {}
+
+
+def test_a_name_means_one_thing_in_all_rooms() -> None:
+    """In parsers each tool has its own words."""
+    meanings: dict[str, set[str]] = {}
+    for path in FILES:
+        if "facts" in path.parts:
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                first = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                if isinstance(first, ast.Name) and first.id.isupper():
+                    meanings.setdefault(first.id, set()).add(ast.dump(node.value))
+            elif isinstance(node, ast.ClassDef):
+                meanings.setdefault(node.name, set()).add(path.name)
+    assert [name for name, found in meanings.items() if len(found) > 1] == []
 
 
 def test_root_fits_on_a_screen() -> None:

@@ -18,7 +18,7 @@ import pytest
 from waitress.adjustments import Adjustments
 
 from lookingglass.connections import WAITRESS
-from lookingglass.messages import Parser, mend_waitress
+from lookingglass.messages import RequestParser, mend_waitress
 from tests.support import HERE, Server, configuration, free_port
 
 FILES = sorted((HERE / "tests" / "requests").glob("*.http"))
@@ -90,9 +90,9 @@ def test_request_byte_by_byte_is_answered_alike(server: Server, file: Path) -> N
 
 
 def read(pieces: list[bytes]) -> list[tuple[object, ...]]:
-    """Return what a Parser makes of a stream, as the server uses it."""
+    """Return what our parser makes of a stream, as the server uses it."""
     found: list[tuple[object, ...]] = []
-    parser = Parser(Adjustments(**WAITRESS))
+    parser = RequestParser(Adjustments(**WAITRESS))
     for each in pieces:
         rest = each
         while rest:
@@ -106,7 +106,7 @@ def read(pieces: list[bytes]) -> list[tuple[object, ...]]:
                 found.append(
                     (parser.command, parser.path, parser.query, sorted(parser.headers.items()), body)
                 )
-            parser = Parser(Adjustments(**WAITRESS))
+            parser = RequestParser(Adjustments(**WAITRESS))
     return [*found, (bool(parser.header_plus.strip()) or parser.headers_finished,)]
 
 

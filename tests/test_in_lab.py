@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from examples.lab.lab import Lab
+from lookingglass.facts import facts
 from tests.support import HERE, Glass
 
 pytestmark = pytest.mark.lab
@@ -130,6 +132,42 @@ def test_mtr_shows_every_hop(glass: Glass, target: str) -> None:
         ("ge0-0.r1.lg", "xe-0-1-0.r2.transit", "", "be10.r4.dc", "target"), start=1
     ):
         assert any(f"{number}.|-- {name}" in line for line in data["output"])
+
+
+@pytest.mark.parametrize("target", ["203.0.113.10", "2001:db8:203::10", "203.0.113.77"])
+def test_mtr_tells_the_facts_that_it_prints_itself(glass: Glass, target: str) -> None:
+    _, data = glass.ask(f"mtr/{target}")
+    argv = ["mtr", "--json", "--show-ips", "-c", "5", "-i", "0.2", "-G", "1", "-m", "30", target]
+    own = facts("mtr", glass.lab.exec("lg", argv).stdout)["hops"]
+    assert len(data["hops"]) == len(own) >= 3
+    for ours, theirs in zip(data["hops"], own, strict=True):
+        assert (ours["hop"], ours["sent"]) == (theirs["hop"], 5)
+        if "avg" in ours and "avg" in theirs:  # the third router answers only some
+            assert (ours["address"], ours["name"]) == (theirs["address"], theirs["name"])
+            assert ours["avg"] == pytest.approx(theirs["avg"], abs=10)  # ms
+        if ours["hop"] != 3:
+            assert ours["loss"] == theirs["loss"]
+    assert data["output"][1].startswith("HOST: ")
+    assert facts("mtr", text(data))["hops"][0]["address"] == own[0]["address"]
+
+
+def test_mtr_is_live_as_facts_and_prints_its_report_at_the_end(glass: Glass) -> None:
+    body = glass.get("mtr/target.example", "-H", "Accept: text/event-stream")
+    events = [re.findall(r"(event|data): (.*)", block) for block in body.split("\n\n")]
+    named = [(lines[0][1], json.loads(lines[1][1])) for lines in events if len(lines) == 2]
+    sent = [data["hops"][0]["sent"] for name, data in named if name == "facts"]
+    assert set(sent) == {1, 2, 3, 4, 5}
+    assert [name for name, _ in named if name != "facts"] == ["output", "result"]
+    assert named[-1][1]["data"]["output"] == dict(named)["output"]["text"].splitlines()
+    plain = glass.get("mtr/target.example", "-H", "Accept: text/plain")
+    assert re.match(r"Start: .*\nHOST: .*\n  1\.\|-- ge0-0\.r1\.lg\.example \(198\.51\.100\.2\) ", plain)
+
+
+def test_mtr_that_is_stopped_tells_what_it_knew(glass: Glass) -> None:
+    status, data = glass.ask("mtr/target.example?runtime=1.2")
+    assert status == "error"
+    assert "target.example (203.0.113.10)" in text(data)
+    assert 1 <= data["hops"][-1]["sent"] <= 5
 
 
 def test_mtr_shows_loss_on_one_hop_only(lab: Lab) -> None:

@@ -42,7 +42,7 @@ MANY = 1000  # more than any test asks for
 
 
 def a_resolver(per_client: int = MANY, places: int = MANY) -> Resolver:
-    return Resolver(Loop(), per_client, places)
+    return Resolver(Loop(), per_client, 0.25, places)
 
 
 def found(look_up: LookUp, seconds: float = 10.0) -> tuple[Address, ...]:
@@ -76,7 +76,7 @@ class Hanging:
     """A getaddrinfo() that hangs for names that begin so, until ``release``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.1) -> None:
-        monkeypatch.setattr(names, "SECONDS", seconds)
+        monkeypatch.setattr(names, "DEADLINE", seconds)
         monkeypatch.setattr(GETADDRINFO, self)
         self.asked: list[bytes] = []
         self.result: OSError | None = None
@@ -223,7 +223,7 @@ def test_failure_is_the_names_own_where_the_resolver_answers_others(
 def test_failure_that_comes_late_is_one_of_silent_servers(
     hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "SECONDS", 5)
+    monkeypatch.setattr(names, "DEADLINE", 5)
     monkeypatch.setattr(names, "SLOW", 0.1)
     resolver = a_resolver()
     assert resolve("good.example", resolver)
@@ -258,7 +258,7 @@ def test_outcome_is_reused_for_two_seconds_and_no_longer(monkeypatch: pytest.Mon
     time.sleep(0.35)
     assert resolve("a.example", resolver) == ["192.0.2.1"]
     assert len(asked) == 2
-    assert names.Resolver(Loop(), 1)._ended._seconds <= 2
+    assert names.Resolver(Loop(), 1, 0.25)._ended._seconds <= 2
 
 
 def test_outcome_that_is_remembered_keeps_no_answer_alive(
@@ -290,9 +290,9 @@ def test_fault_of_ours_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch, "192.0.2.1")
     resolver = a_resolver()
-    for number in range(2 * names.REMEMBERED):
+    for number in range(2 * names.KEPT_NAMES):
         resolve(f"n{number}.example", resolver)
-    assert len(resolver._ended._kept) == names.REMEMBERED
+    assert len(resolver._ended._kept) == names.KEPT_NAMES
     assert not resolver._held
     assert not resolver._under_way
 
@@ -355,7 +355,7 @@ def test_name_that_was_only_slow_is_found_when_it_is_asked_for_again(hanging: Ha
 def test_who_joins_a_look_up_waits_no_longer_than_who_began_it(
     hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "SECONDS", 0.4)
+    monkeypatch.setattr(names, "DEADLINE", 0.4)
     resolver = a_resolver()
     resolver.ask("silent.example", *CLIENT)
     time.sleep(0.3)
@@ -368,7 +368,7 @@ def test_who_joins_a_look_up_waits_no_longer_than_who_began_it(
 def test_deadline_is_told_by_the_loop(hanging: Hanging) -> None:
     loop, told = Loop(), threading.Event()
     threading.Thread(target=loop.run, daemon=True).start()
-    look_up = Resolver(loop, 1).ask("silent.example", *CLIENT)
+    look_up = Resolver(loop, 1, 0.25).ask("silent.example", *CLIENT)
     look_up.listen(told.set)
     assert not told.is_set()
     assert told.wait(2)
@@ -384,7 +384,7 @@ def test_deadline_is_told_by_the_loop(hanging: Hanging) -> None:
 
 
 def test_client_has_its_share_and_others_have_theirs(hanging: Hanging) -> None:
-    resolver = Resolver(Loop(), 2)
+    resolver = Resolver(Loop(), 2, 0.25)
     resolver.ask("silent1.example", "192.0.2.1", "192.0.2.0/24")
     resolver.ask("silent2.example", "192.0.2.1", "192.0.2.0/24")
     with pytest.raises(Refusal, match="You have 2 names") as caught:
@@ -395,7 +395,7 @@ def test_client_has_its_share_and_others_have_theirs(hanging: Hanging) -> None:
 
 
 def test_network_holds_a_quarter_and_fills_nothing_for_others(hanging: Hanging) -> None:
-    resolver = Resolver(Loop(), 2)
+    resolver = Resolver(Loop(), 2, 0.25)
     taken: collections.Counter[int] = collections.Counter()
     refused: set[int] = set()
     for network, client, name in itertools.product(range(5), range(100), range(3)):
@@ -412,7 +412,7 @@ def test_network_holds_a_quarter_and_fills_nothing_for_others(hanging: Hanging) 
 
 
 def test_it_takes_a_dozen_networks_to_hold_all_places(hanging: Hanging) -> None:
-    resolver = Resolver(Loop(), 2)
+    resolver = Resolver(Loop(), 2, 0.25)
     for network in range(12):
         for client in range(100):
             try:
@@ -471,7 +471,7 @@ def test_memory_that_is_refused_leaves_nothing_behind() -> None:
 def test_nothing_large_is_imported_not_even_by_a_look_up() -> None:
     script = (
         "import sys, time; from lookingglass import loop, names;"
-        "look_up = names.Resolver(loop.Loop(), 1).ask('localhost', '', '')\n"
+        "look_up = names.Resolver(loop.Loop(), 1, 0.25).ask('localhost', '', '')\n"
         "while look_up.addresses() is None: time.sleep(0.01)\n"
         "print(*sys.modules)"
     )
@@ -519,7 +519,7 @@ VISITOR = Visitor("192.0.2.1", "192.0.2.1")
 def test_answer_begins_when_its_name_is_looked_up(
     hanging: Hanging, glass: Glass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "SECONDS", 5)
+    monkeypatch.setattr(names, "DEADLINE", 5)
     monkeypatch.setattr(glass._aimer, "_deny", DenyTable(()))
     began = time.monotonic()
     answer = glass.ask(Question("echo/silent.example"), VISITOR)

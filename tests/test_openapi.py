@@ -91,7 +91,7 @@ TEXTS = st.one_of(
     ADDRESSES,
     ADDRESSES.map(lambda text: text.upper()),
     st.tuples(ADDRESSES, st.integers(0, 130)).map(lambda both: f"{both[0]}/{both[1]}"),
-    st.from_regex(targets.NAME, fullmatch=True),
+    st.from_regex(targets.HOST_NAME, fullmatch=True),
     st.from_regex(targets.ASN, fullmatch=True),
     st.from_regex(targets.COMMUNITY, fullmatch=True),
     st.sampled_from(sorted(targets.WELL_KNOWN)).map(lambda text: text.replace("-", "_").upper()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 from typing import Any
@@ -87,6 +88,27 @@ def test_output_is_cut_at_the_limit_exactly(parts: list[bytes], shown: str, is_f
 )
 def test_first_lines_can_be_left_out(parts: list[bytes], skip: int, shown: str) -> None:
     assert text_of(*parts, skip=skip) == shown
+
+
+RAW = re.compile(r"x [0-9]\s?")
+
+
+def test_raw_lines_are_heard_but_not_shown_however_the_bytes_were_cut() -> None:
+    printed = b"a\nx 1\nx 2\r\nb x 3\nx 4\nc"
+    for size in range(1, len(printed) + 1):
+        output = Output(4096, 0, RAW)
+        parts = [printed[start : start + size] for start in range(0, len(printed), size)]
+        is_news = [output.add(part) for part in (*parts, b"")]
+        assert "".join(output.pieces) == "a\nb x 3\nc"
+        assert "".join(output.heard) == "a\nx 1\nx 2\nb x 3\nx 4\nc"
+        assert sum(is_news) == len(output.pieces)
+
+
+def test_line_too_long_to_be_raw_is_shown_before_its_end() -> None:
+    output = Output(1 << 20, 0, RAW)
+    assert not output.add(b"x" * output_module.LONGEST_RAW)
+    assert output.add(b"x")
+    assert output.pieces == ["x" * (output_module.LONGEST_RAW + 1)]
 
 
 class Parser:

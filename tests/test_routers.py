@@ -85,7 +85,7 @@ EXPANSIONS: list[tuple[str, str, str, tuple[str, ...]]] = [
         "192.0.2.9",
         ("traceroute", "-4", "-w", "1", "-q", "1", "-s", "192.0.2.1", "192.0.2.9"),
     ),
-    ("linux", "mtr", "192.0.2.9", ("mtr", "-4", "-rwc", "10", "192.0.2.9")),
+    ("linux", "mtr", "192.0.2.9", ("mtr", "-4", "--raw", "-c", "10", "-G", "1", "192.0.2.9")),
     ("bird", "show route", "2001:db8::/32", ("birdc", "-r", "show", "route", "for", "2001:db8::/32", "all")),
     ("bird", "show bgp summary", "", ("birdc", "-r", "show", "protocols")),
     ("bird", "show bgp neighbors", "192.0.2.9", ("birdlg", "neighbors", "192.0.2.9")),

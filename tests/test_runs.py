@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import os
+import re
 import select
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from lookingglass.runs import DYING, State, Viewer
 from lookingglass.sources import Source
 from lookingglass.watcher import GRACE
 from tests.support import (
+    SAMPLES,
     Slots,
     await_text,
     children,
@@ -41,6 +43,7 @@ from tests.support import (
     open_files,
     python,
     read_out,
+    sample,
     sh,
     soon,
     to_the_end,
@@ -435,6 +438,7 @@ def test_machine_without_threads_is_503_and_leaves_no_child(
 def test_source_that_cannot_be_watched_is_ended_and_told(
     monkeypatch: pytest.MonkeyPatch, runs: Runs, slots: Slots
 ) -> None:
+    before = commands_of(os.getpid())  # of the lab, say
     to_the_end(runs.view(Invocation(("true",)), slots, 10, 10))
     watch, left = runs.loop.watch, [1]
 
@@ -452,7 +456,7 @@ def test_source_that_cannot_be_watched_is_ended_and_told(
         assert caught.value.status == 503
         assert slots.are_back_within(2)
         assert soon(lambda: is_at_rest(runs))
-        assert not commands_of(os.getpid())
+        assert commands_of(os.getpid()) <= before
 
 
 # --- starting
@@ -593,6 +597,7 @@ def test_time_that_is_up_before_the_source_was_opened_ends_the_run(slots: Slots)
 
 
 def test_closing_while_a_source_is_being_opened_ends_it(slots: Slots) -> None:
+    before = commands_of(os.getpid())
     gate = Gate()
     runs = Runs(4096, gate)
     asking = Asking(lambda: runs.view(Invocation(STUBBORN), slots, 10, 10))
@@ -606,13 +611,14 @@ def test_closing_while_a_source_is_being_opened_ends_it(slots: Slots) -> None:
     assert asking.viewer
     assert to_the_end(asking.viewer)[1].reason == "closing"
     assert slots.are_back_within(1)
-    assert not commands_of(os.getpid())
+    assert commands_of(os.getpid()) <= before
 
 
 def test_source_that_opens_after_the_closing_has_given_up_is_ended(
     monkeypatch: pytest.MonkeyPatch, slots: Slots
 ) -> None:
     monkeypatch.setattr(registry_module, "GRACE", 0.2)
+    before = commands_of(os.getpid())
     gate = Gate()
     runs = Runs(4096, gate)
     asking = Asking(lambda: runs.view(Invocation(STUBBORN), slots, 10, 10))
@@ -621,7 +627,7 @@ def test_source_that_opens_after_the_closing_has_given_up_is_ended(
     gate.may_go.set()
     asking.join()
     assert soon(lambda: slots.taken == slots.returned, 3)
-    assert not commands_of(os.getpid())
+    assert commands_of(os.getpid()) <= before
     viewer = asking.viewer
     assert viewer is None or to_the_end(viewer)[1].reason == "closing"
 
@@ -739,6 +745,66 @@ def test_output_that_comes_while_facts_are_read_is_announced_when_they_are_due(
         viewer.wait(3)
     assert viewer.run.facts() == {"length": 4}
     assert time.monotonic() < end
+    viewer.close()
+
+
+# --- lines that only the parser reads
+
+ROUND = "x 0 {0}\nh 0 192.0.2.1\np 0 1000 {0}\n"
+TWO_ROUNDS = sh(f"printf '{ROUND.format(1)}'; sleep 0.4; printf 'mtr: odd\\n{ROUND.format(2)}'; sleep 0.3")
+STUCK = sh(f"printf '{ROUND.format(1)}x 1 2\n'; exec sleep 1000")
+HEADER = r"Start: 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+0000\nHOST: lg +Loss%   Snt.*\n"
+
+
+def test_raw_lines_are_facts_at_once_and_a_report_at_the_end(ask: Ask) -> None:
+    viewer = ask(TWO_ROUNDS, parser="mtr", router="lg")
+    sent: list[int] = []
+    text = ""
+    while (new := viewer.read()) is not None:
+        hops = viewer.run.facts().get("hops", [{"sent": 0}])
+        sent += [hops[0]["sent"]] * (hops[0]["sent"] not in sent)
+        text += new
+        viewer.wait(5)
+    assert [each for each in sent if each] == [1, 2]
+    report = rf"mtr: odd\n{HEADER}  1\.\|-- 192\.0\.2\.1  0\.0%     2    1\.0 .*\n"
+    assert re.fullmatch(report, text)
+    assert viewer.result()[0] == text
+    viewer.close()
+
+
+def test_report_says_what_was_known_when_the_time_was_up(ask: Ask) -> None:
+    text, end = to_the_end(ask(STUCK, seconds=0.5, parser="mtr", router="lg"))
+    assert end.reason == "time"
+    assert re.fullmatch(rf"{HEADER}  1\.\|-- 192\.0\.2\.1  0\.0%     1 .*\n", text)
+
+
+def test_each_viewer_has_the_report_of_its_own_end(ask: Ask) -> None:
+    short = ask(TWO_ROUNDS, seconds=0.3, parser="mtr", router="lg")
+    long = ask(TWO_ROUNDS, parser="mtr", router="lg")
+    assert long.run is short.run
+    assert "0.0%     1 " in to_the_end(short)[0]
+    assert "0.0%     2 " in to_the_end(long)[0]
+
+
+def test_mtr_that_prints_its_own_report_is_given_no_other(ask: Ask) -> None:
+    assert to_the_end(ask(sh("printf 'mtr: no'"), parser="mtr"))[0] == "mtr: no"
+    printed = sample("mtr4-report-wide-b.out")
+    viewer = ask(("cat", str(SAMPLES / "mtr4-report-wide-b.out")), parser="mtr")
+    assert read_out(viewer)[0] == printed
+    assert len(viewer.run.facts(is_last=True)["hops"]) == 5
+    viewer.close()
+
+
+def test_raw_lines_wake_viewers_only_as_often_as_facts_are_read(ask: Ask) -> None:
+    script = "import time\nfor n in range(150): print(f'x 0 {n}\\np 0 9 {n}', flush=True); time.sleep(0.003)"
+    viewer = ask(python(script), parser="mtr")
+    woken = 0
+    while viewer.read() is not None:
+        viewer.run.facts()
+        viewer.wait(5)
+        woken += 1
+    took = time.monotonic() - viewer.run.started
+    assert woken <= 5 + 2 * took / output.FACTS
     viewer.close()
 
 
@@ -941,7 +1007,7 @@ def test_source_that_can_be_neither_watched_nor_killed_holds_its_slot_but_no_vie
     def refuse(*arguments: object) -> None:
         raise OSError(28, "no space left")
 
-    monkeypatch.setattr(runs_module, "LOOKS", 0.1)
+    monkeypatch.setattr(runs_module, "LOOK_EVERY", 0.1)
     source = Immortal()
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "watch", refuse)

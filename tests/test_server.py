@@ -284,6 +284,7 @@ def test_broken_request_is_an_error_in_json_and_repeats_nothing(serve: Serve, se
         head, _, body = b"".join(iter(lambda: connection.recv(65536), b"")).partition(b"\r\n\r\n")
     envelope = json.loads(body)
     assert (envelope["status"], envelope["code"]) == ("error", code)
+    assert envelope["data"] == {"failure_source": "visitor"}
     assert re.match(rb"HTTP/1\.[01] %d " % code, head)
     assert b"Content-Type: application/json" in head
     assert b"nosniff" in head
@@ -345,7 +346,7 @@ def test_request_line_is_read_as_waitress_reads_it(line: bytes) -> None:
 PATIENT = """
 import sys, tinytracer; from lookingglass import connections, serving
 connections.REQUEST = connections.STALLED = connections.DOWNLOAD = 1.0
-serving.LOOKS = 0.2
+serving.SWEEP_EVERY = 0.2
 tinytracer.main(sys.argv[1:])
 """
 
@@ -396,6 +397,24 @@ def test_one_client_has_its_share_of_connections_and_others_have_theirs(serve: S
                 alive += bool(connection.recv(100))
         assert alive == 5
         assert server.get("/healthz")[0] == 200
+
+
+def test_one_network_has_its_share_of_connections_and_others_have_theirs(serve: Serve) -> None:
+    share = {"connections": 2, "network_share": 0.01, "viewers": 88}  # of 600
+    program = SHARED_OUT.replace('peer != "127.0.0.2"', 'not peer.startswith("127.0.9.")')
+    server = serve(program=("-c", program), limits={**GENEROUS, **share})
+    where = ("127.0.0.1", server.port)
+    with contextlib.ExitStack() as stack:
+
+        def is_served(client: str) -> bool:
+            connection = stack.enter_context(socket.create_connection(where, 5, (client, 0)))
+            with contextlib.suppress(OSError):
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: lg\r\n\r\n")
+                return bool(connection.recv(100))
+            return False
+
+        assert [is_served(f"127.0.9.{number}") for number in range(1, 11)] == [True] * 6 + [False] * 4
+        assert is_served("127.0.8.1")
 
 
 @pytest.mark.parametrize("accept", MEDIA)

@@ -214,7 +214,7 @@ def test_stopped_run_leaves_no_process_on_either_side(
 def test_time_limit_holds_on_the_router_too(glass: Glass, remote: Remote) -> None:
     status, data = glass.ask("long/203.0.113.10?runtime=1")
     assert status == "error"
-    assert any("icmp_seq=1" in line for line in data["output"])
+    assert any("icmp_seq=1" in line for line in data["data"]["output"])
     assert gone_within(2.0, *remote.processes("ping"))
 
 

@@ -581,7 +581,7 @@ def test_redis_clock_that_was_set_back_keeps_nobody_out_for_long(
 ) -> None:
     store, token = open_shared(server.url), Token("token", Rate(10, 1.0), 1)
     assert takes(store, token)
-    key = f"{in_redis.PREFIX}bucket:token"
+    key = f"{in_redis.KEY_PREFIX}bucket:token"
     server.client.hset(key, mapping={"tokens": 0, "since": time.time() + 3600})
     server.client.persist(key)
     assert not takes(store, token)
@@ -596,8 +596,8 @@ def test_nothing_in_redis_is_without_our_prefix_or_for_ever(server: RedisServer,
         place.end()
     keys: Any = server.client.keys("*")
     assert keys
-    assert all(key.startswith(in_redis.PREFIX) for key in keys)
-    assert [key for key in keys if server.client.ttl(key) == -1] == [f"{in_redis.PREFIX}holders"]
+    assert all(key.startswith(in_redis.KEY_PREFIX) for key in keys)
+    assert [key for key in keys if server.client.ttl(key) == -1] == [f"{in_redis.KEY_PREFIX}holders"]
 
 
 def test_sqlite_locked_by_another_process_denies_within_half_a_second(

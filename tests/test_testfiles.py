@@ -103,7 +103,9 @@ def test_interrupted_script_ends_at_once_and_leaves_nothing_behind(
     (tmp_path / "head").write_text("#!/bin/sh\necho begun\nexec sleep 1000\n")  # a slow disk
     (tmp_path / "head").chmod(0o755)
     environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    process = subprocess.Popen([folder / "gentestfiles.sh", "1"], env=environ)
+    default = f"--default-signal={number}"  # a shell's "&" has some ignored
+    script = ["env", default, str(folder / "gentestfiles.sh"), "1"]
+    process = subprocess.Popen(script, env=environ)
     end = time.monotonic() + 10
     while not [each for each in folder.glob(".1MB.test.*") if each.stat().st_size]:
         assert time.monotonic() < end

@@ -7,11 +7,22 @@ names are as printed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from lookingglass.facts import bird, frr, mtr, ping, schemas, traceroute
+from lookingglass.facts import bird, frr, mtr, mtr_raw, ping, schemas, traceroute
 from lookingglass.facts.common import Facts
+
+
+class Raw(Protocol):
+    """What lines for programs have told so far, and the report of it that people are shown."""
+
+    @property
+    def is_empty(self) -> bool: ...
+    def feed(self, text: str) -> None: ...
+    def facts(self, complete: bool) -> Facts: ...
+    def report(self, host: str, began: float, complete: bool) -> str: ...
 
 
 class Parser(NamedTuple):
@@ -21,15 +32,18 @@ class Parser(NamedTuple):
     probes: bool  # its command sends packets to its target
     schema: Mapping[str, Any]  # of its facts, in JSON Schema
     unit: str = "\n"  # what ends a part of the output that can be read while the rest is not there yet
+    raw: Callable[[], Raw] | None = None  # what reads lines that are for programs,
+    raw_line: re.Pattern[str] | None = None  # which match this
+    has_picture: bool = False  # its facts make a picture that can stand alone
     planned: Callable[[Iterable[str]], int | None] = lambda argv: None  # how many probes an argv sends
 
 
 PARSERS: Mapping[str, Parser] = {
-    "ping": Parser(ping.read, True, schemas.PING, planned=ping.planned),
+    "ping": Parser(ping.read, True, schemas.PING, has_picture=True, planned=ping.planned),
     "traceroute": Parser(traceroute.read, True, schemas.TRACEROUTE, unit=" "),
-    "mtr": Parser(mtr.read, True, schemas.MTR),
-    "bird": Parser(bird.read, False, schemas.ROUTES),
-    "frr": Parser(frr.read, False, schemas.ROUTES),
+    "mtr": Parser(mtr.read, True, schemas.MTR, raw=mtr_raw.Rounds, raw_line=mtr_raw.LINE),
+    "bird": Parser(bird.read, False, schemas.ROUTES, has_picture=True),
+    "frr": Parser(frr.read, False, schemas.ROUTES, has_picture=True),
 }
 
 

@@ -1,4 +1,4 @@
-"""Text, JSON and raw lines of mtr in, facts out.
+"""Text, JSON and raw lines of mtr in, facts out; raw lines are read in ``mtr_raw``.
 
 Of several addresses that answered at a hop, ``address`` and ``name`` are of the first one that is known, and
 ``addresses`` has all of them. A name stands beside the address that it was looked up for, or nowhere.
@@ -6,9 +6,8 @@ Of several addresses that answered at a hop, ``address`` and ``name`` are of the
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lookingglass.facts.common import (
@@ -20,6 +19,7 @@ from lookingglass.facts.common import (
     json_documents,
     named_host,
 )
+from lookingglass.facts.mtr_raw import MOST, Rounds
 
 # "HOST: lg      Loss%   Snt …"
 HEADER = re.compile(
@@ -38,7 +38,6 @@ ORIGIN = re.compile(r"AS(?:\?{3}|(?P<asn>[0-9]{1,10}))(?P<gap> *)(?P<host>.*)")
 # "192.0.2.0/24", "DE", "ripencc", "2004-01-01" or "???", which -y prints before the host
 COLUMN = re.compile(r"\S{1,50} +(?!\([0-9A-Fa-f:.]*\)?$)(\S.*)")
 LONGEST = 80  # bytes; mtr cuts names with their addresses here, everywhere but in raw lines
-MOST = 128  # addresses that mtr keeps of a hop
 COLUMNS = {
     "Loss%": "loss",
     "Snt": "sent",
@@ -53,14 +52,12 @@ TIMES = {"last", "avg", "best", "worst", "stdev"}
 
 COMPLAINT = re.compile(r"^(?:mtr: |dns_ack|@).*\n?", re.MULTILINE)
 NO_NUMBER = re.compile(r'(?<=": )-?(?:nan|inf)\b')  # before 0.93 JSON was written by printf
-# "x hop sequence" sent, "p hop µs sequence" answered, "h hop address", "d hop name"; some have more
-RAW = re.compile(r"([xphd]) ([0-9]{1,3}) (\S{1,255})(?: ([0-9]{1,9}))?\s?", re.ASCII)
 
 
 def read(text: str, complete: bool) -> Facts:
     """Return hops with address, name, asn, loss (percent), sent, last, avg, best, worst, stdev (ms)."""
-    hops = _report(text) or _json(text) or _raw(text, complete)
-    return {"hops": hops} if hops else {}
+    hops = _report(text) or _json(text)
+    return {"hops": hops} if hops else Rounds(text).facts(complete)
 
 
 # --- reports and JSON
@@ -203,120 +200,3 @@ def _add_address(hop: Facts, further: Facts) -> None:
     is_understood = is_address(other["address"]) if other["address"] else bool(other["name"])
     if is_understood and len(known) < MOST and other not in known:
         hop["addresses"] = [*known, other]
-
-
-# --- raw lines
-
-
-class Probes:
-    """What --raw told of one hop."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-        self.is_under_way = False  # the last probe is not answered yet
-        self.times: list[float] = []  # ms
-        self.names: dict[str, str | None] = {}  # of each address, in the order in which they answered
-        self._sequence: str | None = None  # of the last probe
-        self._last = ""  # address of the last "h" line
-        self._is_fresh = False  # that line was the last one of the hop
-        self._is_doubled = False  # mtr 0.95 tells a new address twice, and any change of address once
-
-    def take(self, kind: str, value: str, sequence: str | None) -> None:
-        """Take a line of this hop."""
-        if kind == "x":
-            self.sent += 1
-            self.is_under_way, self._sequence = True, value
-        elif kind == "p" and re.fullmatch(r"[0-9]{1,12}", value):
-            self.times.append(int(value) / 1000)
-            if sequence in (self._sequence, None):  # not of a probe before, which came late
-                self.is_under_way = False
-        elif kind == "h" and is_address(value):
-            self._is_doubled = self._is_doubled or value == self._last
-            self.names.setdefault(value, None)
-            self._last = value
-        elif kind == "d" and (owner := self._owner()) and not self.names[owner]:
-            self.names[owner] = named_host(value, owner).get("name")
-        self._is_fresh = kind == "h" or (kind == "d" and self._is_fresh)
-
-    def addresses(self) -> list[str]:
-        """Return those that answered, in the order in which they did."""
-        return list(self.names)
-
-    def _owner(self) -> str | None:
-        """Return the address for which a name was looked up, as far as it is known.
-
-        mtr 0.95 looks up who answered last, older ones who answered first.
-        """
-        first = next(iter(self.names), None)
-        if len(self.names) < 2 or self._is_doubled:
-            return self._last or first
-        if self._is_fresh:
-            return self._last if first and self.names[first] else None
-        return first
-
-
-def _raw(text: str, complete: bool) -> list[Facts]:
-    hops: dict[int, Probes] = {}
-    for line in text.split("\n"):
-        if match := RAW.fullmatch(line):
-            hops.setdefault(int(match[2]), Probes()).take(match[1], match[3], match[4])
-    for probes in hops.values():
-        if not complete and probes.is_under_way:
-            probes.sent -= 1
-    return [_raw_hop(number, hops[number], complete) for number in _path(hops, complete)]
-
-
-def _path(hops: Mapping[int, Probes], complete: bool) -> Iterator[int]:
-    """Yield the hops up to the target, which answers for all beyond it, or to the first silent one."""
-    last = max((number for number, probes in hops.items() if probes.names), default=None)
-    end = min(hops, default=0) if last is None else _target(hops, last)
-    if end == last and last + 1 in hops and hops[last + 1].sent >= hops[last].sent > 0:
-        end = last + 1  # probed as often, and nobody answers there
-    for number in sorted(hops):
-        is_told = bool(hops[number].sent or hops[number].times)
-        if number > end or not (
-            is_told or complete
-        ):  # an answer to come may end the path before the next hop
-            return
-        if is_told:
-            yield number
-
-
-def _target(hops: Mapping[int, Probes], last: int) -> int:
-    """Return where the unbroken run of the last hop's address begins."""
-    begin, silent = last, 0
-    target = hops[last].addresses()
-    for number in range(last - 1, -1, -1):
-        probes = hops.get(number)
-        if probes and not probes.names:  # beyond the target, which is probed more often, or on the way to it
-            silent = max(silent, probes.sent)
-        elif (
-            probes
-            and probes.addresses() == target
-            and len(target) == 1
-            and (not silent or probes.sent > silent)
-        ):
-            begin = number
-        else:
-            break
-    return begin
-
-
-def _raw_hop(number: int, probes: Probes, complete: bool) -> Facts:
-    known = [
-        {"address": address, "name": name} if complete or name else {"address": address}
-        for address, name in probes.names.items()
-    ]
-    nothing: Facts = {"address": None, "name": None} if complete else {}
-    found: Facts = {"hop": number + 1, **(known[0] if known else nothing)}
-    if len(known) > 1:
-        found["addresses"] = known
-    if probes.sent:  # mtr 0.85 does not tell
-        received = min(len(probes.times), probes.sent)
-        found.update(loss=round(100 * (probes.sent - received) / probes.sent, 2), sent=probes.sent)
-    if times := probes.times:
-        mean = sum(times) / len(times)
-        spread = math.sqrt(sum((each - mean) ** 2 for each in times) / max(1, len(times) - 1))
-        values = {"last": times[-1], "avg": mean, "best": min(times), "worst": max(times), "stdev": spread}
-        found.update({name: round(value, 3) for name, value in values.items()})
-    return found

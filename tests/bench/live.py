@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.bench.servers import HERE, MANY_VIEWERS, V1, Server, both, eight
 from tests.bench.table import Case, Goal, Pair, Rounds, Row, alone, percentile
@@ -18,7 +18,20 @@ PAUSE = 0.02  # seconds between two requests for the page, which must not be wha
 MANY = 1000  # viewers for whom all goals are meant
 WARM = 20  # requests that make what is made once
 TEXT, EVENTS = "text/plain", "text/event-stream"
-KINDS = {TEXT: "text", EVENTS: "events"}
+
+
+class Kind(NamedTuple):
+    """Say what viewers ask for."""
+
+    name: str
+    accept: str
+    path: str = "tick/192.0.2.{}"
+
+
+PLAIN = Kind("text", TEXT)
+LIVE = Kind("events", EVENTS)
+FACTS = Kind("events with facts", EVENTS, "pinged/192.0.2.{}")
+VIEWS = Kind("events with facts and views", EVENTS, "pinged/192.0.2.{}?view=1")
 IN_TIME = Goal("ours", "≤", 50.0)
 COMPLETE = Goal("ours", "≤", 0, max)
 PAGE = Goal("ours", "≤", 20.0)
@@ -30,8 +43,8 @@ THREADS = Goal("ours", "≤", 149)
 class Viewers:
     """So many viewers of so many Runs, in a process of their own."""
 
-    def __init__(self, port: int, count: int, runs: int, accept: str) -> None:
-        paths = [f"{V1}/tick/192.0.2.{1 + number % runs}" for number in range(count)]
+    def __init__(self, port: int, count: int, runs: int, kind: Kind) -> None:
+        paths = [f"{V1}/{kind.path.format(1 + number % runs)}" for number in range(count)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.bench.viewers"],
             cwd=HERE,
@@ -40,7 +53,7 @@ class Viewers:
             text=True,
             bufsize=1,
         )
-        self._tell({"port": port, "paths": paths, "accept": accept})
+        self._tell({"port": port, "paths": paths, "accept": kind.accept})
         self._hear()
 
     def __enter__(self) -> Viewers:
@@ -67,16 +80,16 @@ class Viewers:
         return heard
 
 
-def watch(count: int, runs: int, accept: str, seconds: float) -> Rounds:
+def watch(count: int, runs: int, kind: Kind, seconds: float) -> Rounds:
     """Let viewers watch Runs that print four lines a second; each round has servers of its own."""
-    title = f"{count:,} viewers of {runs} Run{'s'[: runs - 1]}, {KINDS[accept]}"
+    title = f"{count:,} viewers of {runs} Run{'s'[: runs - 1]}, {kind.name}"
     many = count >= MANY
     while True:
         with both(eight(**MANY_VIEWERS)) as servers:
             ours = servers[1]
             _page_times(servers, WARM)
             memory = ours.pss()
-            with Viewers(ours.port, count, runs, accept) as viewers:
+            with Viewers(ours.port, count, runs, kind) as viewers:
                 time.sleep(SETTLED)
                 begin, used = time.time(), ours.cpu()
                 times = _page_times(servers, seconds / PAUSE)
@@ -107,14 +120,17 @@ def _page_times(servers: Sequence[Server], count: float) -> Pair:
 
 
 CASES: list[Case] = [
-    functools.partial(watch, count, runs, accept)
-    for count, runs, accept in (
-        (10, 1, EVENTS),
-        (100, 1, EVENTS),
-        (1000, 1, EVENTS),
-        (100, 16, EVENTS),
-        (1000, 16, EVENTS),
-        (1000, 1, TEXT),
-        (1000, 16, TEXT),
+    functools.partial(watch, count, runs, kind)
+    for count, runs, kind in (
+        (10, 1, LIVE),
+        (100, 1, LIVE),
+        (1000, 1, LIVE),
+        (100, 16, LIVE),
+        (1000, 16, LIVE),
+        (1000, 1, PLAIN),
+        (1000, 16, PLAIN),
+        (1000, 1, FACTS),
+        (1000, 1, VIEWS),
+        (1000, 16, VIEWS),
     )
 ]

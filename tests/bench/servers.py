@@ -35,6 +35,11 @@ for number in itertools.count():
     due += 0.25
     time.sleep(max(0, due - time.time()))
 """
+# The same, and replies of a ping, of which the page draws a picture.
+PINGER = TICKER.replace(
+    "flush=True",
+    'f"64 bytes from 192.0.2.1: icmp_seq={number + 1} ttl=60 time=1.5 ms", sep="\\n", flush=True',
+)
 QUIET = ["sleep", f"1000.{os.getpid()}"]  # which no other process of the machine is called
 LIMITS = {
     **dict.fromkeys(("rate", "target_rate", "global_rate", "slot_seconds"), "1000000/second"),
@@ -50,6 +55,11 @@ EIGHT = {
     **json.loads((HERE / "config.json.template").read_text())["commands"],
     "true": {"cmd": ["/bin/true"], "description": "Do nothing"},
     "true to": {"cmd": ["/bin/true", "{{TARGET}}"], "argument": "addr", "description": "Do nothing to it"},
+    "pinged": {
+        "cmd": [sys.executable, "-ISc", PINGER, "-c", "30", "{{TARGET}}"],
+        "argument": "addr",
+        "parser": "ping",
+    },
     "tick": {"cmd": [sys.executable, "-ISc", TICKER, "{{TARGET}}"], "argument": "addr"},
     "quiet": {"cmd": QUIET, "description": "Wait"},
 }

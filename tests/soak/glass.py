@@ -187,7 +187,7 @@ class Inside(Watched):
         journal.log.propagate = True
         self._glass = TinyTracer(conf.read(self.document, self.config.parent))
         settings = serving.Settings(
-            serving._connections(LIMITS["viewers"]), 1000, self._glass.is_proxy, serving.THREADS
+            serving._connections(LIMITS["viewers"]), 1000, 1000, self._glass.is_proxy, serving.THREADS
         )
         sockets = serving._bind([f"127.0.0.1:{self.port}"])
         self._server = serving.Server(self._glass, sockets, settings)
