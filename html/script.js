@@ -549,7 +549,6 @@ async function* events(body) {
   }
 }
 
-<<<<<<< HEAD
 // Say why a question is not answered: under the field, in the button that counts down, or above the answers.
 function refuse(response, envelope) {
   const message = envelope.message ?? "The looking glass has refused.";
@@ -570,20 +569,6 @@ function countDown() {
     run.removeAttribute("aria-disabled");
     run.textContent = "Run";
     if (status.textContent.startsWith("⏳")) status.textContent = "";
-=======
-function finish(envelope) {
-  const age = envelope.age ? `, ${envelope.age} s ago` : "";
-  tell(envelope.message ?? `${envelope.status} after ${envelope.data.runtime.toFixed(1)} s${age}`, envelope.status !== "success");
-}
-
-// Return the envelope at the end; null: the connection has ended before.
-async function follow(url, signal) {
-  const response = await fetch(url, { headers: { Accept: "text/event-stream" }, signal });
-  if (response.headers.get("Content-Type").startsWith("application/json")) return response.json();
-  for await (const [name, data] of events(response.body)) {
-    if (name === "output") append(data.text);
-    if (name === "result") return { ...data, age: response.headers.get("Age") };
->>>>>>> view
   }
 }
 
