@@ -18,7 +18,7 @@ from webob import Request
 import rfc8522
 from commands import JSON, SVG, TEXT
 from lookingglass import configuration as conf
-from lookingglass import downloads, journal, names, origins, page, urls, visitors
+from lookingglass import downloads, journal, names, origins, page, themes, urls, visitors
 from lookingglass.answers import (
     HTML,
     REPRESENTATIONS,
@@ -27,6 +27,7 @@ from lookingglass.answers import (
     Pieces,
     Reply,
     Start,
+    json_reply,
     once_begun,
     problem_reply,
     starter,
@@ -64,7 +65,9 @@ ROUTES = [
         (V1 + r"/(?P<path>.+)", "run", CORS),
         (r"/\.well-known/looking-glass/?", "index", ALL),
         (r"/(?P<name>style\.css|script\.js|icon\.svg)", "asset", OWN),
+        (r"/(?P<name>theme\.css|logo)", "theme", OWN),
         (r"/healthz", "healthz", OWN),
+        (r"/api/ip", "ip", ALL),
         (r"/api/info", "info", ALL),
         (r"/api/capabilities", "capabilities", ALL),
         (r"/openapi\.json", "openapi", ALL),
@@ -201,6 +204,12 @@ class TinyTracer:
     def _capabilities(self, environ: Environ) -> Answering:
         return self._shelf.get("capabilities", lambda: ready_json(dict(self._configuration.capabilities)))
 
+    def _ip(self, environ: Environ) -> Answering:
+        """Tell the visitor's address, to the page on a name of ours that has both address families."""
+        if not self._configuration.showip:
+            raise NotFound("Addresses of visitors are not told here.")
+        return json_reply({"ip": self._visitor(environ).address}, 200, OPEN)
+
     def _openapi(self, environ: Environ) -> Answering:
         from lookingglass import openapi
 
@@ -219,6 +228,10 @@ class TinyTracer:
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()
         return self._shelf.get(name, lambda: Ready(resource(name), ASSETS[name], {}))
+
+    def _theme(self, environ: Environ, name: str) -> Answering:
+        name = name.lower()
+        return self._shelf.get(name, lambda: Ready(*themes.read(self._configuration.theme, name), {}))
 
     def _healthz(self, environ: Environ) -> Answering:
         self._glass.check_health()
@@ -263,7 +276,7 @@ class TinyTracer:
             answer = self._ask(environ, *page.question(given, choice))
         except Problem as problem:
             return refuse(problem)
-        return self._live(answer, represent, refuse, {})
+        return self._live(answer, represent, refuse, self._page.headers)
 
     def _run(self, environ: Environ, path: str) -> Answering:
         sharing = self._sharing(environ, CORS)

@@ -301,7 +301,7 @@ def last_bar(answer: Answer, end: Following) -> str:
     """Return the bar of an answer that has ended."""
     data = end.envelope.get("data", {})
     verdict = verdicts.of_outcome(end.status, end.envelope)
-    return panels.bar(heading_of(answer), verdict, data.get("performed_at"), data.get("runtime"))
+    return panels.bar(heading_of(answer), verdict, data.get("performed_at"), data.get("runtime"), answer.age)
 
 
 def _note(answer: Answer, end: Following) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from commands import Router
-from lookingglass import targets
+from lookingglass import targets, themes
 from lookingglass.cabinet import Keeping
 from lookingglass.children import ENVIRONMENT
 from lookingglass.facts import PARSERS
@@ -25,6 +25,7 @@ from lookingglass.reading import (
     complete,
     deny,
     duration,
+    existing_file,
     existing_folder,
     list_of,
     load_json,
@@ -134,6 +135,12 @@ RESULTS = (
     Key("entries", number(1, 100_000, "answers", whole=True), 1000, "How many are kept."),
     Key("mib", number(1, 16384, "MiB", whole=True), 64, "MiB that they may take, compressed."),
 )
+THEME = (
+    Key("css", existing_file(themes.STYLES), None,
+        "A style sheet beside the configuration, which goes behind the page's own."),
+    Key("logo", existing_file(themes.LOGOS), None,
+        "A picture beside the configuration, which stands before the title."),
+)
 TARGETS = (
     Key("deny", deny, None,
         "Networks to which no packets are sent; []: none; absent: special-purpose networks and multicast."),
@@ -151,6 +158,7 @@ TOP = (
         'https://www.example.net, or "*" for all. Lists and descriptions may be read by all.'),
     Key("debug", boolean, False, "Whether the log has more details."),
     Key("capabilities", members(CAPABILITIES), None, "Which address families are offered: one or both."),
+    Key("theme", members(THEME), None, "How the page looks: a style sheet and a logo of your own."),
     Key("commands", commands(COMMAND), None,
         "The commands of each router that has none of its own, or the name of a file that holds them."),
     Key("routers", routers(ROUTER), None, "The routers that are offered; absent: this machine."),
@@ -192,6 +200,7 @@ class Configuration(NamedTuple):
     cors: Collection[str]  # origins, or "*"
     debug: bool
     capabilities: Mapping[str, bool]  # ipv4, ipv6
+    theme: Mapping[str, str]  # css, logo: absolute paths of those that are configured
     routers: tuple[Router, ...]  # at least one
     limits: Limits
     store: str  # for stores.open_store
@@ -262,6 +271,7 @@ def read(document: object, folder: StrPath) -> Configuration:
         **{name: value for name, value in complete(INFO, info).items() if name in {"title", "blurb"}},
         "info": info,
         "capabilities": capabilities,
+        "theme": present(given.get("theme")),
         "routers": found,
         "programs": programs,
         "limits": limits,

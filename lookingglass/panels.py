@@ -52,14 +52,15 @@ def bar(
     verdict: Verdict,
     performed_at: str | None = None,
     runtime: float | None = None,
+    age: int | None = None,
 ) -> str:
-    """Return the part of a view that belongs to one viewer."""
+    """Return the part of a view that belongs to one viewer; ``age``: seconds since it was run for another."""
     return (
         f'<header class="bar"><h2>{escape(heading.title)}</h2> '
         f'<span class="place">{escape(heading.where)}</span> '
         f'<strong class="verdict {verdict.kind}" data-spoken="{escape(verdict.spoken)}">'
         f'<span aria-hidden="true">{escape(verdict.mark)}</span> {escape(verdict.words)}</strong>'
-        f"{_when(performed_at, runtime)}</header>"
+        f"{_when(performed_at, runtime, age)}</header>"
     )
 
 
@@ -86,9 +87,10 @@ def _shown(shown: str, actions: str) -> str:
     return f'<div class="view">{shown}</div><p class="actions">{actions}</p>'
 
 
-def _when(performed_at: str | None, runtime: float | None) -> str:
+def _when(performed_at: str | None, runtime: float | None, age: int | None) -> str:
     if not performed_at:
         return ""
     shown = performed_at.replace("T", " ").replace("Z", " UTC")
     took = "" if runtime is None else f", {runtime:.1f} s"
+    took += "" if age is None else f", run {age} s ago"
     return f' <span class="when"><time datetime="{escape(performed_at)}">{escape(shown)}</time>{took}</span>'

@@ -302,6 +302,18 @@ def existing_folder(value: Any, place: Place) -> Any:
     return os.path.realpath(where) if os.path.isdir(where) else place.refuse(FOLDER, value)
 
 
+def existing_file(media: Mapping[str, str]) -> Read:
+    """Return a reader of a file's name, which has one of some endings; it returns the absolute path."""
+    expected = f"expected the name of a file that exists and ends in {', '.join(media)}"
+
+    def read_file(value: Any, place: Place) -> Any:
+        where = os.path.join(place.folder, value) if is_text(value) and "\0" not in value else ""
+        fits = os.path.splitext(where)[1].lower() in media and os.path.isfile(where)
+        return os.path.realpath(where) if fits else place.refuse(expected, value)
+
+    return read_file
+
+
 def _origin(value: Any, place: Place) -> Any:
     found = read_origin(value) if isinstance(value, str) else None
     return found or place.refuse(f"expected an origin such as {EXAMPLE_ORIGIN}, without a path", value)

@@ -242,7 +242,7 @@ def test_reply_is_read_whatever_else_its_line_says(line: str, reply: dict[str, A
 )
 def test_error_is_no_reply(line: str) -> None:
     assert facts("ping", f"{line}\n1 packets transmitted, 0 received, 100% packet loss\n")["replies"] == []
-    assert facts("ping", f"{line}\n") == {}
+    assert "replies" not in facts("ping", f"{line}\n")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ ORDER = [
                 "connections",
                 "messages",
                 "page",
+                "form",
+                "pasted",
                 "openapi",
                 "metrics",
                 "frozen",
@@ -50,7 +52,12 @@ ORDER = [
             *("guard", "results", "stores", "in_sqlite", "in_redis", "sharing", "store", "cabinet"),
             *("registry", "finished", "runs", "children", "sources", "complaints", "output", "names"),
             *("roll", "watcher", "loop", "targets"),
-            *("facts", *TOOLS, "facts.schemas", "facts.common", "origins", "urls", "headers", "problems"),
+            *("pictures.board", "pictures", "pictures.alone", "pictures.verdicts"),
+            *("pictures.paths", "pictures.graph", "pictures.communities", "pictures.neighbors"),
+            *("pictures.hops", "pictures.ping", "pictures.kinds"),
+            *("pictures.axis", "pictures.markup", "pictures.values"),
+            *("facts", *TOOLS, "facts.schemas", "facts.common", "resources", "neutral"),
+            *("origins", "urls", "themes", "headers", "problems"),
         )
     ),
     "rfc8522",
@@ -92,8 +99,11 @@ def test_every_module_has_a_place_in_the_order() -> None:
 def test_contributing_names_every_module_once_in_this_order() -> None:
     lines = (HERE / "CONTRIBUTING.md").read_text().splitlines()
     cells = [line.split("|")[1] for line in lines if line.startswith("| `")]
-    named = [Path(name).stem for cell in cells for name in re.findall(r"`([\w/]+(?:\.py|facts/))`", cell)]
-    rows = [name for name in ORDER if not name.startswith("lookingglass.facts.")]  # which have one row
+    named = [
+        Path(name).stem for cell in cells for name in re.findall(r"`([\w/]+(?:\.py|facts/|pictures/))`", cell)
+    ]
+    packages = ("lookingglass.facts.", "lookingglass.pictures.")  # which have one row
+    rows = [name for name in ORDER if not name.startswith(packages)]
     assert named == [name.rpartition(".")[2] for name in rows]
 
 

@@ -9,6 +9,7 @@ from lookingglass.facts.common import (
     Facts,
     as_number,
     as_path,
+    as_segments,
     either,
     is_address,
     is_prefix,
@@ -90,7 +91,7 @@ def _read_attribute(path: Facts, line: str, attribute: str) -> str:
         if attribute in SETS and attribute in path:
             _add_value(path, attribute, line.strip(), path[attribute])
         else:
-            path.pop(attribute, None)  # only sets go on
+            _forget(path, attribute)  # only sets go on
         return attribute
     if match := VIA.fullmatch(line):
         path.setdefault("next_hop", match[1])
@@ -116,10 +117,18 @@ def _add_value(path: Facts, name: str, text: str, before: list[str]) -> None:
         value = text or None
     elif NUMBER.fullmatch(text):
         value = int(text)
+    if name != "next_hop":  # which "via" may have told
+        _forget(path, name)
     if value is not None:
         path[name] = value
-    elif name != "next_hop":  # which "via" may have told
-        path.pop(name, None)
+        if name == "as_path" and (segments := as_segments(text)):
+            path["segments"] = segments
+
+
+def _forget(path: Facts, name: str) -> None:
+    path.pop(name, None)
+    if name == "as_path":
+        path.pop("segments", None)
 
 
 def _neighbor(match: re.Match[str]) -> Facts:

@@ -16,6 +16,7 @@ NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 # "64501", or "1.10" in RFC 5396's asdot, "0.64501" in its asdot+
 AS_NUMBER = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,5}))?")
 AS_PATH_BREAKS = re.compile(r"[ ,{}()\[\]]++")  # between numbers, and around sets and confederations
+AS_SET = re.compile(r"[{\[]([^{}\[\]()]*+)[}\]]")  # also one of a confederation
 BRACKET = re.compile(r"^[{\[]", re.MULTILINE)  # with which JSON begins at the beginning of a line
 
 
@@ -134,6 +135,20 @@ def as_path(text: str) -> list[int] | None:
     numbers = [as_number(word) for word in AS_PATH_BREAKS.split(text) if word]
     known = [number for number in numbers if number is not None]
     return known if len(known) == len(numbers) else None
+
+
+def as_segments(text: str) -> list[int | list[int]] | None:
+    """Return an AS path whose sets are lists in it, or None when it has no sets, or is not understood."""
+    found: list[int | list[int]] = []
+    here = 0
+    for match in AS_SET.finditer(text):
+        before, members = as_path(text[here : match.start()]), as_path(match[1])
+        if before is None or not members:
+            return None
+        found += [*before, members]
+        here = match.end()
+    after = as_path(text[here:])
+    return [*found, *after] if found and after is not None else None
 
 
 def used_next_hop(next_hops: list[str]) -> str | None:

@@ -10,6 +10,7 @@ from lookingglass.facts.common import (
     Facts,
     as_number,
     as_path,
+    as_segments,
     either,
     is_address,
     is_prefix,
@@ -25,6 +26,7 @@ NEXT_HOP = re.compile(rf"    ({ADDRESS})(?:[ (].*)?")
 FROM = re.compile(rf" from (?:[^\s()]{{1,255}}\()?(?!0\.0\.0\.0 |:: )({ADDRESS})\)? \(")
 LINK_LOCAL = re.compile(rf"    \(({ADDRESS})\)(?: .*)?")
 ORIGIN = re.compile(r"      Origin (IGP|EGP|incomplete)(.*)")
+BEST = re.compile(r", best\b(?: \(([^()]{1,60})\))?")
 COMMUNITIES = re.compile(r"      (Community|Large Community): (.*)")
 STATES = r"(?:Idle|Connect|Active|OpenSent|OpenConfirm|Established|Clearing|Deleted)(?: \(\w{1,20}\))?"
 # "198.51.100.9  4  64501  9  14  0  0  0 00:00:05  2  7 peer r2": the last ones are prefixes received (or the
@@ -62,6 +64,8 @@ def _paths(text: str) -> list[Facts]:
             words = line.rstrip().rpartition("  ")[2].split(", ")[0]
             numbers = [] if words == "Local" else as_path(words) if words else None
             paths.append({"prefix": prefix, "as_path": numbers} if numbers is not None else {})
+            if segments := as_segments(words):
+                paths[-1]["segments"] = segments
         elif paths and paths[-1]:
             _read_attributes(paths[-1], line)
     return [path if "origin" in path else {} for path in paths]  # a list of peers may look like an AS path
@@ -84,7 +88,10 @@ def _read_attributes(path: Facts, line: str) -> None:
     elif match := LINK_LOCAL.fullmatch(line):
         path["next_hop"] = used_next_hop([path.get("next_hop", "::"), match[1]])
     elif match := ORIGIN.fullmatch(line):
-        path.update(origin=match[1], best=bool(re.search(r", best\b", match[2])))
+        best = BEST.search(match[2])
+        path.update(origin=match[1], best=bool(best))
+        if best and best[1]:
+            path["reason"] = best[1]
         for word, name in (("metric", "med"), ("localpref", "local_pref")):
             if number := re.search(rf", {word} ([0-9]{{1,10}})\b", match[2]):
                 path[name] = int(number[1])

@@ -9,6 +9,7 @@ from lookingglass.facts.common import (
     Facts,
     as_number,
     as_path,
+    as_segments,
     is_address,
     is_prefix,
     used_next_hop,
@@ -57,6 +58,7 @@ def _path(prefix: object, path: Facts) -> Facts:
     known = _known(
         prefix=prefix if isinstance(prefix, str) and is_prefix(prefix) else None,
         as_path=_as_path(path),
+        segments=as_segments(_aspath(path) or ""),
         origin=_text(path.get("origin")),
         next_hop=used_next_hop(addresses),
         local_pref=_first(*(_count(path.get(key)) for key in ("locPrf", "localpref", "localPref"))),
@@ -64,6 +66,9 @@ def _path(prefix: object, path: Facts) -> Facts:
         communities=_communities(path.get("community")),
         large_communities=_communities(path.get("largeCommunity")),
         best=_best(path.get("bestpath", False)),
+        reason=_text(
+            _first(_table(path.get("bestpath")).get("selectionReason"), path.get("selectionReason"))
+        ),
         protocol=_text(peer) if peer != "(unspec)" else None,
     )
     return known if known.keys() & {"as_path", "next_hop"} else {}
@@ -76,10 +81,15 @@ def _best(found: object) -> bool | None:
 
 def _as_path(path: Facts) -> list[int] | None:
     """Return the AS path, which is `aspath`, or `path` in a table."""
-    text = _first(_string(path.get("aspath")), _string(path.get("path")))
+    text = _aspath(path)
     if text == "Local":
         return []
     return as_path(text) if text is not None else None
+
+
+def _aspath(path: Facts) -> str | None:
+    text: str | None = _first(_string(path.get("aspath")), _string(path.get("path")))
+    return text
 
 
 def _communities(found: object) -> list[str] | None:

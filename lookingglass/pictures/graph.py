@@ -14,6 +14,7 @@ from lookingglass.pictures.markup import escape, plain
 
 MOST_ROWS = 24
 MOST_COLUMNS = 24
+MOST_MEMBERS = 8  # of a set
 BOX, GAP = 72, 34  # pixels: three boxes fit on a phone
 TALL, ROW = 36, 46  # pixels: of a box, and from one row to the next
 EDGE = 2  # pixels around the picture, for lines are as wide
@@ -73,7 +74,10 @@ class Node:
 
 def label(asn: As) -> str:
     """Return an AS number or a set as routers print it."""
-    return str(asn) if isinstance(asn, int) else f"{{{','.join(map(str, asn))}}}"
+    if isinstance(asn, int):
+        return str(asn)
+    more = f",… {len(asn) - MOST_MEMBERS} more" if len(asn) > MOST_MEMBERS else ""
+    return f"{{{','.join(map(str, asn[:MOST_MEMBERS]))}{more}}}"
 
 
 def draw(given: list[Route], own: str, names: Mapping[str, str]) -> Shapes | None:

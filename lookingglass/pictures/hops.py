@@ -273,9 +273,8 @@ def words_of(hops: list[Hop], is_over: bool) -> str:
         silent = []
         meaning = meaning_of_loss(hops, place, is_over)
         hosts = ", ".join(_host(host) for host in hop.hosts[:MOST_HOSTS]) or "?"
-        loss = (
-            "" if hop.loss is None else f", {percent(hop.loss, 100)} lost{f' {meaning}' if meaning else ''}"
-        )
+        is_counted = hop.loss is not None and not (hop.is_traced and hop.probes == 1)
+        loss = f", {percent(hop.loss or 0, 100)} lost{f' {meaning}' if meaning else ''}" if is_counted else ""
         known = [ms(value) for value in (hop.best, hop.avg, hop.worst) if value is not None]
         times = f", {'/'.join(dict.fromkeys(known))} ms" if known else ""
         step = grown[place]

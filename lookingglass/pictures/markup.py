@@ -19,18 +19,17 @@ INERT = {
 }
 
 
-def plain(value: object) -> str:
+def plain(value: str, most: int = LONGEST) -> str:
     """Return a text that a terminal and a browser only show, cut where it is too long."""
-    found = str(value)
-    return (found if len(found) <= LONGEST else f"{found[: LONGEST - 1]}…").translate(INERT)
+    return (value if len(value) <= most else f"{value[: most - 1]}…").translate(INERT)
 
 
-def escape(value: object) -> str:
+def escape(value: str, most: int = LONGEST) -> str:
     """Return a text for HTML and XML, for elements and attributes, inert and not too long."""
-    return html.escape(plain(value))
+    return html.escape(plain(value, most))
 
 
-def name(value: object) -> str:
+def name(value: str) -> str:
     """Return a name that somebody else chose, and that may be written from right to left."""
     return f"<bdi>{escape(value)}</bdi>"
 

@@ -12,6 +12,7 @@ from lookingglass.pictures.markup import UNKNOWN, Cell, escape, name, plain, tab
 MOST = 100  # rows that are drawn
 MOST_GRAPHS = 6  # each of a prefix
 MOST_ASES = 60  # of a path, in the table and in words
+LONGEST_PATH = 4096  # characters of that
 
 TITLES = {
     "prefix": "Prefix",
@@ -116,7 +117,8 @@ def picture(paths: list[Path], own: str, names: Mapping[str, str]) -> str:
         return ""
     drawn = []
     several = len({path.prefix for path in paths}) > 1
-    for prefix, routes in routes_of(paths)[:MOST_GRAPHS]:
+    grouped = routes_of(paths)
+    for prefix, routes in grouped[:MOST_GRAPHS]:
         shapes = graph.draw(routes, own, names)
         if shapes is None:
             continue
@@ -127,6 +129,8 @@ def picture(paths: list[Path], own: str, names: Mapping[str, str]) -> str:
             f'<svg width="{shapes.width}" height="{shapes.height}" role="img" '
             f'aria-label="{escape(shapes.words)}">{shapes.markup}</svg></div>{left}'
         )
+    if more := len(grouped[MOST_GRAPHS:]):
+        drawn.append(f'<p class="more">Paths to {more} more prefixes are in the table.</p>')
     return "".join(drawn) + _table(paths, several, names)
 
 
@@ -157,9 +161,7 @@ def _table(paths: list[Path], several: bool, names: Mapping[str, str]) -> str:
     rows = []
     for path in shown:
         cells = _cells(path, names)
-        rows.append(
-            [Cell(_choice(path), "choice"), *(Cell(cells[key], key, LABELS.get(key, "")) for key in kept)]
-        )
+        rows.append([Cell(_choice(path), "choice"), *(_cell(cells[key], key) for key in kept)])
     drawn = table("paths", "Paths", heads, rows)
     more = len(paths) - len(shown)
     return f'{drawn}<p class="more">{more} more paths are in the text.</p>' if more else drawn
@@ -168,7 +170,7 @@ def _table(paths: list[Path], several: bool, names: Mapping[str, str]) -> str:
 def _cells(path: Path, names: Mapping[str, str]) -> dict[str, str]:
     return {
         "prefix": escape(path.prefix) or UNKNOWN,
-        "path": escape(as_text(path.ases)),
+        "path": escape(as_text(path.ases), LONGEST_PATH),
         "via": name(path.protocol) if path.protocol else UNKNOWN,
         "next": escape(path.next_hop) or UNKNOWN,
         "pref": UNKNOWN if path.local_pref is None else str(path.local_pref),
@@ -176,6 +178,10 @@ def _cells(path: Path, names: Mapping[str, str]) -> dict[str, str]:
         "origin": escape(path.origin) or UNKNOWN,
         "communities": communities.chips(path.communities, names),
     }
+
+
+def _cell(markup: str, key: str) -> Cell:
+    return Cell(markup, f"{key} none" if markup == UNKNOWN else key, LABELS.get(key, ""))
 
 
 def _choice(path: Path) -> str:

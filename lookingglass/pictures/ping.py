@@ -42,39 +42,57 @@ class Echoes(NamedTuple):
     sent: int | None  # None: not known
     lost: int | None
     lost_seqs: list[int]
+    overdue: int  # that are not lost yet
     times: tuple[float | None, float | None, float | None]  # min, avg, max
     address: str
 
 
 def read(facts: Facts, is_over: bool, planned: int | None) -> Echoes:
     """Return what facts of ping say, while it runs and afterwards."""
-    rtts: dict[int, float | None] = {}
     replies = values.rows(facts.get("replies"))
+    rtts: dict[int, float | None] = {}
     for reply in replies:
         if (seq := values.whole(reply.get("seq"))) is not None:
             rtts.setdefault(seq, values.number(reply.get("rtt")))
-    overdue = [seq for seq in dict.fromkeys(values.wholes(facts.get("overdue"))) if seq not in rtts]
-    newest = max(rtts, default=-1)
-    lost = values.wholes(facts.get("lost")) or [seq for seq in overdue if is_over or seq < newest]
+    errors = _complaints(facts)
+    silent = dict.fromkeys(seq for seq in values.wholes(facts.get("overdue")) if seq not in rtts)
+    overdue = silent if is_over else [seq for seq in silent if seq < max(rtts, default=0)]
+    lost = dict.fromkeys(
+        seq for seq in (*values.wholes(facts.get("lost")), *errors, *overdue) if seq not in rtts
+    )
+    states = {**dict.fromkeys(silent, OVERDUE), **dict.fromkeys(lost, LOST)}
     sent, received = values.whole(facts.get("sent")), values.whole(facts.get("received"))
     missing = max(0, sent - received) if sent is not None and received is not None else None
-    first = 0 if 0 in rtts or 0 in overdue or 0 in lost else 1
-    reached = max([newest, *overdue, *lost], default=first - 1) - first + 1
-    if sent is None:
-        sent, missing = (len(rtts) + len(overdue), len(lost)) if rtts or overdue else (None, None)
-    is_known = bool(rtts or overdue or lost or missing)  # -q tells of no probe
-    count = max(reached, (sent or 0) if is_known else 0, 0 if is_over else planned or 0)
-    states = {**dict.fromkeys(overdue, OVERDUE), **dict.fromkeys(lost, LOST)}
-    if received == 0 and not states:
-        states = dict.fromkeys(range(first, first + min(count, MOST)), LOST)
-    notes = {values.whole(error.get("seq")): _complaint(error) for error in values.rows(facts.get("errors"))}
-    slots = [
-        _slot(seq, rtts, states.get(seq, OPEN), notes.get(seq, ""))
-        for seq in range(first, first + min(count, MOST))
-    ]
+    known = rtts.keys() | states.keys()
+    if sent is None and known:
+        sent, missing = len(known), len(lost)
+    first = 0 if 0 in known else 1
+    # Without a list of probes, as after -q, none is drawn.
+    told = max(max(known) + 1 - first, sent or 0) if known else sent if missing and missing == sent else 0
+    count = max(told or 0, 0 if is_over else planned or 0)
+    shown = range(first, first + min(count, MOST))
+    if not known and told:
+        states = dict.fromkeys(shown, LOST)
+    slots = [_slot(seq, rtts, states.get(seq, OPEN), errors.get(seq, "")) for seq in shown]
+    late = len(silent.keys() - lost.keys())
+    times = _times(facts, rtts.values())
+    return Echoes(slots, count, sent, missing, sorted(lost), late, times, _address(replies))
+
+
+def _complaints(facts: Facts) -> dict[int, str]:
+    """Return what routers said of probes, by their numbers."""
+    found = {}
+    for error in values.rows(facts.get("errors")):
+        if (seq := values.whole(error.get("seq"))) is not None:
+            said, who = plain(values.text(error.get("message"))), plain(values.text(error.get("address")))
+            found[seq] = f"{said}, says {who}"
+    return found
+
+
+def _address(replies: list[Facts]) -> str:
+    """Return the address that answered most often."""
     addresses = Counter(filter(None, (values.text(reply.get("address")) for reply in replies)))
-    address = next((each for each, _ in addresses.most_common(1)), "")
-    return Echoes(slots, count, sent, missing, sorted(lost), _times(facts, rtts.values()), address)
+    return next((address for address, _ in addresses.most_common(1)), "")
 
 
 def _slot(seq: int, rtts: dict[int, float | None], state: str, note: str) -> Slot:
@@ -82,10 +100,6 @@ def _slot(seq: int, rtts: dict[int, float | None], state: str, note: str) -> Slo
         return Slot(seq, state, note=note)
     rtt = rtts[seq]
     return Slot(seq, UNTIMED if rtt is None else ANSWERED, rtt)
-
-
-def _complaint(error: Facts) -> str:
-    return f"{plain(values.text(error.get('message')))}, says {plain(values.text(error.get('address')))}"
 
 
 def _times(facts: Facts, rtts: Iterable[float | None]) -> tuple[float | None, float | None, float | None]:
@@ -114,6 +128,7 @@ def figures_of(echoes: Echoes) -> str:
             ("address", echoes.address),
             ("sent", "" if echoes.sent is None else str(echoes.sent)),
             ("lost", lost),
+            ("no answer yet", str(echoes.overdue or "")),
             *((key, _ms(value)) for key, value in (("min", low), ("avg", mean), ("max", high))),
         )
     )
@@ -130,8 +145,10 @@ def words_of(echoes: Echoes) -> str:
         parts.append(f"{echoes.sent} sent")
     if echoes.lost:
         parts.append(f"{echoes.lost} lost{_listed(echoes.lost_seqs)}")
-    elif echoes.lost == 0:
+    elif echoes.lost == 0 and not echoes.overdue:
         parts.append("none lost")
+    if echoes.overdue:
+        parts.append(f"{echoes.overdue} without an answer yet")
     known = [ms(value) for value in echoes.times if value is not None]
     if known:
         parts.append(f"{'/'.join(known)} ms")
