@@ -72,13 +72,9 @@ ROUTES = [
         (r"/api/capabilities", "capabilities", ALL),
         (r"/openapi\.json", "openapi", ALL),
         (r"/metrics", "metrics", OWN),
-        (rf"/results/(?P<name>{RESULT})(?P<suffix>\.json|\.txt|\.svg|)", "result", ALL),
-        (
-            rf"/results/(?P<first>{RESULT})/vs/(?P<second>{RESULT})(?P<suffix>\.json|\.txt|)",
-            "comparison",
-            ALL,
-        ),
-        (rf"/results/(?P<name>{RESULT})/vs/", "to_comparison", OWN),
+        (rf"/results/(?P<name>{RESULT})(?P<suffix>\.json|\.txt|\.svg|)", "archived", ALL),
+        (rf"/results/(?P<name>{RESULT})/vs/(?P<other>{RESULT})(?P<suffix>\.json|\.txt|)", "archived", ALL),
+        (rf"/results/(?P<name>{RESULT})/vs/(?P<other>)", "archived", ALL),
         (r"/testfiles/(?P<path>.+)", "testfile", OWN),
     )
 ]
@@ -245,15 +241,8 @@ class TinyTracer:
         response.headers.update(SECURITY.items())
         return response
 
-    def _result(self, environ: Environ, name: str, suffix: str) -> Answering:
-        return self._archive.show(environ, self._base(environ), name, suffix)
-
-    def _comparison(self, environ: Environ, first: str, second: str, suffix: str) -> Answering:
-        return self._archive.compare(environ, self._base(environ), first, second, suffix)
-
-    def _to_comparison(self, environ: Environ, name: str) -> Answering:
-        pasted = dict(urls.query_of(environ)).get("with", "")
-        return self._archive.lead(environ, self._base(environ), name, pasted)
+    def _archived(self, environ: Environ, **parts: str) -> Answering:
+        return self._archive.answer(environ, self._base(environ), **parts)
 
     def _to_page(self, environ: Environ) -> Answering:
         """Lead to the path with a slash at its end, below which the page's relative links work."""

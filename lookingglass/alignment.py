@@ -13,7 +13,7 @@ SAME, ONLY_A, ONLY_B = "same", "− only A", "+ only B"
 MATTERS = (5.0, 0.2)
 NOTABLE = (1.0, 0.1)
 
-FEW = 16  # words that a sentence lists
+FEW_WORDS = 16  # words that a sentence lists
 
 T = TypeVar("T")
 Facts = Mapping[str, Any]
@@ -113,9 +113,9 @@ def counted(number: int, word: str, words: str = "") -> str:
 
 
 def listed(words: Iterable[str], separator: str = " ") -> str:
-    """Join some words of hostile length: the first FEW of them."""
-    some = [*itertools.islice(words, FEW + 1)]
-    return separator.join([*some[:FEW], "…"] if len(some) > FEW else some)
+    """Join some words of hostile length: the first FEW_WORDS of them."""
+    some = [*itertools.islice(words, FEW_WORDS + 1)]
+    return separator.join([*some[:FEW_WORDS], "…"] if len(some) > FEW_WORDS else some)
 
 
 def sentence_of(*parts: str) -> str:

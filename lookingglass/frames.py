@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import string
 
+from lookingglass.configuration import Configuration
 from lookingglass.pictures.markup import escape
 from lookingglass.resources import resource
 
@@ -14,15 +15,16 @@ def _template() -> string.Template:
     return string.Template(resource("frame.html").decode())
 
 
-def frame(site: str, heading: str, main: str, up: str) -> bytes:
+def frame(configuration: Configuration, heading: str, main: str, up: str) -> bytes:
     """Return a document.
 
-    ``site`` and ``heading`` are text, ``main`` is markup below the heading; ``up`` leads from the document's
-    URL to the page: "../".
+    ``heading`` is text, ``main`` is markup below it; ``up`` leads from the document's URL to the page: "../".
     """
+    site, theme = escape(configuration.title), configuration.theme
     values = {
-        "title": escape(f"{heading} · {site}"),
-        "site": escape(site),
+        "title": f"{escape(heading)} · {site}",
+        "site": f'<img src="{up}logo" alt=""> {site}' if "logo" in theme else site,
+        "theme": f'\n<link rel="stylesheet" href="{up}theme.css">' if "css" in theme else "",
         "heading": escape(heading),
         "main": main,
         "up": up,

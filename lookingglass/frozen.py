@@ -27,6 +27,7 @@ from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready
 from lookingglass.results import NAME, PATH, Frozen, Results, with_result
 from lookingglass.side_by_side import Head, when
+from lookingglass.urls import query_of
 
 SUFFIXES = {".json": JSON, ".txt": TEXT, ".svg": SVG}
 # Programs that say nothing get JSON, as they do of a run; browsers prefer HTML, and images SVG.
@@ -50,38 +51,38 @@ class Archive:
     """Answer requests for what is kept."""
 
     def __init__(self, configuration: Configuration, results: Results | None) -> None:
-        self._title = configuration.title
+        self._configuration = configuration
         self._routers = {router.name: router for router in configuration.routers}
         self._results = results
 
-    def show(self, environ: Environ, base: str, name: str, suffix: str) -> Ready | Reply:
-        """Show a frozen answer."""
-        try:
-            frozen = self._find(name)
-            offers = OFFERS if suffix or _has_picture(frozen) else OFFERS[:3]
-            media = _media(environ, suffix.lower(), offers)
-            return _ready(self._sheet(frozen, media, base, name), frozen.kept_until)
-        except Problem as problem:
-            return self._refuse(environ, problem, suffix, "../")
+    def answer(
+        self, environ: Environ, base: str, name: str, other: str | None = None, suffix: str = ""
+    ) -> Ready | Reply:
+        """Show an answer, or compare it with another one; "" is one whose link the query has.
 
-    def compare(self, environ: Environ, base: str, first: str, second: str, suffix: str) -> Ready | Reply:
-        """Compare two frozen answers; it is kept for as long as both of them."""
+        Raises a Problem, where programs ask: people get a page that says it.
+        """
         try:
-            a, b = self._find(first), self._find(second)
-            media = _media(environ, suffix.lower(), OFFERS[:3])
-            sheet = self._compared((first, a), (second, b), media, base)
-            return _ready(sheet, min(a.kept_until, b.kept_until))
+            if other is None:
+                return self._show(environ, base, name, suffix.lower())
+            if not other:
+                return _lead(base, name, dict(query_of(environ)).get("with", ""))
+            return self._compare(environ, base, (name, other), suffix.lower())
         except Problem as problem:
-            return self._refuse(environ, problem, suffix, "../../../")
+            if _media(environ, suffix.lower(), OFFERS) != HTML:
+                raise
+            return self._refuse(problem, "../" if other is None else "../../../")
 
-    def lead(self, environ: Environ, base: str, name: str, pasted: str) -> Reply:
-        """Lead from the form of a result's page to the comparison with the result whose link was pasted."""
-        match = PASTED.fullmatch(pasted.strip())
-        if not match:
-            problem = HTTPProblem(400, f"Paste the link of a result, such as {base}{PATH}/….")
-            return self._refuse(environ, problem, "", "../../../")
-        where = f"../../{match[1]}/vs/{name}"  # relative: a policy of form-action lets no other host in
-        return Reply(303, {"Location": where, "Content-Type": TEXT, **FRESH, **SECURITY}, b"")
+    def _show(self, environ: Environ, base: str, name: str, suffix: str) -> Ready:
+        frozen = self._find(name)
+        offers = OFFERS if suffix or _has_picture(frozen) else OFFERS[:3]
+        return _ready(self._sheet(frozen, _media(environ, suffix, offers), base, name), frozen.kept_until)
+
+    def _compare(self, environ: Environ, base: str, names: tuple[str, str], suffix: str) -> Ready:
+        """Compare two answers; what comes of it is kept for as long as both of them."""
+        a, b = map(self._find, names)
+        sheet = self._compared((names[0], a), (names[1], b), _media(environ, suffix, OFFERS[:3]), base)
+        return _ready(sheet, min(a.kept_until, b.kept_until))
 
     def _find(self, name: str) -> Frozen:
         if self._results is None:
@@ -95,14 +96,12 @@ class Archive:
             )
         return frozen
 
-    def _refuse(self, environ: Environ, problem: Problem, suffix: str, up: str) -> Reply:
-        """Return a page for people; programs are told by whoever catches the Problem."""
-        if _media(environ, suffix.lower(), OFFERS) != HTML:
-            raise problem
+    def _refuse(self, problem: Problem, up: str) -> Reply:
+        """Return the page that tells people what is wrong."""
         retry = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
-        body = frames.frame(self._title, "No result", f'<p role="alert">{escape(problem)}</p>', up)
+        main = f'<p role="alert">{escape(str(problem))}</p>'
         headers = {"Content-Type": f"{HTML}; charset=utf-8", **SECURITY, **FRESH, **NOINDEX, **OPEN, **retry}
-        return Reply(problem.status, headers, body)
+        return Reply(problem.status, headers, frames.frame(self._configuration, "No result", main, up))
 
     # --- one answer
 
@@ -134,7 +133,7 @@ class Archive:
             ' <input id="with" name="with" required placeholder="the link of another result">'
             f" <button>Compare</button></form>{_curl(frozen, base)}"
         )
-        return frames.frame(self._title, f"Frozen: {frozen.title}", main, "../").decode()
+        return frames.frame(self._configuration, f"Frozen: {frozen.title}", main, "../").decode()
 
     def _about(self, frozen: Frozen) -> About:
         router = self._routers.get(frozen.router)
@@ -162,7 +161,18 @@ class Archive:
             f' <a class="button" href="{name_b}.txt">Text</a>'
             f' <a class="button" href="{name_b}.json">JSON</a></p>'
         )
-        return Sheet(HTML, frames.frame(self._title, "Two answers compared", main, "../../../").decode())
+        return Sheet(
+            HTML, frames.frame(self._configuration, "Two answers compared", main, "../../../").decode()
+        )
+
+
+def _lead(base: str, name: str, pasted: str) -> Reply:
+    """Lead from the form of a result's page to the comparison with the result whose link was pasted."""
+    match = PASTED.fullmatch(pasted.strip())
+    if not match:
+        raise HTTPProblem(400, f"Paste the link of a result, such as {base}{PATH}/….")
+    where = f"../../{match[1]}/vs/{name}"  # relative: a policy of form-action lets no other host in
+    return Reply(303, {"Location": where, "Content-Type": TEXT, **FRESH, **SECURITY}, b"")
 
 
 def lasting(seconds: float) -> str:

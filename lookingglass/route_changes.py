@@ -154,14 +154,18 @@ def _attribute_words(a: Path, b: Path) -> list[str]:
     for name, shown in ATTRIBUTES.items():
         one, other = a.get(name), b.get(name)
         if name in LISTS:
-            gone, new = (dict.fromkeys(left or ()) for left in (one, other))
-            signed = [f"+{each}" for each in new if each not in gone]
-            signed += [f"−{each}" for each in gone if each not in new]
-            if signed:
-                words.append(f"{shown} changed: {listed(signed)}")
+            if change := _list_change(one, other):
+                words.append(f"{shown} changed: {change}")
         elif one != other:
             words.append(f"{shown} {_value(one)} → {_value(other)}")
     return words
+
+
+def _list_change(one: Sequence[str] | None, other: Sequence[str] | None) -> str:
+    """Return what is new and what is gone, each with its sign."""
+    gone, new = (dict.fromkeys(each or ()) for each in (one, other))
+    signed = [f"+{each}" for each in new if each not in gone]
+    return listed([*signed, *(f"−{each}" for each in gone if each not in new)])
 
 
 def _value(value: Any) -> str:
@@ -188,11 +192,16 @@ def _path_rows(a: Path, b: Path) -> list[SideRow]:
 
 
 def _attribute_rows(a: Path, b: Path) -> list[SideRow]:
-    return [
-        of_both(shown, *(SideCell(_value(each.get(name)), "", each.get(name)) for each in (a, b)))
-        for name, shown in ATTRIBUTES.items()
-        if a.get(name) not in (None, []) or b.get(name) not in (None, [])
-    ]
+    rows = []
+    for name, shown in ATTRIBUTES.items():
+        if a.get(name) in (None, []) and b.get(name) in (None, []):
+            continue
+        row = of_both(shown, *(SideCell(_value(each.get(name)), "", each.get(name)) for each in (a, b)))
+        if name in LISTS:  # in which the order says nothing
+            change = _list_change(a.get(name), b.get(name))
+            row = row._replace(change=change or SAME, matters=bool(change))
+        rows.append(row)
+    return rows
 
 
 def _others(

@@ -10,6 +10,7 @@ from lookingglass.comparisons import Comparison
 from lookingglass.pictures.markup import escape, name, plain
 
 WIDEST = 48  # characters of a column of text
+LONGEST_SENTENCE = 2000  # characters; its parts are bounded
 SIDES = {ONLY_A: "only-a", ONLY_B: "only-b", SAME: "same"}  # classes of rows, whose tints support the words
 
 
@@ -54,7 +55,7 @@ def as_html(heads: tuple[Head, Head], comparison: Comparison) -> str:
         '<article class="answer comparison"><header class="bar">'
         f"<h2>{name(title or f'{heads[0].title} and {heads[1].title}')}</h2> {place} "
         f'<strong class="verdict {verdict}"><span aria-hidden="true">{mark}</span>'
-        f" {escape(found.sentence)}</strong></header>"
+        f" {escape(found.sentence, LONGEST_SENTENCE)}</strong></header>"
         f'<table class="sides {kind}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></article>'
     )
 
