@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
 from lookingglass.frozen import lasting
@@ -418,14 +419,18 @@ def test_result_of_one_worker_is_read_by_all_others(workers: tuple[Server, Serve
 def test_result_is_followed_and_two_are_compared_without_a_script(serve: Serve, browser: Browser) -> None:
     server = serve(routers=ROUTERS)
     home = f"http://127.0.0.1:{server.port}"
-    one, other = (f"{home}{results_path(server, path)}" for path in ("trace", "trace/later"))
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("requestfailed", lambda request: problems.append(request.url))
-    page.goto(other)
-    expect(page.get_by_role("heading", level=1)).to_have_text("Frozen: trace later")
+    links = []
+    for command in ("trace", "trace later"):
+        page.goto(f"{home}/?cmd={command}&run=1")
+        page.get_by_role("link", name="Link", exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(f"Frozen: {command}")
+        links.append(page.url)
+    one, other = links
     page.get_by_label("Compare with").fill(one)
     page.get_by_role("button", name="Compare").click()
     expect(page.get_by_role("article")).to_contain_text(
@@ -440,6 +445,25 @@ def test_result_is_followed_and_two_are_compared_without_a_script(serve: Serve, 
     page.get_by_role("link", name="Text").click()
     expect(page.locator("pre")).to_contain_text("192.0.2.3")
     context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_result_and_comparison(serve: Serve, browser: Browser, scheme: Any) -> None:
+    server = serve(routers=ROUTERS)
+    home = f"http://127.0.0.1:{server.port}"
+    traces = [f"{home}{results_path(server, path)}" for path in ("trace", "trace/later")]
+    pings = [f"{home}{results_path(server, path)}" for path in ("ping", "ping/later")]
+    both = [f"{a}/vs/{b.rpartition('/')[2]}" for a, b in (traces, pings)]
+    for width in (360, 1024, 1920):
+        size: Any = {"width": width, "height": 800}
+        page = browser.new_page(viewport=size, color_scheme=scheme)
+        for url in (traces[0], pings[0], *both, f"{home}/results/{NOBODY}"):
+            page.goto(url)
+            found = Axe().run(page).response["violations"]
+            assert (url, width, [each["id"] for each in found]) == (url, width, [])
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        page.close()
 
 
 @pytest.mark.browser
@@ -463,13 +487,16 @@ def test_text_browser_shows_result_and_comparison(serve: Serve) -> None:
     one, other = (f"{home}{results_path(server, path)}" for path in ("trace", "trace/later"))
 
     def dump(url: str) -> str:
-        argv = ["w3m", "-dump", "-cols", "120", url]
+        argv = ["w3m", "-dump", "-cols", "120", "-o", "display_link_number=1", url]
         environ = {**os.environ, "HOME": "/nonexistent"}
         return subprocess.run(
             argv, capture_output=True, text=True, check=True, timeout=30, env=environ
         ).stdout
 
-    shown = dump(one)
+    shown = dump(f"{home}/?cmd=trace&run=1")
+    number = re.search(r"\[(\d+)\]Link", shown)
+    assert number
+    shown = dump(re.findall(rf"\[{number[1]}\] (http\S+/results/\S+)", shown)[0])
     assert "Frozen: trace" in shown
     assert "192.0.2.2" in shown
     shown = dump(f"{one}/vs/{other.rpartition('/')[2]}")
