@@ -293,10 +293,10 @@ class TinyTracer:
             if problem:
                 raise problem
             self._refuse_forged(environ)
-            base = self._base(environ)
+            visitor = visitor._replace(base=self._base(environ))
         except Problem as error:
             raise self._glass.refuse(question, visitor, error) from None
-        return self._glass.ask(question, visitor, base)
+        return self._glass.ask(question, visitor)
 
     def _refuse_forged(self, environ: Environ) -> None:
         origins.refuse_forged(environ, self._configuration.host, self._configuration.cors)

@@ -15,7 +15,7 @@ from lookingglass.configuration import Configuration
 from lookingglass.facts import PARSERS
 from lookingglass.facts.common import find_json
 from lookingglass.finished import Reuse
-from lookingglass.guard import Guard, Lease, network_of
+from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.output import Drawn
@@ -228,10 +228,10 @@ class Glass:
         """Raise the Problem of a question that cannot be run, as far as one can tell without running."""
         self._check(question, Record(Visitor("", ""), question.path))
 
-    def ask(self, question: Question, visitor: Visitor, base: str = "") -> Answer:
+    def ask(self, question: Question, visitor: Visitor) -> Answer:
         """Run a question for a visitor, or share a Run of it, as soon as a name in it has been looked up.
 
-        ``base`` is the URL under which visitors see results. Raises a Problem, after writing its record.
+        Raises a Problem, after writing its record.
         """
         record = self.journal.begin(visitor, question.path)
         try:
@@ -242,8 +242,6 @@ class Glass:
                 quotas = error.quotas if isinstance(error, Refusal) else ()
                 error.headers = {**error.headers, **self.headers(quotas)}
             raise
-        if self.results:
-            answer.keep = functools.partial(self.results.keep, network_of(visitor.key), base)
         answer.begin()
         return answer
 
@@ -293,6 +291,7 @@ class Glass:
             raise
         start = functools.partial(self._start, checked, visitor)
         answer = Answer(look_up, start, place, record, self.journal)
+        answer.keep = functools.partial(self.results.keep, visitor) if self.results else None
         answer.is_watched = checked.parameters.view
         return answer
 

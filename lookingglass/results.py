@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from lookingglass.cabinet import Cabinet, Keeping
 from lookingglass.problems import Busy
+from lookingglass.visitors import Visitor
 from rfc8522 import Envelope, Subject, utc
 
 PATH = "/results"  # below which results are read
@@ -54,11 +55,8 @@ class Results:
         self._resting_until: float | None = None  # by the monotonic clock: the store has failed
         self._last: tuple[Frozen, bytes] | None = None  # viewers of one Run have the same answer: packed once
 
-    def keep(self, network: str, base: str, subject: Subject, status: int, envelope: Envelope) -> Envelope:
-        """Keep an answer that a network has asked for; return its envelope with ``result``, where it is kept.
-
-        ``base`` is the URL under which visitors see the application.
-        """
+    def keep(self, visitor: Visitor, subject: Subject, status: int, envelope: Envelope) -> Envelope:
+        """Keep a visitor's answer; return its envelope with ``result``, where it is kept."""
         data = envelope.get("data")
         if not data or not (status == 200 or data.get("output")) or self._is_resting():
             return envelope
@@ -74,13 +72,13 @@ class Results:
         name = secrets.token_hex(16)
         try:
             self._secret = self._secret or self._cabinet.secret()
-            owner = hashlib.blake2b(network.encode(), digest_size=8, key=self._secret).hexdigest()
+            owner = hashlib.blake2b(visitor.network.encode(), digest_size=8, key=self._secret).hexdigest()
             is_kept = self._cabinet.put(name, owner, self._packed(frozen), now, now + self.keeping.seconds)
         except Exception as error:  # whatever a store has: the answer goes on
             self._rest(error)
             return envelope
         self._wake()
-        return with_result(envelope, base, name) if is_kept else envelope
+        return with_result(envelope, visitor.base, name) if is_kept else envelope
 
     def find(self, name: str) -> Frozen | None:
         """Return what is kept under a name, None when there is nothing, or nothing any more; raises Busy."""

@@ -25,6 +25,7 @@ from lookingglass.in_sqlite import SQLiteCabinet
 from lookingglass.problems import Busy
 from lookingglass.results import NAME, Results
 from lookingglass.stores import open_cabinet
+from lookingglass.visitors import Visitor
 from rfc8522 import End, Envelope, Subject, outcome
 from tests.redis_server import RedisServer
 from tests.support import HERE, V1, asker, build, errors_of
@@ -78,13 +79,19 @@ class Now:
         return self.seconds
 
 
+def of(network: str) -> Visitor:
+    """Return a visitor from a network."""
+    address = network.partition("/")[0]
+    return Visitor(address, address, BASE)
+
+
 def envelope(text: str = "hello\n", end: End = EXIT) -> tuple[int, Envelope]:
     return outcome(SUBJECT, text, end, {}, None)
 
 
 def keep(kept: Results, network: str = "198.51.100.0/24", text: str = "hello\n") -> str:
     """Keep an answer and return its name, "" when it is not kept."""
-    told = kept.keep(network, BASE, SUBJECT, *envelope(text))["data"].get("result", "")
+    told = kept.keep(of(network), SUBJECT, *envelope(text))["data"].get("result", "")
     return str(told).rpartition("/")[2]
 
 
@@ -108,7 +115,7 @@ def test_answer_is_kept_as_it_was_with_nothing_of_the_asker(opened: Open) -> Non
     cabinet = opened(SMALL)
     kept = Results(SMALL, cabinet, Now())
     status, answer = envelope()
-    told = kept.keep("198.51.100.0/24", BASE, SUBJECT, status, answer)
+    told = kept.keep(of("198.51.100.0/24"), SUBJECT, status, answer)
     name = told["data"]["result"].removeprefix(f"{BASE}/results/")
     assert re.fullmatch(NAME, name)
     frozen = kept.find(name)
@@ -239,7 +246,7 @@ def test_nothing_of_results_in_redis_is_without_our_prefix_or_for_ever(server: R
 def test_finished_answers_are_kept_and_stopped_ones_with_output(text: str, end: End, is_kept: bool) -> None:
     kept = Results(SMALL, open_cabinet("memory", SMALL))
     status, answer = envelope(text, end)
-    told = kept.keep("192.0.2.0/24", BASE, SUBJECT, status, answer)
+    told = kept.keep(of("192.0.2.0/24"), SUBJECT, status, answer)
     assert ("result" in told["data"]) == is_kept
 
 
@@ -248,7 +255,7 @@ def test_router_that_is_not_reached_leaves_no_result() -> None:
     router = ROUTER._replace(via=("ssh", "r1"))
     status, answer = outcome(SUBJECT._replace(router=router), "", End("exit", 255, 1.0, 1e9), {}, None)
     assert status == 502
-    assert kept.keep("192.0.2.0/24", BASE, SUBJECT, status, answer) == answer
+    assert kept.keep(of("192.0.2.0/24"), SUBJECT, status, answer) == answer
 
 
 def test_viewers_of_one_run_have_a_result_each_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +287,7 @@ def test_memory_is_bounded_under_ten_thousand_answers_of_256_kib() -> None:
     tracemalloc.start()
     try:
         for number in range(10_000):
-            kept.keep(f"192.0.{number % 50}.0/24", BASE, SUBJECT, status, answer)
+            kept.keep(of(f"192.0.{number % 50}.0/24"), SUBJECT, status, answer)
         size, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -429,6 +436,7 @@ import sys
 from lookingglass.cabinet import Keeping
 from lookingglass.results import Results
 from lookingglass.stores import open_cabinet
+from lookingglass.visitors import Visitor
 keeping = Keeping(86400.0, 10, 1 << 20)
 kept = Results(keeping, open_cabinet(sys.argv[1], keeping))
 print(kept.find(sys.argv[2]).title)
