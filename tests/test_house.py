@@ -130,10 +130,10 @@ def test_modules_and_functions_fit_on_a_screen(path: Path) -> None:
 
 
 def test_a_name_means_one_thing_in_all_rooms() -> None:
-    """In parsers each tool has its own words."""
+    """Parsers have the words of their tools, and pictures measures of their own."""
     meanings: dict[str, set[str]] = {}
     for path in FILES:
-        if "facts" in path.parts:
+        if {"facts", "pictures"} & {*path.parts}:
             continue
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
