@@ -36,7 +36,7 @@ UNITS = {"day": 86400, "hour": 3600, "minute": 60, "second": 1}
 MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 # What people paste: a name, or a link to a result in any form
 PASTED = re.compile(rf"(?:.{{0,2000}}{PATH}/)?({NAME})(?:[./?#].{{0,500}})?", re.DOTALL)
-NOINDEX = {"X-Robots-Tag": "noindex"}
+NOINDEX = {"X-Robots-Tag": "noindex, nofollow"}
 
 
 class Sheet(NamedTuple):
@@ -223,7 +223,7 @@ def _time(moment: str) -> str:
 
 
 def _question(frozen: Frozen) -> dict[str, str]:
-    """Return the form's fields for asking the same again."""
+    """Return the form's fields for asking the same again: a name by the family that it had."""
     data = frozen.data
     fields = {
         "router": frozen.router,
@@ -231,6 +231,9 @@ def _question(frozen: Frozen) -> dict[str, str]:
         "ip": data.get("target"),
         "vrf": data.get("vrf"),
     }
+    address = data.get("address")
+    if address and address != data.get("target"):
+        fields["protocol"] = "2" if ":" in address else "1"
     return {key: str(value) for key, value in fields.items() if value}
 
 
@@ -247,7 +250,7 @@ def _curl(frozen: Frozen, base: str) -> str:
     """Return the line that asks the same again in a terminal."""
     data, question = frozen.data, _question(frozen)
     path = quote(rfc8522.path_of(data["command"], question.get("ip", "")), safe="/:")
-    query = urlencode([(key, question[key]) for key in ("router", "vrf") if key in question])
+    query = urlencode([(key, question[key]) for key in ("router", "protocol", "vrf") if key in question])
     line = f"curl -N -H 'Accept: text/plain' {shlex.quote(f'{base}{rfc8522.PREFIX}/v1/{path}?{query}')}"
     return f"<details><summary>curl</summary><pre>{html.escape(line)}</pre></details>"
 

@@ -87,7 +87,10 @@ class Results:
         except Exception as error:
             self._rest(error)
             raise Busy("Results cannot be read now.") from error
-        return Frozen(**json.loads(zlib.decompress(body))) if body else None
+        try:
+            return Frozen(**json.loads(zlib.decompress(body))) if body else None
+        except (TypeError, ValueError, zlib.error):  # another version has written it, or somebody else
+            return None
 
     def close(self) -> None:
         """Let go of the store."""

@@ -47,6 +47,7 @@ COMMANDS: dict[str, Any] = {
     "trace": printing(TRACE.format(second="192.0.2.2", rtt="8.0"), "traceroute"),
     "trace later": printing(TRACE.format(second="192.0.2.3", rtt="21.1"), "traceroute"),
     "echo": {"cmd4": ["echo", "four", "{{TARGET}}"]},
+    "any": {"cmd4": ["echo", "{{TARGET}}"]},
     "look": {"cmd": ["echo", "{{VRF}} {{TARGET}}"], "argument": "addr"},
     "slow": {"cmd": ["sh", "-c", "echo begin; exec sleep 1000"], "runtime": 0.3},
 }
@@ -166,6 +167,14 @@ def test_again_asks_the_same_question(ask: Ask) -> None:
     assert "mgmt 192.0.2.0/24" in again.text
 
 
+def test_name_is_asked_again_by_the_family_that_it_had(ask: Ask) -> None:
+    page = Elements(ask(frozen(ask, "any/localhost"), BROWSER).text)
+    assert "&ip=localhost&protocol=1&" in page.links["Again"]
+    assert "router=r1.example&protocol=1'" in page.text
+    page = Elements(ask(frozen(ask, "any/127.0.0.1"), BROWSER).text)
+    assert "protocol" not in page.links["Again"]
+
+
 def test_curl_line_asks_the_same_question(serve: Serve) -> None:
     server = serve(routers=ROUTERS)
     link = server.json(f"{V1}/look/192.0.2.0%2F24?vrf=mgmt")["data"]["result"]
@@ -213,7 +222,7 @@ def test_result_is_cacheable_for_as_long_as_it_is_kept(ask: Ask, suffix: str) ->
     caching = re.fullmatch(r"public, max-age=(\d+), immutable", reply.headers["Cache-Control"])
     assert caching
     assert 86390 <= int(caching[1]) <= 86400
-    assert reply.headers["X-Robots-Tag"] == "noindex"
+    assert reply.headers["X-Robots-Tag"] == "noindex, nofollow"
     assert reply.headers["Access-Control-Allow-Origin"] == "*"
     assert "Accept" in reply.headers["Vary"].split(", ")
     known = ask(path, BROWSER, HTTP_IF_NONE_MATCH=reply.headers["ETag"])
@@ -367,11 +376,11 @@ def results_path(server: Server, path: str) -> str:
 
 def test_result_survives_a_restart_with_sqlite(tmp_path: Path, serve: Serve) -> None:
     store = f"sqlite:{tmp_path}/limits.db"
-    first = serve(commands=COMMANDS | {"look": {"cmd": ["true"]}}, store=store)
+    first = serve(routers=ROUTERS, store=store)
     path = results_path(first, "ping")
     told = first.json(path)
     first.stop()
-    second = serve(commands=COMMANDS | {"look": {"cmd": ["true"]}}, store=store)
+    second = serve(routers=ROUTERS, store=store)
     again = second.json(path)
     for each in (told, again):
         each["data"].pop("result")  # which has the port

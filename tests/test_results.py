@@ -229,6 +229,13 @@ def test_nothing_of_results_in_redis_is_without_our_prefix_or_for_ever(server: R
     cabinet.close()
 
 
+@pytest.mark.parametrize("body", [b"", b"nonsense", zlib.compress(b"[]"), zlib.compress(b'{"title": ""}')])
+def test_body_of_another_version_is_no_result(opened: Open, body: bytes) -> None:
+    cabinet = opened(SMALL)
+    cabinet.put(names(1)[0], "owner", body, 1.8e9, 2e9)
+    assert Results(SMALL, cabinet, Now()).find(names(1)[0]) is None
+
+
 # --- what is kept
 
 
