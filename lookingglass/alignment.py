@@ -37,7 +37,7 @@ class SideRow(NamedTuple):
     matters: bool = False
 
 
-class Found(NamedTuple):
+class Differences(NamedTuple):
     """Say what two answers have in common and what differs: a sentence first, then the rows."""
 
     sentence: str

@@ -14,8 +14,8 @@ from lookingglass.alignment import (
     ONLY_A,
     ONLY_B,
     SAME,
+    Differences,
     Facts,
-    Found,
     Setting,
     SideCell,
     SideRow,
@@ -47,7 +47,7 @@ class Comparison(NamedTuple):
     """Hold what was found."""
 
     kind: str  # one of COMPARABLE
-    found: Found
+    found: Differences
 
     def document(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -105,7 +105,7 @@ def _common_kind(a: Facts, b: Facts) -> str:
 # --- ping
 
 
-def _compare_pings(a: Facts, b: Facts, setting: Setting) -> Found:
+def _compare_pings(a: Facts, b: Facts, setting: Setting) -> Differences:
     rows = [
         of_both(FIGURE_WORDS.get(name, name), *(_figure(each.get(name), unit) for each in (a, b)))
         for name, unit in FIGURES.items()
@@ -119,15 +119,15 @@ def _compare_pings(a: Facts, b: Facts, setting: Setting) -> Found:
         )
     sentence = _answered(a, b, setting)
     if sentence:
-        return Found(sentence, not a.get("received") and not b.get("received"), rows)
+        return Differences(sentence, not a.get("received") and not b.get("received"), rows)
     parts = _ping_changes(a, b, setting)
     if hops[0] and hops[1] and hops[0] != hops[1] and setting.same_router and setting.same_target:
         parts.append(f"TTL of replies {hops[0]} → {hops[1]}")
     if parts:
-        return Found(sentence_of(*parts), False, rows)
+        return Differences(sentence_of(*parts), False, rows)
     times = " and ".join(ms(each["avg"]) for each in (a, b) if each.get("avg") is not None)
     loss = f"loss {_loss(b):.0f} %" if round(_loss(b)) else "no loss"
-    return Found(f"Same: {f'{times} ms on average, ' if times else ''}{loss}", True, rows)
+    return Differences(f"Same: {f'{times} ms on average, ' if times else ''}{loss}", True, rows)
 
 
 def _ping_changes(a: Facts, b: Facts, setting: Setting) -> list[str]:
@@ -185,13 +185,13 @@ def _timed(row: SideRow, a: Facts, b: Facts) -> SideRow:
 # --- text
 
 
-def _compare_texts(a: Facts, b: Facts, setting: Setting) -> Found:
+def _compare_texts(a: Facts, b: Facts, setting: Setting) -> Differences:
     one, other = _lines(a), _lines(b)
     before = _common(zip(one, other, strict=False))
     after = _common(zip(reversed(one[before:]), reversed(other[before:]), strict=False))
     middle = [each[before : len(each) - after] for each in (one, other)]
     if not any(middle):
-        return Found("Same text", True, [_same(len(one))])
+        return Differences("Same text", True, [_same(len(one))])
     pairs = [*align(middle[0], middle[1], lambda x, y: int(x == y))]
     only = [sum(pair[side] is None for pair in pairs) for side in (1, 0)]
     words = [
@@ -207,7 +207,7 @@ def _compare_texts(a: Facts, b: Facts, setting: Setting) -> Found:
     rows = [*([_same(near)] if near else []), *_folded(rows)]
     if after > CONTEXT and not is_cut:
         rows.append(_same(after - CONTEXT))
-    return Found(sentence_of(", ".join(words), cut), False, rows)
+    return Differences(sentence_of(", ".join(words), cut), False, rows)
 
 
 def _common(pairs: Iterable[tuple[str, str]]) -> int:

@@ -25,7 +25,7 @@ from lookingglass.pictures.markup import escape
 from lookingglass.pictures.markup import name as isolated
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready
-from lookingglass.results import NAME, PATH, Frozen, Results, with_result
+from lookingglass.results import RESULT_NAME, RESULTS_PATH, Frozen, Results, with_result
 from lookingglass.side_by_side import Head, when
 from lookingglass.urls import query_of
 
@@ -35,7 +35,7 @@ OFFERS = (JSON, HTML, TEXT, SVG)
 UNITS = {"day": 86400, "hour": 3600, "minute": 60, "second": 1}
 MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 # What people paste: a name, or a link to a result in any form
-PASTED = re.compile(rf"(?:.{{0,2000}}{PATH}/)?({NAME})(?:[./?#].{{0,500}})?", re.DOTALL)
+PASTED = re.compile(rf"(?:.{{0,2000}}{RESULTS_PATH}/)?({RESULT_NAME})(?:[./?#].{{0,500}})?", re.DOTALL)
 NOINDEX = {"X-Robots-Tag": "noindex, nofollow"}
 
 
@@ -146,7 +146,7 @@ class Archive:
     ) -> Sheet:
         (name_a, a), (name_b, b) = first, second
         comparison = comparisons.compare(a.data, b.data)
-        links = (f"{base}{PATH}/{name_a}", f"{base}{PATH}/{name_b}")
+        links = (f"{base}{RESULTS_PATH}/{name_a}", f"{base}{RESULTS_PATH}/{name_b}")
         if media == JSON:
             sides = {"a": _described(a, links[0]), "b": _described(b, links[1])}
             envelope = {"status": "success", "data": {**sides, **comparison.document()}}
@@ -170,7 +170,7 @@ def _lead(base: str, name: str, pasted: str) -> Reply:
     """Lead from the form of a result's page to the comparison with the result whose link was pasted."""
     match = PASTED.fullmatch(pasted.strip())
     if not match:
-        raise HTTPProblem(400, f"Paste the link of a result, such as {base}{PATH}/….")
+        raise HTTPProblem(400, f"Paste the link of a result, such as {base}{RESULTS_PATH}/….")
     where = f"../../{match[1]}/vs/{name}"  # relative: a policy of form-action lets no other host in
     return Reply(303, {"Location": where, "Content-Type": TEXT, **FRESH, **SECURITY}, b"")
 

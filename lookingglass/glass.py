@@ -24,6 +24,7 @@ from lookingglass.problems import HTTPProblem, Problem, Quota, Refusal
 from lookingglass.registry import Runs
 from lookingglass.results import Results
 from lookingglass.runs import Viewer
+from lookingglass.store import Store
 from lookingglass.stores import open_cabinet, open_store
 from lookingglass.visitors import Visitor
 from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
@@ -211,18 +212,24 @@ class Answer:
 class Glass:
     """Answer questions for one configuration; knows no HTTP."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, before: Glass | None = None) -> None:
+        """Go on after a glass ``before`` this one: what runs, and what is counted, is common to both."""
         self.routers = configuration.routers
-        self.journal = Journal(Lines(configuration.log, configuration.log_clients))
-        self.runs = Runs(configuration.limits.output_kib * 1024)
         self._limits = configuration.limits
         self._vocabulary = Vocabulary.of(self.routers)
-        keeping = configuration.results
-        self.results = Results(keeping, open_cabinet(configuration.store, keeping)) if keeping else None
-        self._guard = Guard(configuration.limits, open_store(configuration.store, keeping))
+        lines = Lines(configuration.log, configuration.log_clients)
+        self.journal: Journal = Journal(lines, before=before.journal if before else None)
+        self.runs: Runs = before.runs if before else Runs(0)
+        self.runs.output_limit = self._limits.output_kib * 1024
+        self._store: Store = (
+            before._store if before else open_store(configuration.store, configuration.results)
+        )
+        self.results: Results | None = before.results if before else _open_results(configuration)
+        self._guard = Guard(self._limits, self._store)
+        self._resolver: Resolver = before._resolver if before else Resolver(self.runs.loop, 1, 1.0)
+        self._resolver.adjust(self._limits.lookups, self._limits.network_share)
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
-        resolver = Resolver(self.runs.loop, self._limits.lookups, self._limits.network_share)
-        self._aimer = Aimer(families, configuration.deny, resolver)
+        self._aimer = Aimer(families, configuration.deny, self._resolver)
 
     def check(self, question: Question) -> None:
         """Raise the Problem of a question that cannot be run, as far as one can tell without running."""
@@ -327,6 +334,11 @@ class Glass:
         if seconds is None:
             seconds = limits.runtime
         return self.runs.view(invocation, take_slot, min(seconds or ceiling, ceiling), ceiling, reuse)
+
+
+def _open_results(configuration: Configuration) -> Results | None:
+    keeping = configuration.results
+    return Results(keeping, open_cabinet(configuration.store, keeping)) if keeping else None
 
 
 def _outcome_of(error: BaseException) -> Outcome:

@@ -14,8 +14,8 @@ from lookingglass.alignment import (
     ONLY_A,
     ONLY_B,
     SAME,
+    Differences,
     Facts,
-    Found,
     Setting,
     SideCell,
     SideRow,
@@ -85,12 +85,12 @@ class Side(NamedTuple):
         return self.hops[-1] if self.is_reached else None
 
 
-def compare(a: Facts, b: Facts, setting: Setting) -> Found:
+def compare(a: Facts, b: Facts, setting: Setting) -> Differences:
     """Compare the paths of two answers."""
     sides = _side(a), _side(b)
     one, other = sides
     if not one.hops or not other.hops:
-        return Found(_without(a, b, sides), not one.hops and not other.hops, _rows(_pairs(*sides)))
+        return Differences(_without(a, b, sides), not one.hops and not other.hops, _rows(_pairs(*sides)))
     pairs = _pairs(*sides)
     path = _path(pairs, sides, setting)
     is_same = path.startswith("same path")
@@ -103,7 +103,7 @@ def compare(a: Facts, b: Facts, setting: Setting) -> Found:
     reached = _reached(sides, setting)
     sentence = sentence_of(reached, "" if reached and is_same else path, end)
     figures = "loss, avg" if any(hop.loss is not None for hop in one.hops + other.hops) else "avg"
-    return Found(sentence, not has_changed, _rows(pairs), figures)
+    return Differences(sentence, not has_changed, _rows(pairs), figures)
 
 
 def read(data: Facts) -> list[TracedHop]:

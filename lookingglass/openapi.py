@@ -10,7 +10,7 @@ from lookingglass import targets
 from lookingglass.configuration import Configuration
 from lookingglass.facts import PARSERS
 from lookingglass.facts.schemas import STRING, Table, object_of
-from lookingglass.results import NAME
+from lookingglass.results import RESULT_NAME
 from rfc8522 import MEDIA_TYPE, PREFIX, SOURCES, path_of
 
 LIST: Table = {"type": "array", "items": STRING}
@@ -283,7 +283,7 @@ def _parameters(routers: Sequence[Router]) -> Table:
         for name, (text, _) in PARAMETERS.items()
         if name != "vrf" or vrfs
     }
-    kept = {"type": "string", "pattern": f"^{NAME}$"}
+    kept = {"type": "string", "pattern": f"^{RESULT_NAME}$"}
     paths = {"number": number, "name": kept, "other": kept}
     return found | {
         name: {"name": name, "in": "path", "required": True, "schema": schema}

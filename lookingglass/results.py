@@ -19,8 +19,8 @@ from lookingglass.problems import Busy
 from lookingglass.visitors import Visitor
 from rfc8522 import Envelope, Subject, utc
 
-PATH = "/results"  # below which results are read
-NAME = "[0-9a-f]{32}"  # 128 random bits
+RESULTS_PATH = "/results"  # below which results are read
+RESULT_NAME = "[0-9a-f]{32}"  # 128 random bits
 LEVEL = 3  # of zlib: text shrinks nearly as much as by more, in a third of the time
 RETRY = 5.0  # seconds for which a store that has failed is left alone
 
@@ -121,7 +121,7 @@ class Results:
 
 def with_result(envelope: Envelope, base: str, name: str) -> Envelope:
     """Return an envelope that tells where the answer is kept."""
-    return {**envelope, "data": {**envelope["data"], "result": f"{base}{PATH}/{name}"}}
+    return {**envelope, "data": {**envelope["data"], "result": f"{base}{RESULTS_PATH}/{name}"}}
 
 
 def title_of(command: str, target: str | None) -> str:

@@ -11,8 +11,8 @@ from lookingglass.alignment import (
     ONLY_A,
     ONLY_B,
     SAME,
+    Differences,
     Facts,
-    Found,
     Setting,
     SideCell,
     SideRow,
@@ -39,7 +39,7 @@ Path = Facts
 Paths = dict[str, list[Path]]  # by prefix
 
 
-def compare_paths(a: Facts, b: Facts, setting: Setting) -> Found:
+def compare_paths(a: Facts, b: Facts, setting: Setting) -> Differences:
     """Compare the paths of two answers."""
     one, other = _by_prefix(a), _by_prefix(b)
     if not one or not other:
@@ -60,20 +60,22 @@ def _best(paths: Sequence[Path]) -> Path:
     return next((path for path in paths if path.get("best")), paths[0])
 
 
-def _compare_with_none(answers: tuple[Facts, Facts], both: tuple[Paths, Paths], setting: Setting) -> Found:
+def _compare_with_none(
+    answers: tuple[Facts, Facts], both: tuple[Paths, Paths], setting: Setting
+) -> Differences:
     one, other = (sum(map(len, paths.values())) for paths in both)
     rows = [
         of_both("path", *((None, _cell(path)) if one == 0 else (_cell(path), None)))
         for path in itertools.islice(_all(both[0] or both[1]), MOST_ALIGNED)
     ]
     if not one and not other:
-        return Found("No path, neither in A nor in B", True, rows)
+        return Differences("No path, neither in A nor in B", True, rows)
     lacking, count = ("A", other) if not one else ("B", one)
     said = saying(answers[0 if not one else 1])
     if setting.is_now:
         words = "the prefix is gone" if lacking == "B" else "the prefix is back"
-        return Found(sentence_of(words, f"{one} → {counted(other, 'path')}", said), False, rows)
-    return Found(
+        return Differences(sentence_of(words, f"{one} → {counted(other, 'path')}", said), False, rows)
+    return Differences(
         sentence_of(f"no path in {lacking}, {count} in {'B' if one == 0 else 'A'}", said), False, rows
     )
 
@@ -85,7 +87,7 @@ def _all(paths: Paths) -> Iterable[Path]:
 # --- one prefix
 
 
-def _compare_one(one: Paths, other: Paths) -> Found:
+def _compare_one(one: Paths, other: Paths) -> Differences:
     (prefix_a, paths_a), (prefix_b, paths_b) = (next(iter(each.items())) for each in (one, other))
     best_a, best_b = _best(paths_a), _best(paths_b)
     others = _others(paths_a, paths_b, best_a, best_b)
@@ -106,8 +108,8 @@ def _compare_one(one: Paths, other: Paths) -> Found:
             "same best path" if count else "same path" if len(paths_a) == 1 else f"same {len(paths_a)} paths"
         )
         path += " and attributes"
-        return Found(sentence_of(path, count), not count, rows)
-    return Found(sentence_of(prefix, path, ", ".join(attributes), count), False, rows)
+        return Differences(sentence_of(path, count), not count, rows)
+    return Differences(sentence_of(prefix, path, ", ".join(attributes), count), False, rows)
 
 
 def _path_words(a: Path, b: Path, paths_a: Sequence[Path], paths_b: Sequence[Path]) -> str:
@@ -237,7 +239,7 @@ def _other_change(a: Path | None, b: Path | None, best_a: Path, best_b: Path) ->
 # --- many prefixes
 
 
-def _compare_many(one: Paths, other: Paths) -> Found:
+def _compare_many(one: Paths, other: Paths) -> Differences:
     prefixes = [*dict.fromkeys((*one, *other))]
     gone = [each for each in prefixes if each not in other]
     new = [each for each in prefixes if each not in one]
@@ -254,8 +256,8 @@ def _compare_many(one: Paths, other: Paths) -> Found:
     parts += [f"{counted(len(new), 'prefix', 'prefixes')} only in B" if new else ""]
     parts += [f"{len(changed)} of {len(both)} in common with another best path" if changed else ""]
     if not any(parts):
-        return Found(f"Same best paths of {len(both)} prefixes", True, rows)
-    return Found(sentence_of(", ".join(filter(None, parts))), False, rows)
+        return Differences(f"Same best paths of {len(both)} prefixes", True, rows)
+    return Differences(sentence_of(", ".join(filter(None, parts))), False, rows)
 
 
 def _is_changed(a: Path, b: Path) -> bool:
@@ -265,7 +267,7 @@ def _is_changed(a: Path, b: Path) -> bool:
 # --- neighbors
 
 
-def compare_neighbors(a: Facts, b: Facts, setting: Setting) -> Found:
+def compare_neighbors(a: Facts, b: Facts, setting: Setting) -> Differences:
     """Compare the states of neighbors, by name, else by address."""
     one, other = _neighbors(a), _neighbors(b)
     names = [*dict.fromkeys((*one, *other))]
@@ -281,9 +283,9 @@ def compare_neighbors(a: Facts, b: Facts, setting: Setting) -> Found:
         rows.append(SideRow(name, _neighbor(x), _neighbor(y), change, matters=change != SAME))
     rows.sort(key=lambda row: not row.matters)
     if not told:
-        return Found(f"Same states of {counted(len(names), 'neighbor')}", True, rows[:MOST_ALIGNED])
+        return Differences(f"Same states of {counted(len(names), 'neighbor')}", True, rows[:MOST_ALIGNED])
     words = f"{len(told)} of {counted(len(names), 'neighbor')} changed: {listed(told, ', ')}"
-    return Found(words, False, rows[:MOST_ALIGNED])
+    return Differences(words, False, rows[:MOST_ALIGNED])
 
 
 def _neighbors(data: Facts) -> dict[str, Facts]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from lookingglass.alignment import ONLY_A, ONLY_B, SAME, Found, SideCell, SideRow
+from lookingglass.alignment import ONLY_A, ONLY_B, SAME, Differences, SideCell, SideRow
 from lookingglass.comparisons import Comparison
 from lookingglass.pictures.markup import escape, name, plain
 
@@ -60,7 +60,7 @@ def as_html(heads: tuple[Head, Head], comparison: Comparison) -> str:
     )
 
 
-def _column(side: Head, title: str, where: str, found: Found) -> str:
+def _column(side: Head, title: str, where: str, found: Differences) -> str:
     """Return the head of a side: what both have in common stands above."""
     told = [*([] if title else [side.title]), *([] if where else [side.where])]
     words = ", ".join(map(name, told))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from lookingglass.alignment import MOST_ALIGNED, Found
+from lookingglass.alignment import MOST_ALIGNED, Differences
 from lookingglass.comparisons import COMPARABLE, compare
 from lookingglass.problems import HTTPProblem
 
@@ -366,7 +366,7 @@ PAIRS = [
 ]
 
 
-def found(pair: Pair) -> Found:
+def found(pair: Pair) -> Differences:
     return compare(pair.a, {**pair.b, **pair.b_is}).found
 
 

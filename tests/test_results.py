@@ -23,7 +23,7 @@ from lookingglass import results
 from lookingglass.cabinet import ENTRY_OVERHEAD, Cabinet, Keeping
 from lookingglass.in_sqlite import SQLiteCabinet
 from lookingglass.problems import Busy
-from lookingglass.results import NAME, Results
+from lookingglass.results import RESULT_NAME, Results
 from lookingglass.stores import open_cabinet
 from lookingglass.visitors import Visitor
 from rfc8522 import End, Envelope, Subject, outcome
@@ -117,7 +117,7 @@ def test_answer_is_kept_as_it_was_with_nothing_of_the_asker(opened: Open) -> Non
     status, answer = envelope()
     told = kept.keep(of("198.51.100.0/24"), SUBJECT, status, answer)
     name = told["data"]["result"].removeprefix(f"{BASE}/results/")
-    assert re.fullmatch(NAME, name)
+    assert re.fullmatch(RESULT_NAME, name)
     frozen = kept.find(name)
     assert frozen
     assert frozen == ("ping lossy.example", "lg.example", "Berlin DE", 200, answer, "2027-01-16T08:00:00Z")
@@ -397,9 +397,9 @@ def test_result_is_in_every_envelope_but_text_has_none(monkeypatch: pytest.Monke
     ask = asker(application, "/lg")
     reply = ask(f"{V1}/echo/192.0.2.1")
     link = reply.json["data"]["result"]
-    assert re.fullmatch(rf"http://localhost/lg/results/{NAME}", link)
+    assert re.fullmatch(rf"http://localhost/lg/results/{RESULT_NAME}", link)
     events = ask(f"{V1}/echo/192.0.2.1", "text/event-stream").text
-    assert re.search(rf'"result": "http://localhost/lg/results/{NAME}"', events)
+    assert re.search(rf'"result": "http://localhost/lg/results/{RESULT_NAME}"', events)
     assert ask(f"{V1}/fail").json["data"]["result"]
     assert ask(f"{V1}/short").json["data"]["result"]
     assert "result" not in ask(f"{V1}/missing").json["data"]
