@@ -17,8 +17,6 @@ from lookingglass.answers import (
     Pieces,
     Reply,
     Start,
-    heading_of,
-    last_bar,
     problem_headers,
 )
 from lookingglass.configuration import Configuration
@@ -26,6 +24,9 @@ from lookingglass.glass import Answer, Question
 from lookingglass.headers import FRESH, LIVE, SECURITY, allowing
 from lookingglass.problems import NotFound, Problem, TargetError
 from lookingglass.ready import Ready
+from lookingglass.several import Several
+from lookingglass.several_answers import text_of
+from lookingglass.views import heading_of, last_view
 
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
 NOTHING = dict.fromkeys(FIELDS, "")  # was filled in
@@ -101,9 +102,13 @@ class Page:
 
 
 def read(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the FIELDS of the form, "" for what the URL's query does not have; "routers" may come often."""
-    pairs = tuple(parameters)
-    query = {**dict(pairs), "routers": ",".join(value for name, value in pairs if name == "routers")}
+    """Return the FIELDS of the form, "" for what the URL's query does not have.
+
+    Each box that is ticked gives ``routers`` once more.
+    """
+    pairs = [*parameters]
+    ticked = ",".join(value for name, value in pairs if name == "routers" and value)
+    query = {**dict(pairs), "routers": ticked}
     return {name: query.get(name, "").strip() for name in FIELDS}
 
 
@@ -112,8 +117,9 @@ def choose(routers: Sequence[Router], given: Mapping[str, str]) -> Choice:
 
     Without a router it is the first one that has the command; what is not named is the first there is.
     """
-    name, named = given["cmd"].lower(), rfc8522.router_of(routers, given["router"])
-    problem = "There is no such router." if given["router"] and not named else ""
+    asked = "" if given["routers"] else given["router"]
+    name, named = given["cmd"].lower(), rfc8522.router_of(routers, asked)
+    problem = "There is no such router." if asked and not named else ""
     able = [router for router in ([named] if named else routers) if name in router.commands]
     if (name or given["run"]) and not able:
         problem = problem or f"There is no such command{' on this router' if named else ''}."
@@ -144,13 +150,35 @@ def as_page(before: bytes, after: bytes) -> Callable[[Answer, Start], Pieces]:
             yield html.escape(text).encode()
         if answer.has_left:
             return
-        drawing = answer.drawn(is_over=True).drawing
-        view = last_bar(answer, following) + drawing.figures + drawing.picture
-        result = following.envelope.get("data", {}).get("result")
-        link = f'<a href="{html.escape(result)}">Link</a>' if result else ""
-        yield panels.end_streamed(view, link).encode() + after
+        view = last_view(answer, following.status, following.envelope)
+        yield panels.end_streamed(view, _link(following.envelope)).encode() + after
 
     return pieces
+
+
+def as_page_of_several(before: bytes, after: bytes) -> Callable[[Several, Start], Pieces]:
+    """Return a representation that streams the output of several routers into the page, one by one."""
+
+    def pieces(several: Several, start: Start) -> Pieces:
+        start(200, HTML, {})
+        yield before
+        for part in several.parts:
+            yield panels.begin_streamed(heading_of(part)).encode()
+            for text in text_of(several, part):
+                yield html.escape(text).encode()
+            if several.has_left:
+                return
+            status, envelope = part.outcome()
+            yield panels.end_streamed(last_view(part, status, envelope), _link(envelope)).encode()
+        yield after
+
+    return pieces
+
+
+def _link(envelope: rfc8522.Envelope) -> str:
+    """Return a link to the frozen answer, "" where it is not kept."""
+    result = envelope.get("data", {}).get("result")
+    return f'<a href="{html.escape(result)}">Link</a>' if result else ""
 
 
 def _names(listed: str) -> list[str]:
