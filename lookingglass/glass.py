@@ -21,10 +21,10 @@ from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.patience import Patience, Patient
 from lookingglass.problems import HTTPProblem, Problem, Quota, Refusal
 from lookingglass.registry import Runs
-from lookingglass.results import Results
+from lookingglass.results import Results, open_results
 from lookingglass.runs import Viewer
 from lookingglass.store import Store
-from lookingglass.stores import open_cabinet, open_store
+from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
 from lookingglass.waiting import Queue, Stand
 from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
@@ -289,7 +289,9 @@ class Glass:
         self._store: Store = (
             before._store if before else open_store(configuration.store, configuration.results)
         )
-        self.results: Results | None = before.results if before else _open_results(configuration)
+        self.results: Results | None = (
+            before.results if before else open_results(configuration.store, configuration.results)
+        )
         self._guard: Guard = Guard(self.limits, self._store, queue=before.queue if before else None)
         self.queue: Queue = self._guard.queue
         self._resolver: Resolver = before._resolver if before else Resolver(self.runs.loop, 1, 1.0)
@@ -440,11 +442,6 @@ class Glass:
         if seconds is None:
             seconds = limits.runtime
         return self.runs.view(invocation, take_slot, min(seconds or ceiling, ceiling), ceiling, reuse)
-
-
-def _open_results(configuration: Configuration) -> Results | None:
-    keeping = configuration.results
-    return Results(keeping, open_cabinet(configuration.store, keeping)) if keeping else None
 
 
 def _once_paid(pay: Callable[[], Lease], look_up: Callable[[], LookUp | None]) -> tuple[Lease, LookUp | None]:

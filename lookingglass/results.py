@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from lookingglass.cabinet import Cabinet, Keeping
 from lookingglass.problems import Busy
+from lookingglass.stores import open_cabinet
 from lookingglass.visitors import Visitor
 from rfc8522 import Envelope, Subject, utc
 
@@ -117,6 +118,11 @@ class Results:
         if self._resting_until is not None:
             log.warning("Results are kept again.")
             self._resting_until = None
+
+
+def open_results(store: str, keeping: Keeping | None) -> Results | None:
+    """Return what keeps answers in a configured store; None: nothing does."""
+    return Results(keeping, open_cabinet(store, keeping)) if keeping else None
 
 
 def with_result(envelope: Envelope, base: str, name: str) -> Envelope:

@@ -410,6 +410,14 @@ def test_result_is_in_every_envelope_but_text_has_none(monkeypatch: pytest.Monke
     assert len(results_of._cabinet._entries) == kept  # type: ignore[attr-defined]
 
 
+def test_answer_of_each_of_several_routers_has_a_result() -> None:
+    commands = {"true": {"cmd": ["echo", "yes"]}}
+    ask = asker(build({"routers": [{"name": name, "commands": commands} for name in ("a", "b")]}))
+    answers = ask(f"{V1}/true?routers=*").json["data"]["answers"]
+    links = [each["data"]["result"].removeprefix("http://localhost") for each in answers]
+    assert [ask(link).json["data"]["router"] for link in links] == ["a", "b"]
+
+
 def test_results_false_keeps_nothing() -> None:
     application = build({"results": False})
     assert application._glass.results is None
