@@ -69,11 +69,13 @@ class Aimer:
         self,
         command: Command,
         target: targets.Target | None,
-        protocol: int | None,
+        families: Sequence[int],
         found: Sequence[targets.Address] = (),
     ) -> Aim:
-        """Judge every address, of a name those that were ``found``, and choose one; raises Problem."""
-        families = self.families(command, target, protocol)
+        """Judge every address, of a name those that were ``found``, and choose one; raises Problem.
+
+        ``families`` are what the method of that name has returned.
+        """
         if target is None or target.kind in NOT_RESOLVED:
             return Aim(families[0], target.text if target else "", target)
         if target.family is None:

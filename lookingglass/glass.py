@@ -46,6 +46,7 @@ class Checked(NamedTuple):
     router: Router
     command: Command
     target: targets.Target | None
+    families: Sequence[int]  # IP versions, the preferred one first
     vrf: str  # as configured; "" for none
     parameters: Parameters
 
@@ -265,8 +266,8 @@ class Glass:
         target = _read_target(command, text)
         record.target = target.text if target else ""
         record.asked = ""
-        self._aimer.families(command, target, parameters.protocol)
-        return Checked(router, command, target, _read_vrf(router, command, parameters), parameters)
+        families = self._aimer.families(command, target, parameters.protocol)
+        return Checked(router, command, target, families, _read_vrf(router, command, parameters), parameters)
 
     def _admit(self, checked: Checked, visitor: Visitor, record: Record) -> Answer:
         place = self._guard.place(visitor.key, checked.command.weight)
@@ -284,8 +285,8 @@ class Glass:
     def _start(
         self, checked: Checked, visitor: Visitor, found: Sequence[targets.Address]
     ) -> tuple[Viewer, Subject]:
-        router, command, target, vrf, parameters = checked
-        aim = self._aimer.aim(command, target, parameters.protocol, found)
+        router, command, target, families, vrf, parameters = checked
+        aim = self._aimer.aim(command, target, families, found)
         media, template = rfc8522.choose_format(command, parameters, aim.family, aim.kind)
         invocation = router.invocation(template, aim.family, aim.text, vrf, command.parser)
         viewer = self._view(

@@ -129,7 +129,8 @@ class StandardError(logging.StreamHandler[TextIO]):
 
 def log_to_standard_error() -> None:
     """Log with the level before each message; the journal's lines are for programs and stay bare."""
-    # what these formats do not show is not gathered for each line
+    # what these formats do not show is not gathered for each line (Python's logging HOWTO, Optimization)
+    logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.INFO, handlers=[StandardError("%(levelname)s: %(message)s")])
     log.addHandler(StandardError("%(message)s"))

@@ -112,10 +112,11 @@ class Loop:
         self._soon.append(callback)
         self.wake()
 
-    def cancel(self, callback: Callable[[], None]) -> None:
-        """Drop the wish to call ``callback``."""
+    def cancel(self, *callbacks: Callable[[], None]) -> None:
+        """Drop the wish to call some callbacks."""
         with self._lock:
-            self._moments.pop(callback, None)
+            for callback in callbacks:
+                self._moments.pop(callback, None)
 
     def wake(self) -> None:
         """End the sleep; safe in a signal handler."""

@@ -79,9 +79,11 @@ def _word(environ: Mapping[str, Any], name: str) -> str:
 
 def _is_foreign(environ: Mapping[str, Any], host: str | None, allowed: Collection[str]) -> bool:
     """Tell by Origin and Referer whether a page of another site asks, as far as they say so."""
+    origin, referer = environ.get("HTTP_ORIGIN"), environ.get("HTTP_REFERER")
+    if not origin and not referer:
+        return False
     here = f"{environ.get('wsgi.url_scheme')}://{environ.get('HTTP_HOST', '')}"
     own = {_origin_of(host or ""), read_origin(here)} - {None}
-    origin, referer = environ.get("HTTP_ORIGIN"), environ.get("HTTP_REFERER")
     claimed = [read_origin(origin)] if origin else []
     claimed += [_origin_of(referer)] if referer else []
     return any(each not in own and not is_allowed(each, allowed) for each in claimed)

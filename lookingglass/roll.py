@@ -151,8 +151,7 @@ class Roll:
             table, self._table = self._table, None
             if last and self._is_empty():
                 last.kill()
-        for callback in (self._rest, self._start):
-            self._loop.cancel(callback)
+        self._loop.cancel(self._rest, self._start)
         if last:
             self._loop.forget(last.exit)
             last.close()

@@ -229,9 +229,10 @@ class Run:
         end = time.monotonic() + AT_ONCE
         while self.end is None and (left := end - time.monotonic()) > 0:
             for descriptor, events in poll.poll(1000 * left):
-                watched[descriptor](events)
-                if descriptor == source.output and events & select.POLLHUP:
+                if events == select.POLLHUP and source.exit is not None:  # no more output: its end is next
                     poll.unregister(descriptor)
+                else:
+                    watched[descriptor](events)
         return self.end is not None
 
     def stop(self, reason: Reason) -> None:
@@ -317,8 +318,7 @@ class Run:
         with self.lock:
             self._enter(State.ENDED)
             self.end = End(reason, status, time.monotonic() - self.started, time.time())
-        for callback in (self._kill, self._give_up, self._tell):
-            self._loop.cancel(callback)
+        self._loop.cancel(self._kill, self._give_up, self._tell)
         if self._ended is not None:
             self._ended(self)
         self._under_way.release()

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import os
+import queue
 import re
 import resource
 import signal
@@ -17,7 +18,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from waitress import task
 from waitress.adjustments import Adjustments
 
 from lookingglass.connections import HALF, ONCE, READ, WAITRESS, Channel
@@ -62,6 +62,38 @@ class Application(Protocol):
     def close(self) -> object: ...
 
 
+class Task(Protocol):
+    """What a thread does at once: answer a request, or go on with answers."""
+
+    def service(self) -> None: ...
+
+
+class Workers:
+    """Threads that answer; a free one is woken without any lock that it would have to wait for."""
+
+    def __init__(self, count: int) -> None:
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._count = count
+        self._is_over = False
+        self.add = self._tasks.put
+        for number in range(count):
+            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True).start()
+
+    def end(self) -> None:
+        """Begin no more tasks; those under way are not waited for."""
+        self._is_over = True
+        for _ in range(self._count):
+            self.add(None)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None and not self._is_over:
+            try:
+                task.service()
+            except BaseException:
+                log.exception("a thread that answers has failed")
+            del task  # a connection that is closed is not kept until the next task
+
+
 class Server:
     """Serve an application at some listening sockets, with one set of threads."""
 
@@ -69,7 +101,6 @@ class Server:
 
     def __init__(self, application: Any, sockets: list[socket.socket], settings: Settings) -> None:
         mend_waitress()
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue of live answers is no news
         self.application = application
         self.adj = Adjustments(**WAITRESS)
         self.server_name = self.adj.server_name
@@ -86,9 +117,8 @@ class Server:
         self._lock = threading.Lock()
         self._waiting: collections.deque[Channel] = collections.deque()  # for being pumped
         self._pumps = 0
-        self._workers = task.ThreadedTaskDispatcher()
-        self._workers.set_thread_count(settings.threads)
-        self.add_task = self._workers.add_task
+        self._workers = Workers(settings.threads)
+        self.add_task = self._workers.add
 
     def run(self) -> None:
         """Serve until ``stop``."""
@@ -109,7 +139,7 @@ class Server:
             time.sleep(0.01)
         for each in self._sockets:
             each.close()
-        self._workers.set_thread_count(0)
+        self._workers.end()
         for connection in list(self.channels.values()):
             connection.handle_close()
 
@@ -146,9 +176,6 @@ class Server:
                 connection.pump()
             except Exception:  # which must not cost this thread's place
                 log.exception("an answer in progress failed")
-
-    def cancel(self) -> None:
-        """Forget a task that was not begun, as waitress has it."""
 
     def pull_trigger(self) -> None:
         """Do nothing: each channel says for itself what it waits for."""

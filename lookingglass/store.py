@@ -134,7 +134,10 @@ class Ledger(ABC):
         """Take all claims or none."""
         tokens: dict[str, float] = {}
         for claim in claims:
-            seconds = self._wait(claim, now, tokens)
+            if isinstance(claim, Share):
+                seconds = SHARE_RETRY if self.held(claim.key) >= claim.limit else 0.0
+            else:
+                seconds = self._wait(claim, now, tokens)
             if seconds > 0:
                 if penalty and claim.status == 429 and seconds < math.inf:
                     seconds = max(seconds, self._fine(penalty, seconds, now))
@@ -161,18 +164,17 @@ class Ledger(ABC):
             self.put(penalty, tokens, now)
         return penalty.seconds(-tokens)
 
-    def _wait(self, claim: Claim, now: float, counted: dict[str, float]) -> float:
-        if isinstance(claim, Share):
-            return SHARE_RETRY if self.held(claim.key) >= claim.limit else 0.0
-        found = self.bucket(claim.key)
-        counted[claim.key] = tokens = _count(claim, found, now)
-        if found is None and claim.amount and not self.has_room(claim.owner):
+    def _wait(self, token: Token, now: float, counted: dict[str, float]) -> float:
+        """Return the seconds until a bucket has enough tokens, and count those that it has now."""
+        found = self.bucket(token.key)
+        counted[token.key] = tokens = _count(token, found, now)
+        if found is None and token.amount and not self.has_room(token.owner):
             return math.inf
-        reserve = claim.reserve if claim.reserve and self.held(claim.idle) else 0.0
-        lacking = claim.amount + reserve - tokens
+        reserve = token.reserve if token.reserve and self.held(token.idle) else 0.0
+        lacking = token.amount + reserve - tokens
         if lacking <= 0.0:
             return 0.0
-        seconds = claim.seconds(lacking)
+        seconds = token.seconds(lacking)
         return seconds if seconds > ROUNDING else 0.0
 
 

@@ -51,6 +51,8 @@ class Visitor(NamedTuple):
     @classmethod
     def of(cls, environ: Mapping[str, Any], trust: Trust) -> Visitor:
         """Find the visitor of a WSGI request behind trusted proxies."""
+        if not any(map(environ.get, HEADER_READERS)):
+            return _direct(environ.get("REMOTE_ADDR") or "")
         address = client_address(environ, trust)
         return cls(address, client_key(address))
 
@@ -139,6 +141,13 @@ def is_proxy(client: targets.Address | None, trust: Trust) -> bool:
     if client is None or isinstance(trust, bool):
         return bool(client and trust and client.is_loopback)
     return any(client in network for network in trust if not isinstance(network, str))
+
+
+@functools.lru_cache(1024)
+def _direct(peer: str) -> Visitor:
+    """Return a visitor whom no proxy names."""
+    address = str(read_client(peer) or "")
+    return Visitor(address, client_key(address))
 
 
 @functools.lru_cache(1024)

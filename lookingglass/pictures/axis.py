@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
+MOST_DOTS = 32  # traceroute has 10 probes a hop at most
 ROUND = (1, 2, 3, 4, 5, 6, 8, 10)
 
 
@@ -84,16 +84,11 @@ def _marks(span: Span | None, top: float) -> str:
         marks = f'<line class="whisker" x1="{low}%" x2="{high}%" y1="8" y2="8"/>'
         ends = (low, high) if span.high <= top else (low,)
         marks += "".join(f'<line class="whisker" x1="{x}%" x2="{x}%" y1="3" y2="13"/>' for x in ends)
-    marks += "".join(
-        f'<circle class="dot" cx="{_place(dot, top)}%" cy="8" r="4"/>' for dot in _seen(span.dots, top)
-    )
+    places = dict.fromkeys(_place(dot, top) for dot in span.dots if dot <= top)
+    marks += "".join(f'<circle class="dot" cx="{x}%" cy="8" r="4"/>' for x in list(places)[:MOST_DOTS])
     if max(span.high, *span.dots, 0) > top:
         marks += '<svg x="100%" y="8" class="over"><path class="beyond" d="M-5-5l6 5-6 5"/></svg>'
     return marks
-
-
-def _seen(dots: Iterable[float], top: float) -> list[float]:
-    return [dot for dot in dict.fromkeys(dots) if dot <= top]
 
 
 def _place(value: float, top: float) -> str:

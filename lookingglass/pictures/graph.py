@@ -20,7 +20,7 @@ TALL, ROW = 36, 46  # pixels: of a box, and from one row to the next
 EDGE = 2  # pixels around the picture, for lines are as wide
 BEND = 13  # pixels before a box, where lines turn to it: twice with a radius of 6
 TIMES = "\N{MULTIPLICATION SIGN}"
-ROOM = 12  # characters of a name in a box
+ROOM = 11  # characters of a name in a box
 
 As = int | tuple[int, ...]  # a number or a set
 Ases = tuple[As, ...]
@@ -91,7 +91,7 @@ def draw(given: list[Route], own: str, names: Mapping[str, str]) -> Shapes | Non
     for origin in end.sources:
         _draw_node(origin, columns, names, layers)
     height = 2 * EDGE + (len(routes) - 1) * ROW + TALL
-    layers["box"].append(_box((EDGE, EDGE, height - 2 * EDGE), own, "", "ours"))
+    layers["box"].append(_box((EDGE, EDGE, height - 2 * EDGE), (own, ""), own, "ours"))
     return Shapes(
         "".join(itertools.chain(*layers.values())),  # the best line above the others, and boxes above all
         2 * EDGE + BOX + columns * (BOX + GAP),
@@ -136,7 +136,9 @@ def _draw_node(node: Node, column: int, names: Mapping[str, str], layers: Mappin
         return
     x = EDGE + column * (BOX + GAP)
     kind = "as best" if node.is_best else "as"
-    layers["box"].append(_box((x, EDGE + node.row * ROW, TALL), *_names(node.asn, names), kind))
+    lines = _names(node.asn, names)
+    told = " ".join(lines) if isinstance(node.asn, int) else label(node.asn)
+    layers["box"].append(_box((x, EDGE + node.row * ROW, TALL), lines, told.strip(), kind))
     for source in node.sources:
         start = EDGE + BOX if source.asn is None else x - GAP
         line = "line best" if source.is_best else "line"
@@ -167,11 +169,12 @@ def _names(asn: As, names: Mapping[str, str]) -> tuple[str, str]:
     """Return the two lines of a box."""
     if isinstance(asn, int):
         return f"AS{asn}", names.get(f"AS{asn}", "")
-    return "a set of", label(asn)
+    return f"set of {len(asn)}", f"{asn[0]}, …" if len(asn) > 1 else label(asn)
 
 
-def _box(place: tuple[int, int, int], first: str, second: str, kind: str) -> str:
-    """Return a box with two lines of text; ``place``: x, y and height."""
+def _box(place: tuple[int, int, int], lines: tuple[str, str], told: str, kind: str) -> str:
+    """Return a box with lines of text, and what a pointer tells; ``place``: x, y and height."""
+    first, second = lines
     x, y, height = place
     middle = x + BOX // 2
     top = y + height // 2 + (-2 if second else 4)
@@ -180,7 +183,7 @@ def _box(place: tuple[int, int, int], first: str, second: str, kind: str) -> str
     if second:
         words += f'<text class="mid minor" x="{middle}" y="{top + 13}">{escape(_cut(second))}</text>'
     return (
-        f"<g><title>{escape(f'{first} {second}'.strip())}</title>"
+        f"<g><title>{escape(told)}</title>"
         f'<rect class="{kind}" x="{x}" y="{y}" width="{BOX}" height="{height}" rx="5"/>{words}</g>'
     )
 

@@ -94,7 +94,9 @@ def _row(neighbor: Neighbor, names: Mapping[str, str]) -> list[Cell]:
     owner = f" <small>{name(names[asn])}</small>" if asn in names else ""
     mark, kind = ("✓", "") if neighbor.is_up else ("✗", " bad")
     mark = f'<span aria-hidden="true">{mark}</span>'
-    original = "" if neighbor.in_words == neighbor.state else f" <small>{escape(neighbor.state)}</small>"
+    original = (
+        "" if neighbor.in_words == neighbor.state.lower() else f" <small>{escape(neighbor.state)}</small>"
+    )
     return [
         Cell(_who(neighbor), "router"),
         Cell(f"{asn}{owner}", "asn"),

@@ -19,6 +19,7 @@ ABOVE = 8  # pixels, for half of the label there
 BELOW = 18  # pixels, for the numbers of the probes
 AXIS = 46  # pixels to the left of the strip
 OUTLIER = 3  # times the median, above which a bar would flatten all others
+FEW = 10  # slots, which all have their numbers
 LISTED = 12  # probes that words name
 SCROLLS = 270  # pixels that a phone has for the strip
 
@@ -196,7 +197,6 @@ def axis(top: float | None) -> str:
 def shapes(slots: list[Slot], top: float | None) -> str:
     """Return grid, slots and numbers, in percent of the width that there will be."""
     width = 100 / len(slots)
-    step = 1 if len(slots) <= 10 else 10
     grid = "".join(f'<line class="grid" x2="100%" y1="{y}" y2="{y}"/>' for y in (ABOVE, ABOVE + HEIGHT // 2))
     drawn = "".join(
         f'<svg class="slot" x="{place * width:.4g}%" y="{ABOVE}" width="{width:.4g}%" height="{HEIGHT}">'
@@ -204,13 +204,20 @@ def shapes(slots: list[Slot], top: float | None) -> str:
         for place, slot in enumerate(slots)
     )
     ground = ABOVE + HEIGHT
-    numbers = "".join(
-        f'<text class="mid" x="{(place + 0.5) * width:.4g}%" y="{ground + 13}">{slot.seq}</text>'
-        for place, slot in enumerate(slots[:-1])
-        if slot.seq % step == 0 or not place
+    return f'{grid}{drawn}<line class="ground" x2="100%" y1="{ground}" y2="{ground}"/>{_numbers(slots)}'
+
+
+def _numbers(slots: list[Slot]) -> str:
+    """Return the numbers below the strip: of all probes if they are few, else of each tenth and the last."""
+    y, width = ABOVE + HEIGHT + 13, 100 / len(slots)
+    is_few = len(slots) <= FEW
+    last = len(slots) - 1
+    found = "".join(
+        f'<text class="mid" x="{(place + 0.5) * width:.4g}%" y="{y}">{slot.seq}</text>'
+        for place, slot in enumerate(slots)
+        if is_few or not place or (slot.seq % FEW == 0 and place < last - FEW // 2)
     )
-    numbers += f'<text class="to" x="100%" y="{ground + 13}">{slots[-1].seq}</text>'
-    return f'{grid}{drawn}<line class="ground" x2="100%" y1="{ground}" y2="{ground}"/>{numbers}'
+    return found if is_few else f'{found}<text class="to" x="100%" y="{y}">{slots[last].seq}</text>'
 
 
 def _title(slot: Slot) -> str:
