@@ -29,7 +29,7 @@ from lookingglass.ready import Ready
 from lookingglass.resources import resource
 
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
-NOTHING = dict.fromkeys(FIELDS, "")  # was filled in
+BLANK = dict.fromkeys(FIELDS, "")  # was filled in
 HTML_UTF8 = f"{HTML}; charset=utf-8"
 
 
@@ -86,7 +86,7 @@ class Page:
 
     def blank(self, client: str) -> Ready:
         """Make the page without a question, which is private where it shows the visitor's address."""
-        body = b"".join(self.render(NOTHING, client))
+        body = b"".join(self.render(BLANK, client))
         private = {"Cache-Control": "private, no-cache"} if client else {}
         return Ready(body, HTML_UTF8, {**self.headers, **private})
 
