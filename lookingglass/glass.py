@@ -23,6 +23,7 @@ from lookingglass.pictures import About
 from lookingglass.problems import HTTPProblem, Problem, Quota, Refusal
 from lookingglass.registry import Runs
 from lookingglass.runs import Viewer
+from lookingglass.store import Store
 from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
 from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
@@ -203,16 +204,21 @@ class Answer:
 class Glass:
     """Answer questions for one configuration; knows no HTTP."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, before: Glass | None = None) -> None:
+        """Go on after a glass ``before`` this one: what runs, and what is counted, is common to both."""
         self.routers = configuration.routers
-        self.journal = Journal(Lines(configuration.log, configuration.log_clients))
-        self.runs = Runs(configuration.limits.output_kib * 1024)
         self._limits = configuration.limits
         self._vocabulary = Vocabulary.of(self.routers)
-        self._guard = Guard(configuration.limits, open_store(configuration.store))
+        lines = Lines(configuration.log, configuration.log_clients)
+        self.journal: Journal = Journal(lines, before=before.journal if before else None)
+        self.runs: Runs = before.runs if before else Runs(0)
+        self.runs.output_limit = self._limits.output_kib * 1024
+        self._store: Store = before._store if before else open_store(configuration.store)
+        self._guard = Guard(self._limits, self._store)
+        self._resolver: Resolver = before._resolver if before else Resolver(self.runs.loop, 1, 1.0)
+        self._resolver.adjust(self._limits.lookups, self._limits.network_share)
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
-        resolver = Resolver(self.runs.loop, self._limits.lookups, self._limits.network_share)
-        self._aimer = Aimer(families, configuration.deny, resolver)
+        self._aimer = Aimer(families, configuration.deny, self._resolver)
 
     def check(self, question: Question) -> None:
         """Raise the Problem of a question that cannot be run, as far as one can tell without running."""

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import rfc8522
 from commands import Command, Router
-from lookingglass import form, panels, pasted
+from lookingglass import form, panels, pasted, resources
 from lookingglass.answers import (
     HTML,
     Following,
@@ -26,7 +26,6 @@ from lookingglass.glass import Answer, Question
 from lookingglass.headers import FRESH, LIVE, SECURITY, allowing
 from lookingglass.problems import NotFound, Problem, TargetError
 from lookingglass.ready import Ready
-from lookingglass.resources import resource
 
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
 BLANK = dict.fromkeys(FIELDS, "")  # was filled in
@@ -45,7 +44,7 @@ class Page:
     """Hold the page's template, cut where the output goes; ``headers`` go with each page, behind SECURITY."""
 
     def __init__(self, configuration: Configuration) -> None:
-        before, _, after = resource("index.html").decode().partition("<!-- output -->")
+        before, _, after = resources.resource("index.html").decode().partition("<!-- output -->")
         self._parts = (string.Template(before), string.Template(after))
         self._configuration = configuration
         self._constant = _constant(configuration)
