@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import rfc8522
 from commands import Command, Router
-from lookingglass import form, panels, pasted, resources
+from lookingglass import form, panels, pasted, resources, themes
 from lookingglass.answers import (
     HTML,
     Following,
@@ -29,6 +29,7 @@ from lookingglass.ready import Ready
 
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
 BLANK = dict.fromkeys(FIELDS, "")  # was filled in
+ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
 HTML_UTF8 = f"{HTML}; charset=utf-8"
 
 
@@ -69,7 +70,7 @@ class Page:
         link = urlencode({"ip": client, "cmd": chosen.command.name, "router": chosen.router.name})
         values = {
             **self._constant,
-            "target": html.escape(given["ip"] or client),
+            "target": html.escape(pasted.clean(given["ip"], chosen.command.argument) or client),
             "invalid": ' aria-invalid="true" aria-describedby="error"' if is_field else "",
             "error": html.escape(str(problem)) if is_field else "",
             "problem": "" if is_field else html.escape(str(problem)),
@@ -88,6 +89,21 @@ class Page:
         body = b"".join(self.render(BLANK, client))
         private = {"Cache-Control": "private, no-cache"} if client else {}
         return Ready(body, HTML_UTF8, {**self.headers, **private})
+
+    def asset(self, name: str) -> tuple[bytes, str]:
+        """Return a file that the page needs, and its media type; raises NotFound."""
+        if name in ASSETS:
+            return resources.resource(name), ASSETS[name]
+        return themes.read(self._configuration.theme, name)
+
+    def own_address(self, client: str) -> dict[str, str]:
+        """Return what /api/ip tells, to the page on a name of ours that has both address families.
+
+        Raises NotFound where addresses are not shown.
+        """
+        if not self._configuration.showip:
+            raise NotFound("Addresses of visitors are not told here.")
+        return {"ip": client}
 
     def reply(
         self, given: Mapping[str, str], client: str, choice: Choice, problem: Problem | None = None
