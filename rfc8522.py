@@ -37,6 +37,9 @@ RUNTIME = re.compile(r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,20})?")
 # RFC 6838 section 4.2: type and subtype are restricted-names.
 RESTRICTED_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 MEDIA_TYPE = re.compile(f"{RESTRICTED_NAME}/{RESTRICTED_NAME}")
+UNKNOWN = "There is no router of that name; see the list of routers."
+EVERY_ROUTER = ("*",)  # router
+MOST_ROUTERS = 64  # routers of one question
 
 
 class Problem(Exception):
@@ -80,7 +83,9 @@ class Parameters(NamedTuple):
     vrf: str | None = None
     runtime: float | None = None  # seconds; 0: as long as allowed
     format: tuple[str, ...] = ()  # media types, the best first
-    view: bool = False  # an extension of ours: events carry what the page shows
+    # Extensions, which other servers ignore.
+    routers: tuple[str, ...] = ()  # names of several, or EVERY_ROUTER
+    view: bool = False  # for a page: events carry what it shows, and what exceeds a limit waits
 
     @classmethod
     def read(cls, pairs: Iterable[tuple[str, str]]) -> Parameters:
@@ -112,17 +117,57 @@ def choose(routers: Sequence[Router], parameters: Parameters) -> Router:
     if parameters.router is not None:
         named = router_of(routers, parameters.router)
         if named is None:
-            raise ProtocolError("There is no router of that name; see the list of routers.")
+            raise ProtocolError(UNKNOWN)
         if parameters.routerindex is not None and named is not chosen:
             raise ProtocolError("The parameters router and routerindex mean different routers.")
         chosen = named
     return chosen
 
 
+def choose_several(routers: Sequence[Router], parameters: Parameters) -> list[Router]:
+    """Return the routers that the parameter ``routers`` names, in that order, each once.
+
+    Raises ProtocolError when one of them is not there, when there are too many, or when router or routerindex
+    is given as well.
+    """
+
+    def named(name: str) -> Router:
+        router = router_of(routers, name)
+        if router is None:
+            raise ProtocolError(UNKNOWN)
+        return router
+
+    if parameters.router is not None or parameters.routerindex is not None:
+        raise ProtocolError("The parameter routers goes without router and routerindex.")
+    if parameters.routers == EVERY_ROUTER:
+        return list(routers)
+    if len(parameters.routers) > MOST_ROUTERS:
+        raise ProtocolError(f"The parameter routers names at most {MOST_ROUTERS}.")
+    return list({router.number: router for router in map(named, parameters.routers)}.values())
+
+
 def router_of(routers: Sequence[Router], name: str) -> Router | None:
     """Return the router with this name, in any case of ASCII (section 2); None: there is none."""
     same = (router for router in routers if name.isascii() and router.name.lower() == name.lower())
     return next(same, None)
+
+
+def choose_vrf(router: Router, command: Command, parameters: Parameters) -> str:
+    """Return the vrf that parameters name, as configured; "" for none.
+
+    Raises ProtocolError when there is none of that name, or where none is named and the command needs one: a
+    table that was not asked for would not be an answer.
+    """
+    if parameters.vrf is None:
+        if command.wants("VRF"):
+            raise ProtocolError("This command needs the parameter vrf.")
+        return ""
+    if not command.wants("VRF"):
+        raise ProtocolError("This command has no vrf.")
+    for vrf in router.vrfs:
+        if vrf.lower() == parameters.vrf.lower():
+            return vrf
+    raise ProtocolError("There is no such vrf on this router.")
 
 
 class Vocabulary(NamedTuple):
@@ -136,6 +181,14 @@ class Vocabulary(NamedTuple):
         """Collect the names of some routers' commands."""
         names = frozenset(name for router in routers for name in router.commands)
         return cls(names, max(name.count(" ") + 1 for name in names))
+
+    def knows(self, path: str, router: Router) -> bool:
+        """Tell whether a path below ``…/v1/`` begins with a command of a router."""
+        try:
+            self.split(path, router)
+        except ProtocolError:
+            return False
+        return True
 
     def split(self, path: str, router: Router) -> tuple[Command, str]:
         """Split a path below ``…/v1/`` into the command with the longest name and the target's text.
@@ -173,6 +226,22 @@ def error(status: int, message: str, source: str, data: Mapping[str, Any] | None
 def envelope_of(problem: Problem) -> Envelope:
     """Wrap what a visitor is told instead of an answer."""
     return error(problem.status, str(problem), problem.failure_source)
+
+
+def together(answers: Sequence[tuple[int, Envelope]], started: float) -> tuple[int, Envelope]:
+    """Return the HTTP status and the envelope of several routers' answers, begun at ``started``.
+
+    It is an error when all of them are: the one with the highest status.
+    """
+    envelope = success({"answers": [each for _, each in answers]}, started)
+    failed = [answer for answer in answers if answer[1]["status"] != "success"]
+    if not failed:
+        return 200, envelope
+    status, worst = max(failed, key=lambda answer: answer[0])
+    source = worst["data"]["failure_source"]
+    if all(each["status"] == "error" for _, each in answers):
+        return status, error(status, worst["message"], source, envelope["data"])
+    return 200, {"status": "fail", "data": {**envelope["data"], "failure_source": source}}
 
 
 def index(base: str) -> dict[str, Any]:
@@ -329,9 +398,13 @@ def _read_format(value: str) -> tuple[str, ...]:
     return tuple(part.lower() for part in media)
 
 
+def _read_routers(value: str) -> tuple[str, ...]:
+    return tuple(part.strip(" ") for part in value.split(","))
+
+
 def _read_view(value: str) -> bool:
     if value not in {"0", "1"}:
-        raise ProtocolError("The parameter view is 1 for events with what the page shows, or 0.")
+        raise ProtocolError("The parameter view is 1 or 0.")
     return value == "1"
 
 
@@ -342,5 +415,6 @@ PARAMETER_READERS: dict[str, Callable[[str], Any]] = {
     "vrf": str,
     "runtime": _read_runtime,
     "format": _read_format,
+    "routers": _read_routers,
     "view": _read_view,
 }

@@ -15,9 +15,19 @@ from typing import TYPE_CHECKING, Any
 from webob import Request
 
 import rfc8522
-from commands import JSON, SVG, TEXT
+from commands import EVENTS, JSON, SVG, TEXT
 from lookingglass import configuration as conf
-from lookingglass import downloads, journal, names, origins, page, urls, visitors
+from lookingglass import (
+    downloads,
+    journal,
+    names,
+    origins,
+    page,
+    several,
+    several_answers,
+    urls,
+    visitors,
+)
 from lookingglass.answers import (
     HTML,
     REPRESENTATIONS,
@@ -37,6 +47,7 @@ from lookingglass.headers import FRESH, LIVE, OPEN, PREFLIGHT, SECURITY
 from lookingglass.negotiation import best_offer
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
+from lookingglass.several import Several
 from lookingglass.turnstile import Turnstile
 from lookingglass.visitors import Visitor
 
@@ -259,12 +270,14 @@ class TinyTracer:
         refuse = functools.partial(self._page.reply, given, client, choice)
         if not given["run"] or environ["REQUEST_METHOD"] == "HEAD":
             return refuse()
-        represent = page.as_page(*self._page.render(given, client, choice))
         try:
             answer = self._ask(environ, *page.question(given, choice))
         except Problem as problem:
             return refuse(problem)
-        return self._live(answer, represent, refuse, self._page.headers)
+        represent = page.as_page_of_several if isinstance(answer, Several) else page.as_page
+        return self._live(
+            answer, represent(*self._page.render(given, client, choice)), refuse, self._page.headers
+        )
 
     def _run(self, environ: Environ, path: str) -> Answering:
         sharing = self._sharing(environ, CORS)
@@ -273,19 +286,25 @@ class TinyTracer:
             question = Question(path, urls.query_of(environ))
         except Problem as error:
             problem = error
-        media = best_offer(environ.get("HTTP_ACCEPT", ""), tuple(REPRESENTATIONS)) or JSON
+        offered = several_answers.REPRESENTATIONS if several.is_asked(question) else REPRESENTATIONS
+        media = best_offer(environ.get("HTTP_ACCEPT", ""), tuple(offered)) or JSON
         question = question._replace(wants_picture=media == SVG)
         if environ["REQUEST_METHOD"] == "HEAD":  # which runs nothing, and leaves no record
             if problem:
                 raise problem
             self._refuse_forged(environ)
-            self._glass.check(question)
+            check = several.check if several.is_asked(question) else Glass.check
+            check(self._glass, question)
             shown = JSON if media == HTML else media
             return Reply(200, {"Content-Type": shown, **SECURITY, **FRESH, **LIVE, **sharing}, b"")
         refuse = functools.partial(problem_reply, headers=sharing)
-        return self._live(self._ask(environ, question, problem), REPRESENTATIONS[media], refuse, sharing)
+        answer = self._ask(environ, question, problem)
+        if isinstance(answer, Several):
+            represent = several_answers.REPRESENTATIONS[JSON if answer.has_failed else media]
+            return self._live(answer, represent, refuse, sharing)
+        return self._live(answer, REPRESENTATIONS[media], refuse, sharing, tells_place=media == EVENTS)
 
-    def _ask(self, environ: Environ, question: Question, problem: Problem | None = None) -> Answer:
+    def _ask(self, environ: Environ, question: Question, problem: Problem | None = None) -> Answer | Several:
         """Return the answer in progress; a refusal leaves a record, whoever refuses."""
         visitor = self._visitor(environ)
         try:
@@ -294,6 +313,8 @@ class TinyTracer:
             self._refuse_forged(environ)
         except Problem as error:
             raise self._glass.refuse(question, visitor, error) from None
+        if several.is_asked(question):
+            return several.ask(self._glass, question, visitor)
         return self._glass.ask(question, visitor)
 
     def _refuse_forged(self, environ: Environ) -> None:
@@ -301,15 +322,17 @@ class TinyTracer:
 
     def _live(
         self,
-        answer: Answer,
-        represent: Callable[[Answer, Start], Pieces],
+        answer: Answer | Several,
+        represent: Callable[[Any, Start], Pieces],
         refuse: Callable[[Problem], Reply],
         sharing: Mapping[str, str],
+        tells_place: bool = False,
     ) -> Answering:
         def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
             start = starter(start_response, answer, {**sharing, **self._glass.headers(answer.quotas)})
             represented = represent(answer, start)
-            pieces = once_begun(answer, represented, lambda problem: refuse(problem).send(start_response))
+            send = functools.partial(Reply.send, start_response=start_response)
+            pieces = once_begun(answer, represented, lambda problem: send(refuse(problem)), tells_place)
             take_over = environ.get("lookingglass.live")  # of our own server, see tasks.Task
             connection = None if take_over else visitors.connection_of(environ)
             body = Body(answer, pieces, self._glass.runs.loop, connection)

@@ -13,16 +13,15 @@ from typing import Any
 
 import rfc8522
 from commands import EVENTS, JSON, SVG, TEXT
-from lookingglass import panels
 from lookingglass.facts.common import Facts
 from lookingglass.glass import Answer
 from lookingglass.headers import ALONE, FRESH, LIVE, SECURITY
 from lookingglass.loop import Loop
-from lookingglass.output import Drawn
-from lookingglass.panels import Heading
-from lookingglass.pictures import draw_alone, verdicts
+from lookingglass.pictures import draw_alone
 from lookingglass.pictures.alone import style_source
 from lookingglass.problems import SOON, Busy
+from lookingglass.several import Several
+from lookingglass.views import Watching, heading_of
 from rfc8522 import Envelope, Problem
 
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
@@ -61,7 +60,7 @@ class Body:
     gone. Our own server calls ``pull`` instead, which never waits, whenever ``on_news`` was notified.
     """
 
-    def __init__(self, answer: Answer, pieces: Pieces, loop: Loop, connection: int | None) -> None:
+    def __init__(self, answer: Answer | Several, pieces: Pieces, loop: Loop, connection: int | None) -> None:
         self._answer = answer
         self._pieces = pieces
         self._loop = loop
@@ -133,7 +132,7 @@ def problem_headers(problem: Problem) -> dict[str, str]:
     return {**problem.headers, **retry}
 
 
-def starter(start_response: WSGIStart, answer: Answer, more: Mapping[str, str]) -> Start:
+def starter(start_response: WSGIStart, answer: Answer | Several, more: Mapping[str, str]) -> Start:
     """Return what starts an answer in progress; ``more`` headers go with it."""
 
     def start(status: int, media: str, headers: Mapping[str, str]) -> None:
@@ -145,13 +144,19 @@ def starter(start_response: WSGIStart, answer: Answer, more: Mapping[str, str]) 
     return start
 
 
-def once_begun(answer: Answer, pieces: Pieces, refuse: Callable[[Problem], Iterable[bytes]]) -> Pieces:
+def once_begun(
+    answer: Answer | Several,
+    pieces: Pieces,
+    refuse: Callable[[Problem], Iterable[bytes]],
+    tells_place: bool = False,
+) -> Pieces:
     """Yield the pieces of an answer, or what ``refuse`` makes of the Problem that keeps it from beginning.
 
-    Nothing is sent while a name is looked up, so that the status can say what is wrong with it.
+    Nothing is sent while a name is looked up, so that the status can say what is wrong with it; nor while it
+    waits in the queue, unless the pieces tell its place there.
     """
     try:
-        while not answer.begin():
+        while not (answer.begin() or (tells_place and answer.place)):
             if answer.has_left:
                 raise Busy("The visitor has left.")
             yield b""
@@ -195,7 +200,7 @@ def as_text(answer: Answer, start: Start) -> Pieces:
     following = Following(answer)
     for text in following:
         yield text.encode()
-    if not answer.has_left and (note := _note(answer, following)):
+    if not answer.has_left and (note := note_of(following.envelope, answer.age)):
         yield f"\n--- {note}\n".encode()
 
 
@@ -204,8 +209,8 @@ def as_events(answer: Answer, start: Start) -> Pieces:
     start(200, EVENTS, {})
     yield b": tinytracer\n\n"
     spoken = time.monotonic()  # when something was sent last
-    for pairs in news_of(answer):
-        data = b"".join(event(name, content) for name, content in pairs)
+    for new in news_of(answer):
+        data = b"".join(event(name, content) for name, content in new)
         now = time.monotonic()
         if not data and now - spoken >= HEARTBEAT:
             data = b": still running\n\n"
@@ -214,67 +219,43 @@ def as_events(answer: Answer, start: Start) -> Pieces:
         yield data
 
 
-def news_of(answer: Answer) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
-    """Yield the events that there are since the last time, as names and data: the envelope is the last one.
+def news_of(answer: Answer) -> Iterator[list[tuple[str, str]]]:
+    """Yield the events that there are since the last time: their names, and their data as objects in JSON.
 
-    Who watches gets views as well: one at once, and the last one before the envelope.
+    The envelope is the last one. Who watches gets views as well: one at once, and the last one before it.
     """
     known: Facts = {}
+    place = 0
     watching = Watching(answer) if answer.is_watched else None
     following = Following(answer)
     for text in following:
-        pairs: list[tuple[str, Mapping[str, Any]]] = [("output", {"text": text})] if text else []
+        new = [("output", json.dumps({"text": text}))] if text else []
+        if answer.place != place:
+            place = answer.place
+            waiting = {"router": answer.router.name, "place": place}
+            new += [("waiting", json.dumps(waiting))] if place else []
         if (facts := answer.facts()) is not known and facts:
             known = facts
-            pairs.append(("facts", facts))
-        yield [*pairs, *(watching.news() if watching else ())]
+            new.append(("facts", answer.viewer.run.quoted_facts()))
+        if watching and (view := watching.news()):
+            new.append(("view", view))
+        yield new
     if not answer.has_left:
-        last = watching.last(following) if watching else ()
-        yield [*last, ("result", following.envelope)]
+        last = watching.last(following.status, following.envelope) if watching else ""
+        yield [*([("view", last)] if last else ()), ("result", json.dumps(following.envelope))]
 
 
-class Watching:
-    """Make the views of an answer that has begun, for whoever watches it."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-        self._shown: Drawn | None = None
-
-    def news(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield a view if there is anything to see that was not there before; not of what has ended."""
-        drawn = self._answer.drawn()
-        if drawn is not self._shown and not self._answer.viewer.is_over:
-            self._shown = drawn
-            verdict = verdicts.running(self._answer.facts(), *self._answer.viewer.times())
-            yield self._view(panels.bar(heading_of(self._answer), verdict), drawn)
-
-    def last(self, end: Following) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield the view of an answer that has ended."""
-        yield self._view(last_bar(self._answer, end), self._answer.drawn(is_over=True))
-
-    def _view(self, bar: str, drawn: Drawn) -> tuple[str, Mapping[str, Any]]:
-        return "view", {"html": InJSON(f'"{json.dumps(bar)[1:-1]}{drawn.quoted}"')}
-
-
-class InJSON(str):
-    """A value that is JSON already: it was made once for many."""
-
-    __slots__ = ()
-
-
-def event(name: str, data: Mapping[str, Any]) -> bytes:
-    """Return a server-sent event."""
-    members = ", ".join(
-        f'"{key}": {value if isinstance(value, InJSON) else json.dumps(value)}' for key, value in data.items()
-    )
-    return f"event: {name}\ndata: {{{members}}}\n\n".encode()
+def event(name: str, data: str, router: str = "") -> bytes:
+    """Return a server-sent event, whose data, an object in JSON, gets the router's name if there is one."""
+    content = f'{{"router": {json.dumps(router)}, {data[1:]}' if router else data
+    return f"event: {name}\ndata: {content}\n\n".encode()
 
 
 def as_picture(answer: Answer, start: Start) -> Pieces:
     """Yield the picture of the finished answer, which any page may show; its styles are the only ones."""
     end = yield from _awaited(answer)
     heading = heading_of(answer)
-    picture = draw_alone(answer.facts(), f"{heading.title}, {heading.where}", answer.about)
+    picture = draw_alone(answer.facts(), f"{heading.title}, {heading.where}", answer.viewer.run.about)
     if picture is not None:
         yield from _whole(start, 200, SVG, picture, ALONE | {"Content-Security-Policy": picture_policy()})
     elif end.status == 200:
@@ -289,23 +270,10 @@ def picture_policy() -> str:
     return f"default-src 'none'; style-src {style_source()}; base-uri 'none'; frame-ancestors 'none'"
 
 
-def heading_of(answer: Answer) -> Heading:
-    """Return the heading of an answer that has begun."""
-    subject = answer.subject
-    return Heading.of(subject.router, subject.command.name, subject.target)
-
-
-def last_bar(answer: Answer, end: Following) -> str:
-    """Return the bar of an answer that has ended."""
-    data = end.envelope.get("data", {})
-    verdict = verdicts.of_outcome(end.status, end.envelope)
-    return panels.bar(heading_of(answer), verdict, data.get("performed_at"), data.get("runtime"), answer.age)
-
-
-def _note(answer: Answer, end: Following) -> str:
+def note_of(envelope: Envelope, age: int | None) -> str:
     """Return why a run was stopped, or how old it is; "" when it has just ended by itself."""
-    message: str = end.envelope.get("message", "")
-    return message if answer.age is None else f"This was run {answer.age} s ago."
+    message: str = envelope.get("message", "")
+    return message if age is None else f"This was run {age} s ago."
 
 
 def _awaited(answer: Answer) -> Generator[bytes, None, Following]:

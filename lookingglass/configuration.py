@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import rfc8522
 from commands import Router
 from lookingglass import targets, themes
 from lookingglass.children import ENVIRONMENT
@@ -109,6 +110,10 @@ LIMITS = (
         "Answers in progress; absent: four times concurrent."),
     Key("per_client", number(1, 10000, "answers", whole=True), 2, "Answers in progress for one client."),
     Key("output_kib", number(1, 1 << 20, "KiB", whole=True), 256, "KiB of output, after which a run is cut."),
+    Key("routers_at_once", number(1, rfc8522.MOST_ROUTERS, "routers", whole=True), 4,
+        "Runs at once for one question to several routers; the others wait."),
+    Key("queue", number(1, 10000, "questions", whole=True), 32,
+        "Questions that wait at once: from the page and to several routers; others are refused at once."),
     Key("lookups", number(1, 32, "names", whole=True), 2, "Names being looked up for one client."),
     Key("rate", rate, "20/minute", "Tokens for one client; an answer costs as many as its command's weight."),
     Key("burst", number(1, 1_000_000, "tokens", whole=True), 10,

@@ -75,6 +75,7 @@ class Channel(channel.HTTPChannel):
         self.holds_back = False  # what is written next: more follows at once
         self.requests: list[RequestParser] = []
         super().__init__(server, sock, addr, server.adj, map=server.channels)
+        self.outbufs: list[Any]
         self.descriptor = sock.fileno()
         self.client = ""  # whose share of connections it is part of, and in which network; "": nobody's
         self.network = ""
@@ -264,14 +265,19 @@ class Channel(channel.HTTPChannel):
             if not self.connected:
                 raise channel.ClientDisconnected
             if isinstance(data, bytes):
+                if self.outbufs[-1].buf is not None:  # a file in memory, which keeps what was sent
+                    self.outbufs.append(self._buffer())
                 self.outbufs[-1].append(data)
             else:  # a file
-                self.outbufs += [data, channel.OverflowableBuffer(self.adj.outbuf_overflow)]
+                self.outbufs += [data, self._buffer()]
             self.total_outbufs_len += len(data)
             if not self.holds_back:
                 self._flush_exception(self._flush_some, do_close=False)
             self.holds_back = False
         return len(data)
+
+    def _buffer(self) -> Any:
+        return channel.OverflowableBuffer(self.adj.outbuf_overflow)
 
     def _flush_some(self, do_close: bool = True) -> bool:
         """Send what the client takes now, but only a TURN of it; the caller holds the lock."""
@@ -291,6 +297,8 @@ class Channel(channel.HTTPChannel):
             self.last_activity = 0
         while len(self.outbufs) > 1 and not len(self.outbufs[0]):
             self.outbufs.pop(0).close()  # a file is closed when it was sent, not at the next request
+        if not self.total_outbufs_len and self.outbufs[0].buf is not None:
+            self.outbufs = [self._buffer()]
         return room < TURN
 
     def service(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import rfc8522
@@ -18,18 +18,19 @@ from lookingglass.finished import Reuse
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.names import LookUp, Resolver, Unresolved
-from lookingglass.output import Drawn
-from lookingglass.pictures import About
+from lookingglass.patience import Patience, Patient
 from lookingglass.problems import HTTPProblem, Problem, Quota, Refusal
 from lookingglass.registry import Runs
 from lookingglass.runs import Viewer
 from lookingglass.store import Store
 from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
+from lookingglass.waiting import Queue, Stand
 from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
 
 # The journal's words: for why a Run has ended when not by itself, and for a Problem by its HTTP status.
 WORDS = {"time": "timeout", "full": "cut", "left": "left", "closing": "stopped"}
+NO_FACTS: dict[str, Any] = {}  # is known from the output of what has not begun
 REFUSALS = {**dict.fromkeys((400, 404, 406, 429, 503), "refused"), 502: "unreachable", 504: "timeout"}
 
 
@@ -52,39 +53,50 @@ class Checked(NamedTuple):
     parameters: Parameters
 
 
-class Answer:
+class Common(NamedTuple):
+    """Hold what the answers of several routers to one question have in common."""
+
+    stand: Stand  # in the queue
+    look_up: Callable[[targets.Target | None], LookUp | None]  # a name, only once
+
+
+class Answer(Patient):
     """Follow a Run for one visitor, and give everything back at the end.
 
-    It begins when the target's name has been looked up, if there is one; nobody waits for that. ``close``
-    has to be called, whatever happens; it leaves the Run and writes the record.
+    It begins when the target's name has been looked up, if there is one, or, with Patience, when it has had
+    its turn in the queue as well; nobody waits for that. ``close`` has to be called, whatever happens; it
+    leaves the Run and writes the record.
     """
 
+    router: Router
+    is_watched: bool  # the visitor sees what the page shows
     viewer: Viewer  # when ``begin`` has returned True
     subject: Subject
 
     def __init__(
         self,
-        look_up: LookUp | None,
-        start: Callable[[Sequence[targets.Address]], tuple[Viewer, Subject]],
+        before: LookUp | Patience | None,
+        start: Callable[[Sequence[targets.Address], Collection[str] | None], tuple[Viewer, Subject]],
         place: Lease,
         record: Record,
         journal: Journal,
     ) -> None:
+        super().__init__(record, before if isinstance(before, Patience) else None)
         self.has_left = False  # the visitor
-        self.is_watched = False  # the visitor wants to see what the page shows
-        self.record = record
         self.quotas = place.quotas  # what limits leave to the visitor
-        self._look_up = look_up
+        self._look_up = None if isinstance(before, Patience) else before
         self._start = start
         self._place = place
         self._journal = journal
+        self._tokens: Lease | None = None  # of a run that has patience
+        self._problem: BaseException | None = None  # that has kept it from beginning
         self._outcome: tuple[int, rfc8522.Envelope] | None = None
         self._lock = threading.Lock()
         self._has_begun = self._is_closed = False
         self._bell = threading.Event()
         self.notify: Callable[[], None] = self._bell.set  # called in any thread when there may be news
-        if look_up:
-            look_up.listen(self._tell)
+        if self._look_up:
+            self._look_up.listen(self._tell)
 
     def begin(self) -> bool:
         """Join or start the Run if the name has been looked up; tell whether the answer has begun.
@@ -93,26 +105,17 @@ class Answer:
         """
         if self._has_begun:
             return True
-        if self.has_left or self._is_closed:
+        if self.has_left or self._is_closed or self._ticket:
             return False
-        try:
-            found = self._look_up.addresses() if self._look_up else ()
-            if found is None:
-                return False
-            self.viewer, self.subject = self._start(found)
-        except BaseException as error:
-            self._end(_outcome_of(error), self._is_free(error))
-            if isinstance(error, Problem):
-                error.__context__ = None  # the Run keeps the error, whose frames lead back to the Run
-                raise error.with_traceback(None) from None
-            raise
-        self.viewer.notify = self._tell
-        with self._lock:
-            self._has_begun = True
-            is_closed = self._is_closed
-        if is_closed:  # in another thread, meanwhile
-            self.viewer.close()
-        return True
+        if self._problem is None:
+            behind = self._patience.awaited() if self._patience else None
+            if refusal := self._advance(behind):
+                self._wait(refusal)
+                if self._is_closed:  # in another thread, meanwhile
+                    self._leave_queue()
+        if self._problem is not None:
+            raise self._problem.with_traceback(None) from None
+        return self._has_begun
 
     def read(self) -> str | None:
         """Return new text, "" when there is none now, None at the end or when the visitor has left.
@@ -121,7 +124,15 @@ class Answer:
         """
         if self.has_left:
             return None
-        return self.viewer.read() if self.begin() else ""
+        if not self.begin():
+            return ""
+        try:
+            return self.viewer.read()
+        except Refusal as refusal:  # of whoever has started the Run, when it was joined already
+            if not self._can_wait_for(refusal):
+                raise
+            self._begin_again(refusal)
+            return ""
 
     def wait(self, seconds: float) -> None:
         """Wait until ``read`` has something to return, at most ``seconds``."""
@@ -140,16 +151,12 @@ class Answer:
 
     def facts(self) -> dict[str, Any]:
         """Return what is known from the output so far; the same object as before when nothing is new."""
-        return self.viewer.run.facts()
+        return self.viewer.run.facts() if self._has_begun else NO_FACTS
 
     @property
-    def about(self) -> About:
-        """Return what is known beside the facts, for a picture of them."""
-        return self.viewer.run.about
-
-    def drawn(self, is_over: bool = False) -> Drawn:
-        """Return figures and picture of the facts so far; the same object as before when nothing is new."""
-        return self.viewer.run.drawn(is_over)
+    def seen(self) -> Viewer | None:
+        """Return the viewer of its Run; None: it has not begun."""
+        return self.viewer if self._has_begun else None
 
     def outcome(self) -> tuple[int, rfc8522.Envelope]:
         """Return the HTTP status and the envelope, after ``read`` gave None."""
@@ -165,6 +172,7 @@ class Answer:
         with self._lock:
             self._is_closed = True
             has_begun = self._has_begun
+        self._leave_queue()
         if not has_begun:
             self._end(Outcome("left", 0))
             return
@@ -182,17 +190,74 @@ class Answer:
             return error.status == 503 or self._look_up is None
         return isinstance(error, Unresolved) and error.is_ours
 
+    def _advance(self, behind: Collection[str] | None) -> Refusal | None:
+        """Pay, look up, start: as far as that is possible now; return the Refusal that it may wait for."""
+        try:
+            if self._patience and self._tokens is None and not self._is_paid(self._patience, behind or ()):
+                return None
+            found = self._look_up.addresses() if self._look_up else ()
+            if found is None or self._is_closed:
+                return None
+            viewer, self.subject = self._start(found, behind)
+        except BaseException as error:
+            if isinstance(error, Refusal) and self._can_wait_for(error):
+                return error
+            self._fail(error)
+            return None
+        self.viewer = viewer
+        self.viewer.notify = self._tell
+        with self._lock:
+            self._has_begun = True
+            is_closed = self._is_closed
+        self._leave_queue()
+        if is_closed:  # in another thread, meanwhile
+            self.viewer.close()
+        return None
+
+    def _is_paid(self, patience: Patience, behind: Collection[str]) -> bool:
+        """Pay for the run, and have a name looked up; False: it was closed meanwhile."""
+        tokens, look_up = patience.admit(behind)
+        with self._lock:
+            self._tokens, is_closed = tokens, self._is_closed
+        if is_closed:
+            tokens.end(refund=True)
+            return False
+        self.quotas = tokens.quotas
+        self._look_up = look_up
+        if look_up:
+            look_up.listen(self._tell)
+        return True
+
+    def _begin_again(self, refusal: Refusal) -> None:
+        with self._lock:
+            self._has_begun = False
+        self.viewer.close()
+        self._wait(refusal)
+        if self._is_closed:  # in another thread, meanwhile
+            self._leave_queue()
+
+    def _fail(self, error: BaseException) -> None:
+        """End before it has begun; ``begin`` raises the error from now on."""
+        self._count_waiting()
+        self._end(outcome_of(error), self._is_free(error))
+        if isinstance(error, Problem):
+            error.__context__ = None  # the Run keeps the error, whose frames lead back to the Run
+        self._problem = error
+        self._leave_queue()
+
     def _tell(self) -> None:
         self.notify()
 
     def _end(self, outcome: Outcome, refund: bool = False) -> None:
         if self._place.end(refund):
+            if self._tokens:
+                self._tokens.end(refund)
             self._journal.close(self.record, outcome)
 
     def _ending(self) -> Outcome:
         problem = self.viewer.run.problem
         if problem is not None:
-            return _outcome_of(problem)
+            return outcome_of(problem)
         if self._outcome is None:
             return Outcome("left", 0)
         status, envelope = self._outcome
@@ -207,22 +272,19 @@ class Glass:
     def __init__(self, configuration: Configuration, before: Glass | None = None) -> None:
         """Go on after a glass ``before`` this one: what runs, and what is counted, is common to both."""
         self.routers = configuration.routers
-        self._limits = configuration.limits
-        self._vocabulary = Vocabulary.of(self.routers)
+        self.limits = configuration.limits
+        self.vocabulary = Vocabulary.of(self.routers)
         lines = Lines(configuration.log, configuration.log_clients)
         self.journal: Journal = Journal(lines, before=before.journal if before else None)
         self.runs: Runs = before.runs if before else Runs(0)
-        self.runs.output_limit = self._limits.output_kib * 1024
+        self.runs.output_limit = self.limits.output_kib * 1024
         self._store: Store = before._store if before else open_store(configuration.store)
-        self._guard = Guard(self._limits, self._store)
+        self._guard: Guard = Guard(self.limits, self._store, queue=before.queue if before else None)
+        self.queue: Queue = self._guard.queue
         self._resolver: Resolver = before._resolver if before else Resolver(self.runs.loop, 1, 1.0)
-        self._resolver.adjust(self._limits.lookups, self._limits.network_share)
+        self._resolver.adjust(self.limits.lookups, self.limits.network_share)
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
         self._aimer = Aimer(families, configuration.deny, self._resolver)
-
-    def check(self, question: Question) -> None:
-        """Raise the Problem of a question that cannot be run, as far as one can tell without running."""
-        self._check(question, Record(Visitor("", ""), question.path))
 
     def ask(self, question: Question, visitor: Visitor) -> Answer:
         """Run a question for a visitor, or share a Run of it, as soon as a name in it has been looked up.
@@ -231,9 +293,9 @@ class Glass:
         """
         record = self.journal.begin(visitor, question.path)
         try:
-            answer = self._admit(self._check(question, record), visitor, record)
+            answer = self._admit(self.check(question, record), visitor, record)
         except BaseException as error:
-            self.journal.close(record, _outcome_of(error))
+            self.journal.close(record, outcome_of(error))
             if isinstance(error, Problem):
                 quotas = error.quotas if isinstance(error, Refusal) else ()
                 error.headers = {**error.headers, **self.headers(quotas)}
@@ -243,7 +305,7 @@ class Glass:
 
     def refuse(self, question: Question, visitor: Visitor, problem: Problem) -> Problem:
         """Write the record of a question that somebody else refuses, and return the Problem."""
-        self.journal.close(self.journal.begin(visitor, question.path), _outcome_of(problem))
+        self.journal.close(self.journal.begin(visitor, question.path), outcome_of(problem))
         return problem
 
     def headers(self, quotas: Sequence[Quota]) -> dict[str, str]:
@@ -259,37 +321,81 @@ class Glass:
         self.runs.close()
         self._guard.close()
 
-    def _check(self, question: Question, record: Record) -> Checked:
+    def check(self, question: Question, record: Record | None = None) -> Checked:
+        """Check a question as far as one can without running, and note in the record what it asks.
+
+        Raises Problem.
+        """
+        record = record or Record(Visitor("", ""), question.path)
         parameters = Parameters.read(question.parameters)
         router = rfc8522.choose(self.routers, parameters)
         record.router = router.name
-        command, text = self._vocabulary.split(question.path, router)
+        command, text = self.vocabulary.split(question.path, router)
         record.command = command.name
         if question.wants_picture and not (command.parser and PARSERS[command.parser].has_picture):
-            raise HTTPProblem(
-                406, f"There is no picture of {command.name}; JSON, text and events are offered."
-            )
+            raise HTTPProblem(406, "There is no picture of this; JSON, text and events are offered.")
         target = _read_target(command, text)
         record.target = target.text if target else ""
         record.asked = ""
         families = self._aimer.families(command, target, parameters.protocol)
-        return Checked(router, command, target, families, _read_vrf(router, command, parameters), parameters)
+        vrf = rfc8522.choose_vrf(router, command, parameters)
+        return Checked(router, command, target, families, vrf, parameters)
+
+    def enter(self, visitor: Visitor) -> Lease:
+        """Admit a question whose runs may wait; raises Refusal."""
+        return self._guard.entry(visitor.key)
+
+    def join(self, visitor: Visitor) -> Stand:
+        """Have a question stand in the queue; raises Refusal."""
+        return self.queue.join(visitor.key, visitor.network)
+
+    def look_up(self, target: targets.Target | None, visitor: Visitor) -> LookUp | None:
+        """Have a target's name looked up; None: it is none. Raises Problem, when nothing is looked up."""
+        self.runs.start_loop()
+        return self._aimer.look_up(target, visitor)
+
+    def patiently(
+        self, checked: Checked, visitor: Visitor, record: Record, place: Lease, common: Common | None = None
+    ) -> Answer:
+        """Return an answer that waits where others are refused."""
+        pay = functools.partial(self._guard.tokens, visitor.key, checked.command.weight)
+        find = common.look_up if common else lambda target: self.look_up(target, visitor)
+        patience = Patience(
+            lambda: self.queue.awaited,
+            lambda behind: _once_paid(lambda: pay(behind), lambda: find(checked.target)),
+            (lambda: common.stand) if common else (lambda: self.join(visitor)),
+            (lambda stand: None) if common else Stand.leave,
+        )
+        return self._answer(patience, checked, visitor, place, record)
 
     def _admit(self, checked: Checked, visitor: Visitor, record: Record) -> Answer:
-        place = self._guard.place(visitor.key, checked.command.weight)
-        try:
-            self.runs.start_loop()
-            look_up = self._aimer.look_up(checked.target, visitor)
-        except BaseException:
-            place.end(refund=True)  # nothing was looked up
-            raise
+        if checked.parameters.view:
+            return self.patiently(checked, visitor, record, self.enter(visitor))
+        place, look_up = _once_paid(
+            lambda: self._guard.place(visitor.key, checked.command.weight),
+            lambda: self.look_up(checked.target, visitor),
+        )
+        return self._answer(look_up, checked, visitor, place, record)
+
+    def _answer(
+        self,
+        before: LookUp | Patience | None,
+        checked: Checked,
+        visitor: Visitor,
+        place: Lease,
+        record: Record,
+    ) -> Answer:
         start = functools.partial(self._start, checked, visitor)
-        answer = Answer(look_up, start, place, record, self.journal)
-        answer.is_watched = checked.parameters.view
+        answer = Answer(before, start, place, record, self.journal)
+        answer.router, answer.is_watched = checked.router, checked.parameters.view
         return answer
 
     def _start(
-        self, checked: Checked, visitor: Visitor, found: Sequence[targets.Address]
+        self,
+        checked: Checked,
+        visitor: Visitor,
+        found: Sequence[targets.Address],
+        behind: Collection[str] | None,
     ) -> tuple[Viewer, Subject]:
         router, command, target, families, vrf, parameters = checked
         aim = self._aimer.aim(command, target, families, found)
@@ -297,13 +403,13 @@ class Glass:
         invocation = router.invocation(template, aim.family, aim.text, vrf, command.parser)
         viewer = self._view(
             invocation,
-            lambda: self._guard.slot(aim.network, visitor.key, router.name),
+            lambda: self._guard.slot(aim.network, visitor.key, router.name, behind),
             command,
             parameters,
             Reuse(command.reuse, router.succeeded) if command.reuse else None,
         )
         named = target.text if target else None
-        subject = Subject(router, command, named, aim.address, vrf, media, self._limits.output_kib)
+        subject = Subject(router, command, named, aim.address, vrf, media, self.limits.output_kib)
         return viewer, subject
 
     def _view(
@@ -314,7 +420,7 @@ class Glass:
         parameters: Parameters,
         reuse: Reuse | None,
     ) -> Viewer:
-        limits = self._limits
+        limits = self.limits
         ceiling = command.runtime or limits.max_runtime
         seconds = parameters.runtime
         if seconds is None:
@@ -322,7 +428,18 @@ class Glass:
         return self.runs.view(invocation, take_slot, min(seconds or ceiling, ceiling), ceiling, reuse)
 
 
-def _outcome_of(error: BaseException) -> Outcome:
+def _once_paid(pay: Callable[[], Lease], look_up: Callable[[], LookUp | None]) -> tuple[Lease, LookUp | None]:
+    """Return what was paid and what is looked up then; nothing is paid when nothing is looked up."""
+    paid = pay()
+    try:
+        return paid, look_up()
+    except BaseException:
+        paid.end(refund=True)
+        raise
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """Return what the journal tells of an error that has ended a question."""
     if not isinstance(error, Problem):
         return Outcome("failed", 500, type(error).__name__)
     limit = error.limit if isinstance(error, Refusal) else ""
@@ -336,17 +453,3 @@ def _read_target(command: Command, text: str) -> targets.Target | None:
     if text:
         raise ProtocolError("This command takes no target.")
     return None
-
-
-def _read_vrf(router: Router, command: Command, parameters: Parameters) -> str:
-    """Return the name as configured; a table that was not asked for would not be an answer."""
-    if parameters.vrf is None:
-        if command.wants("VRF"):
-            raise ProtocolError("This command needs the parameter vrf.")
-        return ""
-    if not command.wants("VRF"):
-        raise ProtocolError("This command has no vrf.")
-    for vrf in router.vrfs:
-        if vrf.lower() == parameters.vrf.lower():
-            return vrf
-    raise ProtocolError("There is no such vrf on this router.")

@@ -7,12 +7,24 @@ import ipaddress
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from lookingglass import targets
 from lookingglass.problems import Quota, Refusal
-from lookingglass.store import NO_FLOOR, Claim, Decision, Gone, Memory, Rate, Share, Store, Token
+from lookingglass.store import (
+    NO_FLOOR,
+    SHARE_RETRY,
+    Claim,
+    Decision,
+    Gone,
+    Memory,
+    Rate,
+    Share,
+    Store,
+    Token,
+)
+from lookingglass.waiting import Queue
 
 __all__ = ["Guard", "Lease", "Limits", "Quota", "Rate"]
 
@@ -45,6 +57,8 @@ class Limits(NamedTuple):
     downloads: int = 2  # at once for one client
     connections: int = 64  # of one client
     requests: Rate = Rate(20, 1.0)  # of one client, for what costs little
+    queue: int = 32  # questions that wait
+    routers_at_once: int = 4  # of one question
 
     def share_of(self, places: int, one: int = 1) -> int:
         """Return how many of some places one network may have, where one client may have ``one``."""
@@ -176,6 +190,11 @@ SLOT = (
           "The limit is {runs} runs in {period:g} s, for all visitors together."),
 )
 # fmt: on
+# Of PLACE: what a question takes once, and what each of its runs takes.
+ENTRY_LIMITS = tuple(
+    limit for limit in PLACE if limit.name in {"refusals", "viewers", "per_client", "network viewers"}
+)
+RUN_LIMITS = tuple(limit for limit in PLACE if limit not in ENTRY_LIMITS)
 PENALTY = PLACE[0]  # which each refusal with 429 spends
 IDLE = "client slots"  # whoever holds none of these runs nothing
 # Charged at the end, with the seconds that a slot was held.
@@ -205,14 +224,22 @@ class Guard:
     """Admit or refuse, by the limits of one configuration."""
 
     def __init__(
-        self, limits: Limits, store: Store | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        limits: Limits,
+        store: Store | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        queue: Queue | None = None,
     ) -> None:
+        """Admit by other limits than before where there is a ``queue`` already."""
         self._store = store or Memory(clock)
         self._clock = clock
         self._place = functools.lru_cache(KEPT_CLAIMS)(self._place_of)
         self._slot = functools.lru_cache(KEPT_CLAIMS)(self._slot_of)
         self._told = Quota(TOLD, limits.rate.runs, math.ceil(limits.rate.period), 0, 0)
         self._amounts = {limit.name: limit.of(limits) for limit in (*PLACE, *SLOT)}
+        share = limits.share_of(limits.queue)
+        self.queue = Queue(self._store.is_shared, clock) if queue is None else queue
+        self.queue.adjust(limits.queue, share, limits.max_runtime)
 
     def place(self, client: str, weight: float = 1.0) -> Lease:
         """Admit one answer for a client, named by ``visitors.client_key``, who pays a command's weight.
@@ -220,22 +247,39 @@ class Guard:
         Raises Refusal: 503 when all places are taken or the store is gone, 429 when the client or its network
         has its share, is too fast, or has been for too long.
         """
-        wanted = self._place(client, weight)
-        quotas = self._take(wanted)
-        return Lease(lambda refund: self._store.give(wanted.claims, refund), quotas)
+        return self._lease(self._place(client, weight))
 
-    def slot(self, network: targets.Network | None, client: str, router: str) -> Lease:
+    def entry(self, client: str) -> Lease:
+        """Admit one question whose runs may wait; raises Refusal as ``place`` does."""
+        return self._lease(self._wanted(ENTRY_LIMITS, Asked(client, network_of(client))))
+
+    def tokens(self, client: str, weight: float, behind: Collection[str]) -> Lease:
+        """Have a client pay for a run that may wait, ``behind`` those who wait for some keys already.
+
+        Raises Refusal, for which nobody is punished.
+        """
+        return self._lease(self._wanted(RUN_LIMITS, Asked(client, network_of(client), weight)), behind)
+
+    def slot(
+        self,
+        network: targets.Network | None,
+        client: str,
+        router: str,
+        behind: Collection[str] | None = None,
+    ) -> Lease:
         """Admit one process; ``network`` is where it sends packets to. The client pays its time at the end.
+
+        ``behind``: the keys that others wait for who come first; None: it does not wait, so all others do.
 
         Raises Refusal: 503 when all slots are taken, there were too many runs or the store is gone, 429 when
         the client's network has its share, or the target's network was asked for too often.
         """
         wanted = self._slot(network, client, router)
-        quotas = self._take(wanted)
+        quotas = self._take(wanted, behind)
         started = self._clock()
 
         def give_back(refund: bool) -> None:
-            self._store.give(wanted.claims, refund)
+            self._give(wanted, refund)
             for token in () if refund else wanted.charged:
                 self._store.charge(token, self._clock() - started)
 
@@ -255,17 +299,30 @@ class Guard:
 
     def close(self) -> None:
         """Give back all that is held."""
+        self.queue.close()
         self._store.close()
 
-    def _take(self, wanted: Wanted) -> tuple[Quota, ...]:
-        """Take all that is wanted, or nothing."""
+    def _lease(self, wanted: Wanted, behind: Collection[str] | None = None) -> Lease:
+        quotas = self._take(wanted, behind)
+        return Lease(lambda refund: self._give(wanted, refund), quotas)
+
+    def _take(self, wanted: Wanted, behind: Collection[str] | None) -> tuple[Quota, ...]:
+        """Take all that is wanted, or nothing; who does not wait is punished for a refusal."""
+        ahead = self.queue.awaited if behind is None else behind
+        if ahead:
+            _refuse_overtaking(wanted, ahead)
         try:
-            decision = self._store.take(wanted.claims, wanted.penalty)
+            decision = self._store.take(wanted.claims, wanted.penalty if behind is None else None)
         except Gone:
             raise Refusal(503, GONE_RETRY, "Limits cannot be counted now.", "store") from None
         if decision.refused is not None:
             raise _refusal(wanted, decision.refused, decision)
         return _quotas(wanted.told, decision)
+
+    def _give(self, wanted: Wanted, refund: bool) -> None:
+        self._store.give(wanted.claims, refund)
+        if self.queue:
+            self.queue.free(claim.key for claim in wanted.claims)
 
     def _place_of(self, client: str, weight: float) -> Wanted:
         return self._wanted(PLACE, Asked(client, network_of(client), weight))
@@ -313,19 +370,32 @@ def network_of(client: str) -> str:
     return str(network.supernet(new_prefix=NETWORKS[network.version]))
 
 
+def _refuse_overtaking(wanted: Wanted, awaited: Collection[str]) -> None:
+    """Raise Refusal for what somebody waits for who comes first, whether it is there or not."""
+    for claim in wanted.claims:
+        if claim.key in awaited:
+            refusal = _refusal(wanted, claim, Decision(SHARE_RETRY, claim))
+            refusal.refill = 0.0
+            raise refusal
+
+
 def _refusal(wanted: Wanted, refused: Claim, decision: Decision) -> Refusal:
     limit = next(limit for limit, claim in wanted.rows if claim is refused)
     quotas = _quotas([row for row in wanted.rows if row in wanted.told or row[0] is limit], decision)
     if isinstance(refused, Share):
         words = limit.words.format(limit=refused.limit)
-        return Refusal(limit.status, decision.seconds, words, limit.name, quotas)
+        refusal = Refusal(limit.status, decision.seconds, words, limit.name, quotas)
+        refusal.awaited = refused.key
+        return refusal
     if decision.seconds == math.inf:
         room = "There is no room for counting what comes from your network."
         return Refusal(503, GONE_RETRY, room, limit.name, quotas)
     rate = refused.rate
     words = limit.words.format(runs=rate.runs, period=rate.period, burst=refused.burst)
     weight = f" This command costs {refused.amount:g}." if refused.amount > 1 else ""
-    return Refusal(limit.status, decision.seconds, words + weight, limit.name, quotas)
+    refusal = Refusal(limit.status, decision.seconds, words + weight, limit.name, quotas)
+    refusal.awaited, refusal.refill = "" if refused.reserve else refused.key, decision.seconds
+    return refusal
 
 
 def _quotas(rows: Iterable[Row], decision: Decision) -> tuple[Quota, ...]:

@@ -41,8 +41,10 @@ class Record:
         self.target = ""
         self.reused: int | None = None  # seconds since the end of its Run, where that is told again
         self.size = 0  # bytes of the answer
+        self.waited = 0.0  # seconds in the queue
         self.shared = 0  # viewers that its Run has had at once, at most
         self.first: float | None = None  # seconds until there was output to read; None: there was none
+        self.ended: float | None = None  # by the monotonic clock, when that was before it was all told
         self.seconds = 0.0  # until the end
 
 
@@ -70,7 +72,7 @@ class Journal:
     def close(self, record: Record, outcome: Outcome) -> None:
         """Tell every sink how a request has ended."""
         self.open.discard(record)
-        record.seconds = time.monotonic() - record.began
+        record.seconds = (record.ended or time.monotonic()) - record.began
         for sink in self._sinks:
             sink(record, outcome)
 
@@ -99,6 +101,7 @@ class Lines:
             "outcome": outcome.word,
             "status": outcome.status,
             "seconds": round(record.seconds, 3),
+            "waited": round(record.waited, 3) or "",
             "bytes": record.size,
             "shared": record.shared,
             "reused": "" if record.reused is None else record.reused,

@@ -31,6 +31,7 @@ TEXT_FORMAT = {"Content-Type": exposition.CONTENT_TYPE_LATEST, **SECURITY, **FRE
 LABELS = ("router", "command")
 # Upper bounds of the histograms' buckets, in seconds: a look-up takes milliseconds, an mtr a minute.
 DURATIONS = (0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+WAITING = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 FIRST_LINES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 Labelled = tuple[str, ...]  # values of labels
@@ -69,6 +70,7 @@ class Metrics:
         self._refused: dict[Labelled, int] = collections.defaultdict(int)
         self._durations: dict[Labelled, Histogram] = collections.defaultdict(lambda: Histogram(DURATIONS))
         self._first_lines: dict[Labelled, Histogram] = collections.defaultdict(lambda: Histogram(FIRST_LINES))
+        self._waited: dict[Labelled, Histogram] = collections.defaultdict(lambda: Histogram(WAITING))
         self._shared = self._reused = 0
         self._bytes = 0
         self._registry = CollectorRegistry()
@@ -78,6 +80,7 @@ class Metrics:
     def follow(self, glass: Glass) -> None:
         """Count what another glass's journal tells as well: one that goes on after the glass before it."""
         self._runs = glass.runs
+        self._queue = glass.queue
         self._journal = glass.journal
         self._known = {router.name: frozenset(router.commands) for router in glass.routers}
         self._journal.add(self)
@@ -93,6 +96,8 @@ class Metrics:
         with self._lock:
             self._answers[router, command, outcome.word] += 1
             self._bytes += record.size
+            if record.waited:
+                self._waited[router, command].add(record.waited)
             if outcome.word == "refused":
                 self._refused[str(outcome.status), outcome.reason] += 1
                 return
@@ -112,10 +117,12 @@ class Metrics:
             answers, refused = dict(self._answers), dict(self._refused)
             durations = {key: each.state() for key, each in self._durations.items()}
             first_lines = {key: each.state() for key, each in self._first_lines.items()}
+            waited = {key: each.state() for key, each in self._waited.items()}
             shared, reused, size = self._shared, self._reused, self._bytes
         yield InfoMetricFamily("tinytracer", "The program.", {"version": self._version})
         yield GaugeMetricFamily("tinytracer_runs", "Commands that run now.", len(self._runs.alive))
         yield GaugeMetricFamily("tinytracer_viewers", "Answers in progress.", len(self._journal.open))
+        yield GaugeMetricFamily("tinytracer_waiting", "Runs that wait in the queue.", len(self._queue))
         meaning = "Requests for a run that have ended, by how they did."
         yield _counter("answers", meaning, (*LABELS, "outcome"), answers)
         meaning = "Requests for a run that were refused, by why they were."
@@ -128,6 +135,8 @@ class Metrics:
         yield _histogram("answer_duration_seconds", meaning, durations)
         meaning = "Seconds from a request to the first output of its command."
         yield _histogram("first_line_seconds", meaning, first_lines)
+        meaning = "Seconds for which runs have waited, those left out that have not."
+        yield _histogram("waited_seconds", meaning, waited)
 
 
 def _counter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from lookingglass import targets
 from lookingglass.configuration import Configuration
 from lookingglass.facts import PARSERS
 from lookingglass.facts.schemas import STRING, Table, object_of
-from rfc8522 import MEDIA_TYPE, PREFIX, SOURCES, path_of
+from rfc8522 import MEDIA_TYPE, MOST_ROUTERS, PREFIX, SOURCES, path_of
 
 LIST: Table = {"type": "array", "items": STRING}
 DURATION: Table = {"type": "number", "minimum": 0}
@@ -45,15 +46,20 @@ PARAMETERS: dict[str, tuple[str, Table]] = {
         "Media types of data.output, the best first, separated by commas. Default: text/plain.",
         {"type": "string", "pattern": f"^ *{MEDIA} *(?:, *{MEDIA} *)*$", "examples": [TEXT]},
     ),
-    "view": (
-        "1: events carry views as well, what the page shows of the answer. An extension of this server.",
-        {"type": "string", "enum": ["0", "1"]},
-    ),
     "random": ("Ignored; it keeps caches from answering.", STRING),
+    "routers": (
+        "Instead of router: names of several, separated by commas, or * for all that have the command."
+        f" At most {MOST_ROUTERS}. The answer is one of all their answers; what exceeds a limit waits.",
+        STRING,
+    ),
+    "view": (
+        "1: for a page. Events carry views as well, what the page shows; what exceeds a limit waits, and the"
+        " event waiting tells its place.",
+        {"type": "integer", "enum": [0, 1]},
+    ),
 }
 ROUTER_PARAMETERS = ("router", "routerindex", "random")
 
-EVENTS_IN_WORDS = "The events output, facts, with view=1 view, and at the end result."
 ERRORS = {
     400: "The request is malformed, or the target is not allowed.",
     404: "There is no such command, path or router number.",
@@ -101,9 +107,26 @@ RUN: dict[str, Table] = {
     "truncated": {"type": "boolean"},
 }
 LINES: Table = {"if": object_of({"format": {"const": JSON}}), "else": object_of({"output": LIST})}
-FAILURE = {"status": {"const": "error"}, "message": STRING, "code": {"type": "integer"}}
+FAILURE: dict[str, Table] = {
+    "status": {"const": "error"},
+    "message": STRING,
+    "code": {"type": "integer"},
+}
 SOURCE: Table = {"description": "Who is to blame.", "enum": [*SOURCES]}
-WITH_OUTPUT: Table = {"if": {"required": ["output"]}, "then": _ref("Run")}
+WITH_OUTPUT: Table = {
+    "allOf": [
+        {"if": {"required": ["output"]}, "then": _ref("Run")},
+        {"if": {"required": ["answers"]}, "then": _ref("Answers")},
+    ]
+}
+FAILED: Table = {"allOf": [_ref("Run"), _ref("Failure")]}
+# Of several routers: the answer of one, and that of all.
+NAMED: Table = {
+    "allOf": [
+        object_of({"router": STRING}, "router"),
+        {"oneOf": [_envelope("success", _ref("Run")), _envelope("fail", FAILED), _ref("Error")]},
+    ]
+}
 LISTED = object_of(
     {"href": URI, "arguments description command": STRING}, "href arguments description command"
 )
@@ -111,6 +134,10 @@ SCHEMAS: dict[str, Table] = {
     "Run": object_of(RUN, "performed_at runtime router output format command") | LINES,
     "Failure": object_of({"failure_source": SOURCE}, "failure_source"),
     "Error": object_of({**FAILURE, "data": _ref("Failure") | WITH_OUTPUT}, "status message code data"),
+    "Answers": object_of(
+        {**RUN_TIMES, "answers": {"type": "array", "minItems": 1, "items": NAMED}},
+        "performed_at runtime answers",
+    ),
     "Index": _timed({"cmd routers": URI}, "cmd routers"),
     "Commands": _timed({"commands": {"type": "array", "items": LISTED}}, "commands"),
     "Routers": _timed({"routers": LIST}, "routers"),
@@ -206,12 +233,25 @@ def _outcome(commands: Iterable[Command]) -> Table:
     pictured = any(each and PARSERS[each].has_picture for each in parsers)
     picture: Table = {SVG: {"schema": {**STRING, "description": "The picture of it."}}} if pictured else {}
     failed = {"allOf": [data, _ref("Failure")]}
-    envelopes = {"oneOf": [_envelope("success", data), _envelope("fail", failed)]}
+    several = _ref("Answers")
+    some_failed = {"allOf": [several, _ref("Failure")]}
+    envelopes = {
+        "oneOf": [
+            *(_envelope("success", each) for each in (data, several)),
+            *(_envelope("fail", each) for each in (failed, some_failed)),
+        ]
+    }
     return {
         JSON: {"schema": envelopes},
         TEXT: {"schema": {**STRING, "description": "The output as it comes."}},
-        EVENTS: {"schema": {**STRING, "description": EVENTS_IN_WORDS}},
         **picture,
+        EVENTS: {
+            "schema": {
+                **STRING,
+                "description": "The events waiting, output, facts, view, and at the end result. Of several"
+                " routers each has the member router, and a last result has all their answers.",
+            }
+        },
     }
 
 
@@ -224,12 +264,14 @@ def _error(status: int) -> Table:
 def _parameters(routers: Sequence[Router]) -> Table:
     """Return the parameters by name; there is no vrf where no router has any."""
     number = {"type": "integer", "minimum": 0, "maximum": len(routers) - 1}
+    names = f"(?:{'|'.join(re.escape(router.name) for router in routers)})"
     vrfs = sorted({vrf for router in routers for vrf in router.vrfs})
     schemas = {
         **{name: schema for name, (_, schema) in PARAMETERS.items()},
         "router": {**STRING, "enum": [router.name for router in routers]},
         "routerindex": number,
         "vrf": {**STRING, "enum": vrfs},
+        "routers": {**STRING, "pattern": rf"^(?:\*|{names}(?:,{names}){{0,{MOST_ROUTERS - 1}}})$"},
     }
     found: Table = {
         name: {"name": name, "in": "query", "description": text, "schema": schemas[name]}

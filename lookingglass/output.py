@@ -15,10 +15,11 @@ from typing import NamedTuple
 from lookingglass.facts import PARSERS, facts
 from lookingglass.facts.common import Facts
 from lookingglass.neutral import NEUTRAL
-from lookingglass.pictures import NOTHING, About, Drawing, draw
+from lookingglass.pictures import NOTHING, About, Drawing, draw, verdicts
 
 FACTS = 0.125  # seconds between two readings of facts, at least,
 FACTS_SHARE = 20  # and so many times as long as the last reading has taken
+DRAWN = 1 << 16  # bytes a second that each viewer is sent of what is drawn, at most
 LONGEST_RAW = 1024  # characters of a line that may be raw
 
 
@@ -79,16 +80,12 @@ class Output:
 class Drawn(NamedTuple):
     """Hold what was drawn once for all viewers of a Run."""
 
-    drawing: Drawing
-    quoted: str  # its markup as a part of a string in JSON
-
-    @classmethod
-    def of(cls, drawing: Drawing) -> Drawn:
-        """Quote a drawing."""
-        return cls(drawing, json.dumps(drawing.figures + drawing.picture)[1:-1])
+    drawing: Drawing = Drawing()
+    quoted: str = ""  # its markup as a part of a string in JSON
+    lost: float | None = None  # percent, so far
 
 
-NOTHING_DRAWN = Drawn.of(Drawing())
+NOT_DRAWN = Drawn()
 
 
 class Digest:
@@ -108,6 +105,7 @@ class Digest:
         self._seen = 0  # pieces that are part of what is known
         self._is_complete = False
         self._planned, self._about = planned, about
+        self._quoted: tuple[Facts, str] = ({}, "{}")  # what, and how it is written
         self._drawing = threading.Lock()
         self._drawn: dict[bool, tuple[Facts, Drawn]] = {}  # by whether it is over: of what, and the newest
 
@@ -130,16 +128,27 @@ class Digest:
         finally:
             self._lock.release()
 
+    def quoted_facts(self) -> str:
+        """Return what is known in JSON."""
+        known, (of, quoted) = self._known, self._quoted
+        if of is not known:
+            quoted = json.dumps(known)
+            self._quoted = (known, quoted)
+        return quoted
+
     def draw(self, is_over: bool) -> Drawn:
         """Return figures and picture of what is known; the same object as before when nothing is new."""
         with self._drawing:
             known, began = self._known, time.monotonic()
-            of, drawn = self._drawn.get(is_over, (None, NOTHING_DRAWN))
+            of, drawn = self._drawn.get(is_over, (None, NOT_DRAWN))
             if of is not known:
                 drawing = draw(known, is_over, planned=self._planned, about=self._about)
-                drawn = drawn if drawing == drawn.drawing else Drawn.of(drawing)
+                if drawing != drawn.drawing:
+                    quoted = json.dumps(drawing.figures + drawing.picture)[1:-1]
+                    drawn = Drawn(drawing, quoted, verdicts.summary(known, is_over).lost)
                 self._drawn[is_over] = (known, drawn)
                 self.due += FACTS_SHARE * (time.monotonic() - began)
+                self.due = max(self.due, began + len(drawn.quoted) / DRAWN)
             return drawn
 
     def report(self, host: str, began: float) -> str:

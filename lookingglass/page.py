@@ -17,8 +17,6 @@ from lookingglass.answers import (
     Pieces,
     Reply,
     Start,
-    heading_of,
-    last_bar,
     problem_headers,
 )
 from lookingglass.configuration import Configuration
@@ -26,6 +24,9 @@ from lookingglass.glass import Answer, Question
 from lookingglass.headers import FRESH, LIVE, SECURITY, allowing
 from lookingglass.problems import NotFound, Problem, TargetError
 from lookingglass.ready import Ready
+from lookingglass.several import Several
+from lookingglass.several_answers import text_of
+from lookingglass.views import heading_of, last_view
 
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
 BLANK = dict.fromkeys(FIELDS, "")  # was filled in
@@ -128,8 +129,9 @@ def choose(routers: Sequence[Router], given: Mapping[str, str]) -> Choice:
 
     Without a router it is the first one that has the command; what is not named is the first there is.
     """
-    name, named = given["cmd"].lower(), rfc8522.router_of(routers, given["router"])
-    problem = "There is no such router." if given["router"] and not named else ""
+    asked = "" if given["routers"] else given["router"]
+    name, named = given["cmd"].lower(), rfc8522.router_of(routers, asked)
+    problem = "There is no such router." if asked and not named else ""
     able = [router for router in ([named] if named else routers) if name in router.commands]
     if (name or given["run"]) and not able:
         problem = problem or f"There is no such command{' on this router' if named else ''}."
@@ -142,9 +144,10 @@ def question(given: Mapping[str, str], choice: Choice) -> tuple[Question, Proble
     argument = choice.command.argument
     target = "" if argument == "none" else pasted.clean(given["ip"], argument)
     path = rfc8522.path_of(given["cmd"] if choice.problem else choice.command.name, target)
-    first = choice.router.name
-    others = [name for name in _names(given["routers"]) if name.lower() != first.lower()]
-    where = ("routers", ",".join((first, *others))) if others else ("router", first)
+    names = _names(given["routers"])
+    if given["router"] or not names:  # the menu's, and those that are ticked
+        names = list(dict.fromkeys((choice.router.name, *names)))
+    where = ("router", names[0]) if names == [choice.router.name] else ("routers", ",".join(names))
     parameters = [where, *((name, given[name]) for name in ("protocol", "vrf") if given[name])]
     return Question(path, tuple(parameters)), NotFound(choice.problem) if choice.problem else None
 
@@ -160,9 +163,26 @@ def as_page(before: bytes, after: bytes) -> Callable[[Answer, Start], Pieces]:
             yield html.escape(text).encode()
         if answer.has_left:
             return
-        drawing = answer.drawn(is_over=True).drawing
-        view = last_bar(answer, following) + drawing.figures + drawing.picture
+        view = last_view(answer, following.status, following.envelope)
         yield panels.end_streamed(view).encode() + after
+
+    return pieces
+
+
+def as_page_of_several(before: bytes, after: bytes) -> Callable[[Several, Start], Pieces]:
+    """Return a representation that streams the output of several routers into the page, one by one."""
+
+    def pieces(several: Several, start: Start) -> Pieces:
+        start(200, HTML, {})
+        yield before
+        for part in several.parts:
+            yield panels.begin_streamed(heading_of(part)).encode()
+            for text in text_of(several, part):
+                yield html.escape(text).encode()
+            if several.has_left:
+                return
+            yield panels.end_streamed(last_view(part, *part.outcome())).encode()
+        yield after
 
     return pieces
 

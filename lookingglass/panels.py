@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 from typing import NamedTuple
 
@@ -57,8 +58,7 @@ def bar(
 ) -> str:
     """Return the part of a view that belongs to one viewer; ``age``: seconds since it was run for another."""
     return (
-        f'<header class="bar"><h2>{escape(heading.title)}</h2> '
-        f'<span class="place">{escape(heading.where)}</span> '
+        f'<header class="bar">{_asked(heading)} '
         f'<strong class="verdict {verdict.kind}" data-spoken="{escape(verdict.spoken)}">'
         f'<span aria-hidden="true">{escape(verdict.mark)}</span> {escape(verdict.words)}</strong>'
         f"{_when(performed_at, runtime, age)}</header>"
@@ -78,6 +78,11 @@ def begin_streamed(heading: Heading) -> str:
 def end_streamed(shown: str, actions: str = "") -> str:
     """Return the end of an article whose text came first."""
     return f"{CLOSE_TEXT}{_shown(shown, actions)}</article>"
+
+
+@functools.lru_cache(1024)  # a live answer needs it several times a second
+def _asked(heading: Heading) -> str:
+    return f'<h2>{escape(heading.title)}</h2> <span class="place">{escape(heading.where)}</span>'
 
 
 def _begin(heading: Heading) -> str:

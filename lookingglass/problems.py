@@ -43,6 +43,10 @@ class Refusal(Problem):
 
     retry_after: int
 
+    # For the queue: the key of what is lacking, "" when nobody else has to wait for it; None: do not wait.
+    awaited: str | None = None
+    refill: float = math.inf  # seconds in which it comes back; infinity: somebody has to give it back
+
     def __init__(
         self, status: int, seconds: float, message: str, limit: str = "", quotas: tuple[Quota, ...] = ()
     ) -> None:

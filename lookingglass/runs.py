@@ -25,7 +25,7 @@ from commands import Invocation
 from lookingglass.facts import PARSERS
 from lookingglass.facts.common import Facts
 from lookingglass.loop import Loop
-from lookingglass.output import NOTHING_DRAWN, Digest, Drawn, Output
+from lookingglass.output import NOT_DRAWN, Digest, Drawn, Output
 from lookingglass.pictures import About
 from lookingglass.problems import Busy, Problem
 from lookingglass.sources import Holding, Opening, Source
@@ -144,9 +144,13 @@ class Run:
             self._tell_at(due)
         return known
 
+    def quoted_facts(self) -> str:
+        """Return the facts that were read last in JSON."""
+        return self._digest.quoted_facts() if self._digest else "{}"
+
     def drawn(self, is_over: bool) -> Drawn:
         """Return figures and picture of the facts that were read last; ``is_over``: no more will come."""
-        return self._digest.draw(is_over) if self._digest else NOTHING_DRAWN
+        return self._digest.draw(is_over) if self._digest else NOT_DRAWN
 
     def report(self) -> str:
         """Return what viewers are shown at their end in place of raw lines."""

@@ -58,11 +58,12 @@ PATHS = st.builds(
 VALUES = st.one_of(
     st.sampled_from(["", "1", "2", "1,1", "0", "0.5", "1e9", "a.example.net", "b.example.net", "mgmt"]),
     st.sampled_from(["application/json", "text/plain, */*", "echo", "show", "192.0.2.1", "%ff", "%00", "+"]),
+    st.sampled_from(["*", "a.example.net,b.example.net", "b.example.net,A.EXAMPLE.NET,b.example.net"]),
     st.text("0123456789.,-+eE%&=;", max_size=10),
 )
 KEYS = st.sampled_from(
     [
-        *("protocol", "router", "routerindex", "runtime", "format", "vrf", "random"),
+        *("protocol", "router", "routerindex", "runtime", "format", "vrf", "random", "routers", "view"),
         *("cmd", "ip", "run", "RUN"),
     ]
 )
@@ -135,6 +136,8 @@ def is_well_formed(path: str, answer: Reply) -> bool:
 @given(method=METHODS, path=PATHS, query=QUERIES, headers=HEADERS)
 @example("GET", f"{V1}/echo/\xff", "", {})
 @example("GET", f"{V1}/show", "router=%ff", {})
+@example("GET", f"{V1}/show", "routers=*&view=1", {})
+@example("GET", "/", "cmd=show&routers=b.example.net&routers=a.example.net&run=1", {})
 @example("GET", "/", "cmd=echo&ip=192.0.2.1&run=1", {})
 @example("GET", "/", "cmd=%ff&run=1", {})
 @example("HEAD", f"{V1}/nothing", "", {})
@@ -153,13 +156,15 @@ def test_anything_is_answered_as_the_protocol_says_and_leaves_one_record(
     elif answer.headers.get("Content-Encoding") != "gzip":
         assert is_well_formed(path, answer), answer
     handler = _route({"PATH_INFO": path})[0]
-    expected = {1} if handler == "run" else {0, 1} if handler == "show_page" else {0}
+    expected = {1, 2} if handler == "run" else {0, 1, 2} if handler == "show_page" else {0}
     assert len(asked.lines) in (expected if method == "GET" else {0})
+    assert len(asked.lines) < 2 or "routers" in query.lower()  # a record of each
     for line in asked.lines:
         assert line.isascii()
         assert line.isprintable()
         record = logfmt(line)
-        assert record["status"] == str(answer.status) or "text/event-stream" in str(headers)
+        is_part = "routers" in query.lower()
+        assert record["status"] == str(answer.status) or is_part or "text/event-stream" in str(headers)
         assert record["bytes"].isdigit()
 
 
@@ -188,6 +193,7 @@ def test_parameters_are_refused_or_within_their_ranges(pairs: list[tuple[str, st
         return
     assert found.protocol in {None, 4, 6}
     assert found.runtime is None or (found.runtime >= 0 and math.isfinite(found.runtime))
+    assert all(name == name.strip(" ") for name in found.routers)
     assert found.routerindex is None or 0 <= found.routerindex < 1_000_000
     assert all(rfc8522.MEDIA_TYPE.fullmatch(each) and each == each.lower() for each in found.format)
     assert Parameters.read(reversed(pairs)) == found

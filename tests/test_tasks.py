@@ -40,7 +40,7 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 def address() -> Iterator[tuple[str, int]]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         where: tuple[str, int] = listening.getsockname()
-        server = Server(application, [listening], Settings(50, 50, lambda peer: True, 2))
+        server = Server(application, [listening], Settings(50, 50, 50, lambda peer: True, 2))
         server.loop.open()
         thread = threading.Thread(target=server.run)
         thread.start()

@@ -197,7 +197,8 @@ def axis(top: float | None) -> str:
 def shapes(slots: list[Slot], top: float | None) -> str:
     """Return grid, slots and numbers, in percent of the width that there will be."""
     width = 100 / len(slots)
-    grid = "".join(f'<line class="grid" x2="100%" y1="{y}" y2="{y}"/>' for y in (ABOVE, ABOVE + HEIGHT // 2))
+    levels = () if top is None else (ABOVE, ABOVE + HEIGHT // 2)
+    grid = "".join(f'<line class="grid" x2="100%" y1="{y}" y2="{y}"/>' for y in levels)
     drawn = "".join(
         f'<svg class="slot" x="{place * width:.4g}%" y="{ABOVE}" width="{width:.4g}%" height="{HEIGHT}">'
         f"<title>{escape(_title(slot))}</title>{''.join(_shape(slot, top))}</svg>"

@@ -60,7 +60,11 @@ def waiting(place: int) -> Verdict:
 
 def running(facts: Facts, seconds: float, ceiling: float) -> Verdict:
     """Return the verdict on an answer that goes on: it has run for some seconds of those that it may."""
-    lost = summary(facts, is_over=False).lost
+    return going_on(summary(facts, is_over=False).lost, seconds, ceiling)
+
+
+def going_on(lost: float | None, seconds: float, ceiling: float) -> Verdict:
+    """Return what ``running`` does where it is known how many percent are lost."""
     so_far = f", {percent(lost, 100)} lost" if lost else ""
     return verdict("running", f"running, {seconds:.1f} of {ceiling:.0f} s", f"running{_said(so_far)}")
 

@@ -1,0 +1,125 @@
+"""The answers of several routers as JSON, as text, or as server-sent events: bytes as they come."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from commands import EVENTS, JSON, TEXT
+from lookingglass.answers import HEARTBEAT, HTML, Pieces, Start, event, note_of
+from lookingglass.problems import SOON
+from lookingglass.several import RouterAnswer, Several
+from lookingglass.views import Watching
+
+
+def as_json(several: Several, start: Start) -> Pieces:
+    """Yield the envelope of all envelopes at the end."""
+    for part in several.parts:
+        part.is_live = False
+    several.follow()
+    while not several.is_over:
+        yield b""
+        several.follow()
+    status, envelope = several.outcome()
+    body = json.dumps(envelope).encode() + b"\n"
+    retry = {"Retry-After": str(SOON)} if status in {429, 503} else {}
+    start(status, JSON, {"Content-Length": str(len(body)), **retry})
+    yield body
+
+
+def as_text(several: Several, start: Start) -> Pieces:
+    """Yield router by router: a line with its name, its output, and a last line when that was cut short."""
+    start(200, TEXT, {})
+    for piece in in_turn(several):
+        yield piece.encode()
+
+
+def as_events(several: Several, start: Start) -> Pieces:
+    """Yield what comes of each router, the envelope at its end, and that of all at the end."""
+    start(200, EVENTS, {})
+    yield b": tinytracer\n\n"
+    untold = {part: _news_of(part, several.is_watched) for part in several.parts}
+    spoken = time.monotonic()  # when something was sent last
+    while untold and not several.has_left:
+        several.follow()
+        now = time.monotonic()
+        is_silent = True
+        for part, news in list(untold.items()):
+            pairs = next(news, None)
+            if pairs is None:
+                part.close()
+                del untold[part]
+            elif pairs:
+                is_silent, spoken, several.record = False, now, part.record
+                yield b"".join(event(name, data, part.router.name) for name, data in pairs)
+        if is_silent and now - spoken >= HEARTBEAT:
+            spoken = now
+            yield b": still running\n\n"
+        elif is_silent and untold:
+            yield b""
+    if not several.has_left:
+        yield event("result", json.dumps(several.outcome()[1]))
+
+
+def in_turn(several: Several) -> Iterator[str]:
+    """Yield the text of all routers in the order asked, each after a line with its name; "": nothing now."""
+    for part in several.parts:
+        yield f"== {part.router.name}\n"
+        last = "\n"
+        for text in text_of(several, part):
+            last = text[-1:] or last
+            yield text
+        if note := note_of(part.envelope, part.age):
+            yield f"\n--- {note}\n"
+        elif last != "\n":
+            yield "\n"
+        part.close()
+
+
+def text_of(several: Several, part: RouterAnswer) -> Iterator[str]:
+    """Yield the text of one router until it is over, or the visitor has left; "": nothing now."""
+    several.record = part.record
+    while not several.has_left:
+        several.follow()
+        is_over = part.is_over
+        text = part.read()
+        if is_over and not text:
+            return
+        yield text
+
+
+def _news_of(part: RouterAnswer, is_watched: bool) -> Iterator[list[tuple[str, str]]]:
+    """Yield the events of one router that there are since the last time, until it is over."""
+    watching = Watching(part) if is_watched else None
+    place = 0
+    known: dict[str, Any] = {}
+    is_over = False
+    while not is_over:
+        is_over = part.is_over
+        pairs: list[tuple[str, str]] = []
+        if part.place != place:
+            place = part.place
+            pairs += [("waiting", json.dumps({"place": place}))] if place else []
+        if text := part.read():
+            pairs.append(("output", json.dumps({"text": text})))
+        if (facts := part.facts()) is not known and facts and not is_over and part.seen:
+            known = facts
+            pairs.append(("facts", part.seen.run.quoted_facts()))
+        view = watching.news() if watching and not is_over else ""
+        if is_over:
+            view = watching.last(*part.outcome()) if watching else ""
+        pairs += [("view", view)] if view else []
+        if is_over:
+            pairs.append(("result", json.dumps(part.envelope)))
+        yield pairs
+
+
+# By media type, as those of one router.
+REPRESENTATIONS: dict[str, Callable[[Several, Start], Pieces]] = {
+    JSON: as_json,
+    TEXT: as_text,
+    EVENTS: as_events,
+    HTML: as_json,
+}

@@ -1,0 +1,92 @@
+"""Views: what the page shows of an answer but its text, for whoever watches it."""
+
+from __future__ import annotations
+
+import json
+from typing import Protocol
+
+from commands import Router
+from lookingglass import panels
+from lookingglass.journal import Record
+from lookingglass.output import NOT_DRAWN, Drawn
+from lookingglass.panels import Heading
+from lookingglass.pictures import verdicts
+from lookingglass.runs import Viewer
+from rfc8522 import Envelope
+
+
+class Watched(Protocol):
+    """An answer, or what one of several routers answers."""
+
+    @property
+    def router(self) -> Router: ...
+    @property
+    def record(self) -> Record: ...
+    @property
+    def place(self) -> int: ...
+    @property
+    def age(self) -> int | None: ...
+    @property
+    def seen(self) -> Viewer | None: ...
+
+
+class Watching:
+    """Make the views of an answer as the data of events: objects in JSON.
+
+    Figures and picture are the Run's, and quoted once for all; heading and verdict are the viewer's.
+    """
+
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
+        self._heading: Heading | None = None
+        self._place = 0
+        self._drawn: Drawn | None = None
+
+    def news(self) -> str:
+        """Return a view if there is anything to see that was not there before, else ""; not of the end."""
+        place, viewer, drawn = self._watched.place, self._watched.seen, NOT_DRAWN
+        if place:
+            verdict = verdicts.waiting(place)
+        elif viewer and not viewer.is_over:
+            drawn = viewer.run.drawn(is_over=False)
+            verdict = verdicts.going_on(drawn.lost, *viewer.times())
+        else:
+            return ""
+        if place == self._place and drawn is self._drawn:
+            return ""
+        self._place, self._drawn = place, drawn
+        self._heading = self._heading or heading_of(self._watched)
+        return _in_json(panels.bar(self._heading, verdict), drawn)
+
+    def last(self, status: int, envelope: Envelope) -> str:
+        """Return the view of an answer that has ended."""
+        return _in_json(last_bar(self._watched, status, envelope), _last_drawn(self._watched))
+
+
+def heading_of(watched: Watched) -> Heading:
+    """Return what was asked, as far as it was understood."""
+    record = watched.record
+    return Heading.of(watched.router, record.command or record.asked, record.target)
+
+
+def last_bar(watched: Watched, status: int, envelope: Envelope) -> str:
+    """Return the bar of an answer that has ended."""
+    data = envelope.get("data", {})
+    verdict = verdicts.of_outcome(status, envelope)
+    return panels.bar(
+        heading_of(watched), verdict, data.get("performed_at"), data.get("runtime"), watched.age
+    )
+
+
+def last_view(watched: Watched, status: int, envelope: Envelope) -> str:
+    """Return the view of an answer that has ended, as markup."""
+    drawing = _last_drawn(watched).drawing
+    return last_bar(watched, status, envelope) + drawing.figures + drawing.picture
+
+
+def _last_drawn(watched: Watched) -> Drawn:
+    return watched.seen.run.drawn(is_over=True) if watched.seen else NOT_DRAWN
+
+
+def _in_json(bar: str, drawn: Drawn) -> str:
+    return f'{{"html": "{json.dumps(bar)[1:-1]}{drawn.quoted}"}}'

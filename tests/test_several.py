@@ -1,0 +1,517 @@
+"""One question to several routers: all answer, none is refused, and what is left stops."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from webob import Request
+
+from lookingglass import several
+from tests.support import (
+    GENEROUS,
+    MEDIA,
+    V1,
+    Reply,
+    Serve,
+    asker,
+    build,
+    error,
+    gone_within,
+    read_until,
+    soon,
+)
+from tests.test_journal import logfmt
+from tinytracer import TinyTracer
+
+PING = {"cmd4": ["ping", "-4", "-n", "-c", "2", "-i", "0.2", "{{TARGET}}"], "parser": "ping"}
+
+
+def commands(name: str) -> dict[str, Any]:
+    """Return commands whose output tells which router has run them."""
+    return {
+        "who": {"cmd": ["echo", name]},
+        "pid": {"cmd": ["sh", "-c", f"echo {name} $$; exec sleep 1000"], "runtime": 60},
+        "slow": {"cmd": ["sh", "-c", f"echo {name}; sleep 0.5; echo {name}"]},
+        "say": {"cmd": ["echo", name, "{{TARGET}}"]},
+        "long": {"cmd": ["sh", "-c", f"echo {name}; seq 100000"]},
+        "ping": {**PING, "cmd4": ["env", f"R={name}", *PING["cmd4"]]},
+    }
+
+
+def routers(*names: str) -> list[dict[str, Any]]:
+    return [{"name": name, "commands": commands(name)} for name in names]
+
+
+ABC: list[dict[str, Any]] = [
+    *routers("a", "b"),
+    {
+        "name": "c",
+        "commands": {**commands("c"), "only c": {"cmd": ["echo", "c"]}, "fail": {"cmd": ["false"]}},
+    },
+    {"name": "d", "commands": {"fail": {"cmd": ["sh", "-c", "echo d; false"]}, "who": {"cmd": ["/no/such"]}}},
+]
+NINE = [f"r{number}" for number in range(1, 10)]
+ADDRESS = {"REMOTE_ADDR": "198.51.100.7"}
+
+
+@pytest.fixture
+def application() -> Iterator[TinyTracer]:
+    """Yield a looking glass; afterwards nothing runs, nobody waits and nothing is held."""
+    application = build({"routers": ABC})
+    yield application
+    application.close()
+    is_left(application)
+
+
+def is_left(application: TinyTracer) -> None:
+    glass = application._glass
+    assert soon(lambda: not glass.runs.alive, 3)
+    assert not glass.journal.open
+    assert not glass.queue
+    assert not glass.queue._stands
+    assert soon(lambda: not glass._guard._store._held)  # type: ignore[attr-defined]
+
+
+def events_of(text: str) -> list[tuple[str, Any]]:
+    return [(name, json.loads(data)) for name, data in re.findall(r"^event: (.*)\ndata: (.*)$", text, re.M)]
+
+
+def begin(application: TinyTracer, path: str, accept: str) -> tuple[Any, list[str]]:
+    """Return the body of an answer in progress and its status, which comes with the first bytes."""
+    environ = Request.blank(f"{V1}/{path}", headers={"Accept": accept}).environ
+    status: list[str] = []
+    body = application({**environ, **ADDRESS}, lambda line, headers: status.append(line))
+    return body, status
+
+
+# --- what is asked
+
+
+def test_answers_come_in_the_order_asked_and_name_their_routers(application: TinyTracer) -> None:
+    reply = asker(application)(f"{V1}/who?routers=C,a")
+    assert reply.status == 200
+    data = reply.json["data"]
+    assert reply.json["status"] == "success"
+    assert [(each["router"], each["data"]["output"]) for each in data["answers"]] == [
+        ("c", ["c"]),
+        ("a", ["a"]),
+    ]
+    assert [each["data"]["router"] for each in data["answers"]] == ["c", "a"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", data["performed_at"])
+    assert 0 < data["runtime"] < 20
+
+
+def test_star_means_all_that_have_the_command(application: TinyTracer) -> None:
+    ask = asker(application)
+    assert [each["router"] for each in ask(f"{V1}/fail?routers=*").json["data"]["answers"]] == ["c", "d"]
+    assert [each["router"] for each in ask(f"{V1}/only/c?routers=*").json["data"]["answers"]] == ["c"]
+    assert error(ask(f"{V1}/nothing?routers=*"), 404) == "There is no such command on any router."
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "routers=a,nosuch",
+        "routers=",
+        "routers=a,,b",
+        "routers=*,a",
+        "routers=a&router=b",
+        "routers=a&routerindex=0",
+        "routers=a&routers=b",
+        "routers=" + ",".join(["a"] * 65),
+        "routers=a&runtime=-1",
+    ],
+)
+@pytest.mark.parametrize("accept", MEDIA)
+def test_what_names_no_routers_is_400_and_nothing_ran(
+    application: TinyTracer, query: str, accept: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tinytracer.journal")
+    error(asker(application)(f"{V1}/pid?{query}", accept), 400)
+    assert not application._glass.runs.alive
+    assert len(caplog.records) == 1
+
+
+def test_more_than_64_routers_have_to_be_named() -> None:
+    application = build({"routers": routers(*(f"r{number}" for number in range(65)))})
+    assert "more routers than 64" in error(asker(application)(f"{V1}/who?routers=*"), 400)
+    names = ",".join(f"r{number}" for number in range(64))
+    reply = asker(application)(f"{V1}/who?routers={names}")
+    assert [each["data"]["output"] for each in reply.json["data"]["answers"]] == [
+        [n] for n in names.split(",")
+    ]
+    application.close()
+
+
+def test_router_that_is_named_twice_is_asked_once(application: TinyTracer) -> None:
+    answers = asker(application)(f"{V1}/who?routers=a,A,b,a").json["data"]["answers"]
+    assert [each["router"] for each in answers] == ["a", "b"]
+
+
+def test_head_runs_nothing_and_says_what_get_would(
+    application: TinyTracer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tinytracer.journal")
+    ask = asker(application)
+    assert ask(f"{V1}/pid?routers=a,d", method="HEAD").status == 200
+    assert ask(f"{V1}/only/c?routers=a,b", method="HEAD").status == 404
+    assert ask(f"{V1}/pid?routers=x", method="HEAD").status == 400
+    assert not application._glass.runs.alive
+    assert not caplog.records
+
+
+# --- what comes of it
+
+
+def test_router_without_the_command_has_an_error_of_its_own(application: TinyTracer) -> None:
+    reply = asker(application)(f"{V1}/only/c?routers=a,c")
+    assert (reply.status, reply.json["status"]) == (200, "fail")
+    lacks, has = reply.json["data"]["answers"]
+    assert (lacks["router"], lacks["status"], lacks["code"]) == ("a", "error", 404)
+    assert has["status"] == "success"
+    assert reply.json["data"]["failure_source"] == "visitor"
+
+
+@pytest.mark.parametrize("accept", MEDIA)
+def test_question_that_no_router_can_run_is_an_error_with_all_of_theirs(
+    application: TinyTracer, accept: str
+) -> None:
+    reply = asker(application)(f"{V1}/say/-x?routers=a,b,d", accept)
+    assert error(reply, 404) == "There is no such command on this router."
+    assert [each["code"] for each in reply.json["data"]["answers"]] == [400, 400, 404]
+
+
+def test_failed_run_makes_the_whole_fail_with_200(application: TinyTracer) -> None:
+    reply = asker(application)(f"{V1}/fail?routers=c,d")
+    assert (reply.status, reply.json["status"]) == (200, "fail")
+    assert [each["status"] for each in reply.json["data"]["answers"]] == ["fail", "fail"]
+
+
+def test_run_that_does_not_begin_is_an_error_beside_the_others(application: TinyTracer) -> None:
+    reply = asker(application)(f"{V1}/who?routers=d,b")
+    assert [(each["router"], each["status"]) for each in reply.json["data"]["answers"]] == [
+        ("d", "error"),
+        ("b", "success"),
+    ]
+    assert reply.json["status"] == "fail"
+
+
+def test_text_comes_router_by_router_each_after_its_name(application: TinyTracer) -> None:
+    reply = asker(application)(f"{V1}/who?routers=c,d,a", "text/plain")
+    note = "The router has no program for this command."
+    assert reply.text == f"== c\nc\n== d\n\n--- {note}\n== a\na\n"
+
+
+def test_first_router_is_live_and_the_others_run_meanwhile(application: TinyTracer) -> None:
+    body, _ = begin(application, "slow?routers=a,b,c", "text/plain")
+    began = time.monotonic()
+    pieces = [(time.monotonic() - began, piece) for piece in body]
+    body.close()
+    assert b"".join(piece for _, piece in pieces) == b"== a\na\na\n== b\nb\nb\n== c\nc\nc\n"
+    first = next(seconds for seconds, piece in pieces if piece == b"a\n")
+    assert first < 0.4
+    assert pieces[-1][0] < 1.2  # not three times half a second
+
+
+def test_events_carry_their_router_and_the_last_one_has_all(application: TinyTracer) -> None:
+    reply = asker(application)(f"{V1}/slow?routers=a,b,d", "text/event-stream")
+    found = events_of(reply.text)
+    *events, (name, last) = found
+    assert (name, last["status"]) == ("result", "fail")
+    assert {data["router"] for _, data in events} == {"a", "b", "d"}
+    for router in "ab":
+        names = [name for name, data in events if data["router"] == router]
+        assert names == ["output", "output", "result"]
+    results = {data["router"]: data for name, data in events if name == "result"}
+    assert last["data"]["answers"] == [results["a"], results["b"], results["d"]]
+    outputs = [data["router"] for name, data in events if name == "output"]
+    assert set(outputs[:2]) == set(outputs[2:]) == {"a", "b"}  # together
+
+
+def test_each_router_leaves_a_record_and_its_bytes_are_counted(
+    application: TinyTracer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "tinytracer.journal")
+    monkeypatch.setattr(logging.getLogger("tinytracer"), "disabled", True)  # a program that is missing
+    text = asker(application)(f"{V1}/who?routers=a,b,d", "text/event-stream").text
+    records = {record["router"]: record for record in map(logfmt, caplog.messages)}
+    assert {name: record["outcome"] for name, record in records.items()} == {
+        "a": "success",
+        "b": "success",
+        "d": "unreachable",
+    }
+    for router in "ab":
+        of_one = [part for part in text.split("\n\n") if f'data: {{"router": "{router}"' in part]
+        assert int(records[router]["bytes"]) >= sum(map(len, of_one)) > 0
+
+
+# --- limits
+
+
+@pytest.mark.parametrize("accept", MEDIA)
+def test_nine_routers_answer_with_default_limits_and_none_is_refused(accept: str) -> None:
+    application = build({"routers": routers(*NINE), "limits": {}})
+    reply = asker(application)(f"{V1}/who?routers=*", accept)
+    if accept == "text/plain":
+        assert reply.text == "".join(f"== {name}\n{name}\n" for name in NINE)
+    else:
+        whole = reply.json if accept == MEDIA[0] else events_of(reply.text)[-1][1]
+        assert whole["status"] == "success"
+        assert [each["data"]["output"] for each in whole["data"]["answers"]] == [[name] for name in NINE]
+    application.close()
+    is_left(application)
+
+
+def test_at_most_so_many_run_at_once_and_the_others_wait_in_order() -> None:
+    application = build({"routers": routers(*NINE), "limits": {**GENEROUS, "routers_at_once": 2}})
+    most: list[int] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.01):
+            most.append(len(application._glass.runs.alive))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    reply = asker(application)(f"{V1}/slow?routers=r1,r2,r3,r4,r5", "text/event-stream")
+    stop.set()
+    watching.join()
+    assert max(most) == 2
+    found = events_of(reply.text)
+    assert found[-1][1]["status"] == "success"
+    places = [(data["router"], data["place"]) for name, data in found if name == "waiting"]
+    assert places[:3] == [("r3", 1), ("r4", 2), ("r5", 3)]
+    assert ("r5", 1) in places
+    application.close()
+    is_left(application)
+
+
+def test_question_takes_one_place_and_a_token_a_router() -> None:
+    limits = {**GENEROUS, "per_client": 1, "viewers": 1, "rate": "60/minute", "burst": 5, "network_share": 1}
+    application = build({"routers": routers(*NINE), "limits": limits})
+    began = time.monotonic()
+    reply = asker(application)(f"{V1}/who?routers=r1,r2,r3,r4,r5,r6")
+    assert reply.json["status"] == "success"
+    assert time.monotonic() - began > 0.7  # the sixth token
+    application.close()
+    is_left(application)
+
+
+def test_slots_that_others_hold_are_waited_for() -> None:
+    application = build({"routers": routers("a", "b"), "limits": {**GENEROUS, "concurrent": 1}})
+    holder, _ = begin(application, "pid?router=b", "text/plain")
+    next(iter(holder))
+    answers: list[Reply] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(asker(application)(f"{V1}/who?routers=a,b", "text/event-stream"))
+    )
+    asking.start()
+    assert soon(lambda: len(application._glass.queue) == 2)
+    error(asker(application)(f"{V1}/who"), 503)  # who does not wait is refused at once
+    holder.close()
+    asking.join(10)
+    found = events_of(answers[0].text)
+    assert found[-1][1]["status"] == "success"
+    assert [data for name, data in found if name == "waiting"][:2] == [
+        {"router": "a", "place": 1},
+        {"router": "b", "place": 2},
+    ]
+    application.close()
+    is_left(application)
+
+
+def test_full_queue_refuses_before_anything_runs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "tinytracer.journal")
+    application = build({"routers": routers("a", "b"), "limits": {**GENEROUS, "concurrent": 1, "queue": 1}})
+    holder, _ = begin(application, "pid", "text/plain")
+    next(iter(holder))
+    waiting, _ = begin(application, "who?routers=a,b", "text/plain")
+    reply = asker(application)(f"{V1}/who?routers=a,b")
+    assert "All 1 places of the queue are taken." in error(reply, 503)
+    assert int(reply.headers["Retry-After"]) >= 1
+    assert len(caplog.records) == 1
+    waiting.close()
+    holder.close()
+    application.close()
+    is_left(application)
+
+
+def test_answers_that_are_too_long_together_keep_others_from_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(several, "WHOLE", 0.001)
+    application = build({"routers": routers(*NINE), "limits": {**GENEROUS, "routers_at_once": 2}})
+    reply = asker(application)(f"{V1}/long?routers=*")
+    answers = reply.json["data"]["answers"]
+    assert answers[0]["data"]["truncated"] is True
+    assert answers[8]["message"] == several.TOO_LONG
+    assert len(reply.body) < 2 * 2**20
+    application.close()
+    is_left(application)
+
+
+# --- leaving
+
+
+@pytest.mark.parametrize("accept", MEDIA)
+def test_leaving_stops_what_runs_and_what_waits(accept: str, serve: Serve) -> None:
+    server = serve(routers=routers(*NINE), metrics=["127.0.0.0/8"])
+    connection = server.begin(f"{V1}/pid?routers=*", accept)
+    children = server.wait_for_children(3)
+    assert len(children) == 4
+    connection.close()
+    assert gone_within(2.5, *children)
+    assert soon(lambda: b"\ntinytracer_waiting 0.0" in server.get("/metrics")[2])
+    assert soon(lambda: b"\ntinytracer_viewers 0.0" in server.get("/metrics")[2])
+    assert server.children() == set()
+
+
+@pytest.mark.parametrize("accept", MEDIA)
+def test_body_that_is_never_iterated_gives_everything_back(application: TinyTracer, accept: str) -> None:
+    body, _ = begin(application, "pid?routers=a,b,c", accept)
+    assert len(application._glass.runs.alive) == 3
+    body.close()
+    body.close()
+    is_left(application)
+
+
+def test_server_that_stops_ends_those_who_wait_too(serve: Serve) -> None:
+    server = serve(routers=routers(*NINE), limits={**GENEROUS, "concurrent": 1})
+    connection = server.begin(f"{V1}/pid?routers=*", "text/event-stream")
+    read_until(connection, rb'"router": "r4", "place": ')
+    children = server.children()
+    began = time.monotonic()
+    server.process.terminate()
+    server.process.wait(10)
+    assert time.monotonic() - began < 3
+    assert server.process.returncode == 0
+    assert gone_within(1.0, *children)
+    connection.close()
+
+
+def test_waiting_holds_no_thread_of_the_server(serve: Serve) -> None:
+    limits = {**GENEROUS, "concurrent": 1, "queue": 64, "viewers": 128}
+    server = serve(routers=routers("a", "b"), limits=limits)
+    holder = server.begin(f"{V1}/pid", "text/plain")
+    server.wait_for_children()
+    waiting = [server.begin(f"{V1}/who?routers=a,b", "text/event-stream") for _ in range(40)]
+    for connection in waiting:
+        read_until(connection, rb"event: waiting")
+    assert server.get("/healthz", timeout=2)[0] == 200
+    holder.close()
+    for connection in waiting:
+        read_until(connection, rb'event: result\ndata: {"status": "success"')
+        connection.close()
+
+
+# --- a name
+
+
+def test_name_is_looked_up_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lookingglass import names
+
+    asked: list[str] = []
+    find = names._find
+
+    def count(name: str) -> Any:
+        asked.append(name)
+        return find(name)
+
+    monkeypatch.setattr(names, "_find", count)
+    monkeypatch.setattr(names, "REUSE", 0.0)
+    application = build({"routers": routers(*NINE), "limits": {**GENEROUS, "routers_at_once": 2}})
+    reply = asker(application)(f"{V1}/say/localhost?routers=*")
+    assert reply.json["status"] == "success"
+    assert {each["data"]["address"] for each in reply.json["data"]["answers"]} == {"127.0.0.1"}
+    assert asked == ["localhost"]
+    application.close()
+
+
+# --- the page without JavaScript
+
+
+def test_boxes_that_are_ticked_are_asked_one_by_one(application: TinyTracer) -> None:
+    reply = asker(application)("/?run=1&cmd=who&router=b&routers=a&routers=c")
+    assert reply.status == 200
+    assert "== a\na\n== c\nc\n" in reply.text
+    assert "== b" not in reply.text
+    unknown = asker(application)(f"/?run=1&cmd=who&routers=a&routers={quote('<b>')}")
+    assert unknown.status == 400
+    assert "<b>" not in unknown.text
+
+
+# --- the page's own question waits too
+
+
+def test_question_with_view_waits_and_tells_its_place() -> None:
+    application = build(
+        {"routers": routers("a"), "limits": {**GENEROUS, "concurrent": 1}, "metrics": ["127.0.0.1"]}
+    )
+    holder, _ = begin(application, "pid", "text/plain")
+    next(iter(holder))
+    body, status = begin(application, "who?view=1", "text/event-stream")
+    pieces = iter(body)
+    next(pieces)
+    assert events_of(next(pieces).decode()) == [("waiting", {"router": "a", "place": 1})]
+    assert status == ["200 OK"]
+    figures = asker(application)("/metrics", REMOTE_ADDR="127.0.0.1").text
+    assert "\ntinytracer_waiting 1.0" in figures
+    time.sleep(0.2)
+    holder.close()
+    rest = events_of(b"".join(pieces).decode())
+    body.close()
+    assert rest[-1][1]["status"] == "success"
+    figures = asker(application)("/metrics", REMOTE_ADDR="127.0.0.1").text
+    assert 'tinytracer_waited_seconds_count{command="who",router="a"} 1.0' in figures
+    assert 'tinytracer_waited_seconds_bucket{command="who",le="0.1",router="a"} 0.0' in figures
+    application.close()
+    is_left(application)
+
+
+def test_seconds_waited_are_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "tinytracer.journal")
+    application = build({"routers": routers("a"), "limits": {**GENEROUS, "rate": "120/minute", "burst": 1}})
+    ask = asker(application)
+    assert ask(f"{V1}/who").status == 200
+    assert ask(f"{V1}/who?view=1").json["status"] == "success"
+    first, second = map(logfmt, caplog.messages)
+    assert "waited" not in first
+    assert 0.2 < float(second["waited"]) <= float(second["seconds"])
+    error(ask(f"{V1}/who"), 429)
+    application.close()
+
+
+def test_question_that_waits_is_refused_with_its_status_when_there_is_no_place() -> None:
+    application = build({"routers": routers("a"), "limits": {**GENEROUS, "concurrent": 1, "queue": 1}})
+    holder, _ = begin(application, "pid", "text/plain")
+    next(iter(holder))
+    waiting, _ = begin(application, "who?view=1", "application/json")
+    for accept in MEDIA:
+        assert "places of the queue" in error(asker(application)(f"{V1}/who?view=1", accept), 503)
+    waiting.close()
+    holder.close()
+    application.close()
+    is_left(application)
+
+
+def test_same_question_shares_a_run_without_waiting_for_a_slot() -> None:
+    application = build({"routers": routers("a"), "limits": {**GENEROUS, "concurrent": 1}})
+    holder, _ = begin(application, "slow", "text/plain")
+    next(iter(holder))
+    assert asker(application)(f"{V1}/slow?view=1").json["data"]["output"] == ["a", "a"]
+    holder.close()
+    application.close()
+    is_left(application)
+
+
+@pytest.mark.parametrize("value", ["2", "", "yes"])
+def test_view_is_1_or_0(application: TinyTracer, value: str) -> None:
+    assert error(asker(application)(f"{V1}/who?view={value}"), 400) == "The parameter view is 1 or 0."
