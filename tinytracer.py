@@ -25,6 +25,7 @@ from lookingglass import (
     page,
     several,
     several_answers,
+    stores,
     urls,
     visitors,
 )
@@ -54,7 +55,7 @@ from lookingglass.visitors import Visitor
 if TYPE_CHECKING:
     import argparse
 
-    from lookingglass.command_line import Act, Options
+    from lookingglass.command_line import Act
     from lookingglass.metrics import Metrics
 
 __version__ = "0.1.0"
@@ -87,7 +88,6 @@ UNCOUNTED = {"healthz", "run"}  # handlers whose requests are none that "limits.
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
 HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY, **FRESH}, b"ok")
-LISTEN = "127.0.0.1:8080"
 
 log = logging.getLogger("tinytracer")
 
@@ -106,6 +106,7 @@ class TinyTracer:
         self._glass: Glass = Glass(configuration, before._glass if before else None)
         self._turnstile: Turnstile = before._turnstile if before else Turnstile(configuration.limits)
         self._turnstile.adjust(configuration.limits)
+        self._caution = stores.Caution(configuration.store)
         self._figures: Metrics | None = self._count(before._figures if before else None)
         if before:
             before.close.detach()
@@ -143,6 +144,7 @@ class TinyTracer:
 
     def _dispatch(self, environ: Environ) -> Answering:
         """Return what answers a request; an error may be read by whoever may read its resource."""
+        self._caution.heed(environ["wsgi.multiprocess"])
         handler, readers, parts = _route(environ)
         if handler == "metrics" and not self._shows_figures(environ):
             handler, readers, parts = NO_ROUTE
@@ -397,8 +399,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Serve until a signal ends it; then no child is left."""
-    from lookingglass import reloading, serving
+    """Serve the page and the API until SIGTERM, SIGQUIT or Ctrl-C; then no child is left.
+
+    SIGHUP, also that of a closed terminal, has it read its configuration again; where it listens stays.
+    """
+    from lookingglass import command_line, reloading, serving
 
     def load() -> conf.Configuration:
         configuration = find_configuration(options.config)
@@ -410,7 +415,7 @@ def serve(options: argparse.Namespace) -> int:
     names.hasten()
     looking_glass = reloading.Newest(TinyTracer(load()), load, TinyTracer, find_file(options.config))
     try:
-        serving.serve(looking_glass, serving.open_sockets(options.listen, LISTEN))
+        serving.serve(looking_glass, serving.open_sockets(options.listen, command_line.LISTEN))
     except serving.ListenError as error:
         print(error, file=sys.stderr)
         return 1
@@ -433,36 +438,13 @@ def init(options: argparse.Namespace) -> int:
 
 
 def migrate(options: argparse.Namespace) -> int:
-    """Turn an old program's configuration into one of ours."""
+    """Turn a config.json of the original program, or a caps.json of intrace, into a configuration."""
     from lookingglass import migrating
 
     return migrating.migrate(options.old, new_file(options.config))
 
 
-LISTENING = {
-    "action": "append",
-    "metavar": "ADDRESS",
-    "help": f"HOST:PORT or unix:PATH, several times if need be; default: systemd's sockets, else {LISTEN}",
-}
-ACTIONS: dict[Act, tuple[str, Options]] = {
-    serve: (
-        "Serve the page and the API until SIGTERM, SIGQUIT or Ctrl-C ends it. SIGHUP, also that of a closed "
-        "terminal, has it read its configuration again; where it listens stays as it is.",
-        {"--listen": LISTENING},
-    ),
-    init: ("Write a starting configuration for this machine.", {}),
-    check: (
-        "Say what is wrong with the configuration and with this machine, and the cure.",
-        {
-            "--run": {"action": "store_true", "help": "ask every command of every router something harmless"},
-            "--json": {"action": "store_true", "help": "print what is found as JSON"},
-        },
-    ),
-    migrate: (
-        "Turn a config.json of the original program, or a caps.json of intrace, into a configuration.",
-        {"old": {"metavar": "OLD", "help": "the old file, which stays as it is"}},
-    ),
-}
+ACTIONS: tuple[Act, ...] = (serve, init, check, migrate)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 
 from lookingglass.store import Memory, Store
@@ -10,6 +11,12 @@ from lookingglass.store import Memory, Store
 MEMORY = "memory"
 SQLITE = "sqlite:"
 REDIS = ("redis://", "rediss://", "unix://")
+ALONE = (
+    "Each process counts limits for itself, so that several allow several times as much;"
+    f' give "store" in the configuration, {SQLITE}PATH or {REDIS[0]}HOST:PORT, to have them count together.'
+)
+
+log = logging.getLogger("tinytracer")
 
 
 def read_store(text: str, folder: str | os.PathLike[str]) -> str:
@@ -42,3 +49,16 @@ def open_store(text: str) -> Store:
 
         return Redis(text)
     return Memory()
+
+
+class Caution:
+    """Tell the operator once that limits are those of each process, where there are several."""
+
+    def __init__(self, store: str) -> None:
+        self._is_due = store == MEMORY
+
+    def heed(self, is_multiprocess: bool) -> None:
+        """Look whether it matters; a request knows that (PEP 3333), and nothing before it."""
+        if self._is_due and is_multiprocess:
+            self._is_due = False
+            log.warning(ALONE)
