@@ -625,7 +625,7 @@ def test_page_without_javascript_has_the_output_escaped(ask: Ask) -> None:
     reply = ask("/?cmd=markup&run=1&ip=ignored")
     assert reply.status == 200
     assert "&lt;script&gt;alert(1)&lt;/script&gt;␛[31m&amp;" in reply.text
-    assert "--- success after" in reply.text
+    assert "✓</span> done" in reply.text
     assert reply.text.rstrip().endswith("</html>")
 
 

@@ -23,11 +23,9 @@ from lookingglass import (
     names,
     origins,
     page,
-    resources,
     several,
     several_answers,
     stores,
-    themes,
     urls,
     visitors,
 )
@@ -78,8 +76,7 @@ ROUTES = [
         (V1 + r"/routers/(?P<number>[^/]+)/?", "router_details", ALL),
         (V1 + r"/(?P<path>.+)", "run", CORS),
         (r"/\.well-known/looking-glass/?", "index", ALL),
-        (r"/(?P<name>style\.css|script\.js|icon\.svg)", "asset", OWN),
-        (r"/(?P<name>theme\.css|logo)", "theme", OWN),
+        (r"/(?P<name>style\.css|script\.js|icon\.svg|theme\.css|logo)", "asset", OWN),
         (r"/healthz", "healthz", OWN),
         (r"/api/ip", "ip", ALL),
         (r"/api/info", "info", ALL),
@@ -96,7 +93,6 @@ NO_ROUTE: tuple[str, str, Mapping[str, str]] = ("nothing", ALL, {})  # of ROUTES
 UNCOUNTED = {"healthz", "run"}  # handlers whose requests are none that "limits.requests" counts
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
-ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
 HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY, **FRESH}, b"ok")
 
 log = logging.getLogger("tinytracer")
@@ -234,10 +230,7 @@ class TinyTracer:
         return self._shelf.get("capabilities", lambda: ready_json(dict(self._configuration.capabilities)))
 
     def _ip(self, environ: Environ) -> Answering:
-        """Tell the visitor's address, to the page on a name of ours that has both address families."""
-        if not self._configuration.showip:
-            raise NotFound("Addresses of visitors are not told here.")
-        return json_reply({"ip": self._visitor(environ).address}, 200, OPEN)
+        return json_reply(self._page.own_address(self._visitor(environ).address), 200, OPEN)
 
     def _openapi(self, environ: Environ) -> Answering:
         from lookingglass import openapi
@@ -256,11 +249,7 @@ class TinyTracer:
 
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()
-        return self._shelf.get(name, lambda: Ready(resources.resource(name), ASSETS[name], {}))
-
-    def _theme(self, environ: Environ, name: str) -> Answering:
-        name = name.lower()
-        return self._shelf.get(name, lambda: Ready(*themes.read(self._configuration.theme, name), {}))
+        return self._shelf.get(name, lambda: Ready(*self._page.asset(name), {}))
 
     def _healthz(self, environ: Environ) -> Answering:
         self._glass.check_health()
