@@ -19,9 +19,10 @@ from lookingglass.answers import (
     problem_headers,
 )
 from lookingglass.configuration import Configuration
-from lookingglass.glass import Answer, Question
+from lookingglass.glass import Answer
 from lookingglass.headers import FRESH, LIVE, SECURITY
 from lookingglass.problems import NotFound, Problem
+from lookingglass.questions import Question
 from lookingglass.ready import Ready
 from lookingglass.resources import resource
 from lookingglass.several import Several
@@ -160,6 +161,7 @@ def as_page_of_several(before: bytes, after: bytes) -> Callable[[Several, Start]
             if several.has_left:
                 return
             yield panels.end_streamed(last_view(part, *part.outcome())).encode()
+            part.close()
         yield after
 
     return pieces

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 import rfc8522
 from commands import Router
-from lookingglass.glass import Answer, Common, Glass, Question, outcome_of
+from lookingglass.glass import Answer, Common, Glass, outcome_of
 from lookingglass.guard import Lease
 from lookingglass.journal import Record
 from lookingglass.problems import Busy, Problem, Quota, Refusal
+from lookingglass.questions import Question
 from lookingglass.runs import Viewer
 from lookingglass.visitors import Visitor
 from lookingglass.waiting import Stand

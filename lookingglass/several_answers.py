@@ -117,7 +117,7 @@ def _news_of(part: RouterAnswer) -> Iterator[list[tuple[str, str]]]:
 
 
 # By media type, as those of one router.
-REPRESENTATIONS: dict[str, Callable[[Several, Start], Pieces]] = {
+TOGETHER: dict[str, Callable[[Several, Start], Pieces]] = {
     JSON: as_json,
     TEXT: as_text,
     EVENTS: as_events,

@@ -43,6 +43,7 @@ ORDER = [
             *(
                 "several",
                 "glass",
+                "questions",
                 "patience",
                 "aiming",
                 "configuration",
