@@ -192,7 +192,9 @@ class Several:
                 if part.is_over or (size > self._longest and part.refuse(Busy(TOO_LONG))):
                     continue
                 if under_way < self._at_once:
+                    before = part.size
                     part.follow()
+                    size += part.size - before
                     under_way += not part.is_over
                 else:
                     part.hold(place + 1)

@@ -441,8 +441,12 @@ def test_name_is_looked_up_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None
 def test_boxes_that_are_ticked_are_asked_one_by_one(application: TinyTracer) -> None:
     reply = asker(application)("/?run=1&cmd=who&router=b&routers=a&routers=c")
     assert reply.status == 200
-    assert "== a\na\n== c\nc\n" in reply.text
-    assert "== b" not in reply.text
+    assert re.findall(
+        r'<article class="answer" data-router="(.)">.*?<pre[^>]*>(.*?)</pre>', reply.text, re.DOTALL
+    ) == [
+        ("a", "a\n"),
+        ("c", "c\n"),
+    ]
     unknown = asker(application)(f"/?run=1&cmd=who&routers=a&routers={quote('<b>')}")
     assert unknown.status == 400
     assert "<b>" not in unknown.text
@@ -460,7 +464,7 @@ def test_question_with_view_waits_and_tells_its_place() -> None:
     body, status = begin(application, "who?view=1", "text/event-stream")
     pieces = iter(body)
     next(pieces)
-    assert events_of(next(pieces).decode()) == [("waiting", {"router": "a", "place": 1})]
+    assert events_of(next(pieces).decode())[0] == ("waiting", {"router": "a", "place": 1})
     assert status == ["200 OK"]
     figures = asker(application)("/metrics", REMOTE_ADDR="127.0.0.1").text
     assert "\ntinytracer_waiting 1.0" in figures
