@@ -110,10 +110,13 @@ pyz: .venv/bin/python
 	rm -rf "$(BUILD)/pyz"
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --target "$(BUILD)/pyz" \
 		'WebOb>=1.8.11' 'waitress>=3.0.2' 'legacy-cgi>=2.6'
-	rm -rf "$(BUILD)/pyz/bin"
+	rm -rf "$(BUILD)/pyz/bin" "$(BUILD)/pyz/cgitb.py"
+	find "$(BUILD)/pyz" -path '*.dist-info/*' -type f ! -iname '*licen[cs]e*' -delete
 	cp $(MODULES:%=%.py) LICENSE "$(BUILD)/pyz"
 	cp -r lookingglass "$(BUILD)/pyz/lookingglass"
 	cp -rL html "$(BUILD)/pyz/lookingglass/html"
+	cp -r examples/routers "$(BUILD)/pyz/lookingglass/routers"
+	rm "$(BUILD)/pyz/lookingglass/routers/README.md"
 	find "$(BUILD)/pyz" -name __pycache__ -prune -exec rm -r {} +
 	printf '%s\n' 'import sys' '' 'if sys.version_info < (3, 11):' \
 		'    sys.exit("TinyTracer needs Python 3.11 or later.")' \

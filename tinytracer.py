@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import re
 import sys
 import threading
@@ -18,7 +17,18 @@ from webob import Request
 import rfc8522
 from commands import EVENTS, JSON, SVG, TEXT
 from lookingglass import configuration as conf
-from lookingglass import downloads, journal, names, origins, page, several, several_answers, urls, visitors
+from lookingglass import (
+    downloads,
+    journal,
+    names,
+    origins,
+    page,
+    resources,
+    several,
+    several_answers,
+    urls,
+    visitors,
+)
 from lookingglass.answers import (
     HTML,
     REPRESENTATIONS,
@@ -31,13 +41,13 @@ from lookingglass.answers import (
     problem_reply,
     starter,
 )
+from lookingglass.configuration import find_configuration, find_file, new_file
 from lookingglass.glass import Answer, Glass
 from lookingglass.headers import FRESH, LIVE, OPEN, PREFLIGHT, SECURITY
 from lookingglass.negotiation import best_offer
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.questions import Question
 from lookingglass.ready import Ready, Shelf, ready_json
-from lookingglass.resources import resource
 from lookingglass.several import Several
 from lookingglass.turnstile import Turnstile
 from lookingglass.visitors import Visitor
@@ -46,6 +56,7 @@ if TYPE_CHECKING:
     import argparse
 
     from lookingglass.command_line import Act, Options
+    from lookingglass.metrics import Metrics
 
 __version__ = "0.1.0"
 
@@ -87,17 +98,20 @@ Answering = Callable[[Environ, Any], Iterable[bytes]]  # a WSGI application that
 class TinyTracer:
     """A looking glass as a WSGI application, for one configuration."""
 
-    def __init__(self, configuration: conf.Configuration) -> None:
+    def __init__(self, configuration: conf.Configuration, before: TinyTracer | None = None) -> None:
+        """Go on after what was ``before``, which ends the answers that it has begun and has no other use."""
         self._configuration = configuration
-        self._glass = Glass(configuration)
+        self._unbelieved = visitors.Unbelieved(configuration.trustproxy)
         self._page = page.Page(configuration)
         self._shelf = Shelf()
-        self._turnstile = Turnstile(configuration.limits)
-        if configuration.metrics:  # then an optional package is imported
-            from lookingglass.metrics import Metrics
-
-            self._figures = Metrics(self._glass, __version__).reply
-        self.close = weakref.finalize(self, self._glass.close)  # also when the host program ends
+        self._glass: Glass = Glass(configuration, before._glass if before else None)
+        self._turnstile: Turnstile = before._turnstile if before else Turnstile(configuration.limits)
+        self._turnstile.adjust(configuration.limits)
+        self._figures: Metrics | None = self._count(before._figures if before else None)
+        if before:
+            before.close.detach()
+        # also when the host program ends
+        self.close: weakref.finalize[[], TinyTracer] = weakref.finalize(self, self._glass.close)
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Answer one request (PEP 3333), whatever happens: an error is an envelope as well."""
@@ -108,10 +122,25 @@ class TinyTracer:
             failure = Problem("The looking glass has failed; its log says more.")
             return problem_reply(failure, {})(environ, start_response)
 
+    @property
+    def configuration(self) -> conf.Configuration:
+        """Return what it answers by."""
+        return self._configuration
+
     def is_proxy(self, peer: str) -> bool:
         """Tell whether many visitors may come from a peer's address: a proxy's, or this machine's own."""
         address = visitors.read_client(peer)
         return any(visitors.is_proxy(address, trust) for trust in (True, self._configuration.trustproxy))
+
+    def _count(self, before: Metrics | None) -> Metrics | None:
+        """Return the figures, from when they were configured first."""
+        if before:
+            before.follow(self._glass)
+        elif self._configuration.metrics:  # then an optional package is imported
+            from lookingglass.metrics import Metrics
+
+            return Metrics(self._glass, __version__)
+        return before
 
     def _dispatch(self, environ: Environ) -> Answering:
         """Return what answers a request; an error may be read by whoever may read its resource."""
@@ -205,11 +234,11 @@ class TinyTracer:
         return visitors.comes_from(environ, self._configuration.trustproxy, self._configuration.metrics)
 
     def _metrics(self, environ: Environ) -> Answering:
-        return self._figures()
+        return self._figures.reply() if self._figures else self._nothing(environ)
 
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()
-        return self._shelf.get(name, lambda: Ready(resource(name), ASSETS[name], {}))
+        return self._shelf.get(name, lambda: Ready(resources.resource(name), ASSETS[name], {}))
 
     def _healthz(self, environ: Environ) -> Answering:
         self._glass.check_health()
@@ -300,7 +329,7 @@ class TinyTracer:
             represented = represent(answer, start)
             send = functools.partial(Reply.send, start_response=start_response)
             pieces = once_begun(answer, represented, lambda problem: send(refuse(problem)), tells_place)
-            take_over = environ.get("lookingglass.live")  # of our own server, see connections.Task
+            take_over = environ.get("lookingglass.live")  # of our own server, see tasks.Task
             connection = None if take_over else visitors.connection_of(environ)
             body = Body(answer, pieces, self._glass.runs.loop, connection)
             taken: Iterable[bytes] = take_over(body) if take_over else body
@@ -309,6 +338,7 @@ class TinyTracer:
         return answering
 
     def _visitor(self, environ: Environ) -> Visitor:
+        self._unbelieved.look(environ)
         return Visitor.of(environ, self._configuration.trustproxy)
 
     def _base(self, environ: Environ) -> str:
@@ -348,18 +378,6 @@ class LazyApplication:
 application = LazyApplication()
 
 
-def find_configuration(path: str | None) -> conf.Configuration:
-    """Load ``path``, else ``$TINYTRACER_CONFIG``, else ``./config.json``, else what this machine has.
-
-    Raises ConfigurationError.
-    """
-    named = path or os.environ.get("TINYTRACER_CONFIG")
-    if named or os.path.exists("config.json"):
-        return conf.load(named or "config.json")
-    log.warning("There is no config.json here: offering what this machine has.")
-    return conf.default()
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     from lookingglass import command_line
@@ -371,23 +389,24 @@ def main(arguments: list[str] | None = None) -> int:
         return act(options)
     except conf.ConfigurationError as error:
         print(error, file=sys.stderr)
-        return 2 if act is check else 1
+        return 1
 
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal ends it; then no child is left."""
-    from lookingglass import serving
+    from lookingglass import reloading, serving
 
-    configuration = find_configuration(options.config)
-    if configuration.debug:
-        logging.getLogger().setLevel(logging.DEBUG)
-    for line in configuration.lacking():
-        log.warning(line)
+    def load() -> conf.Configuration:
+        configuration = find_configuration(options.config)
+        logging.getLogger().setLevel(logging.DEBUG if configuration.debug else logging.INFO)
+        for line in configuration.lacking():
+            log.warning(line)
+        return configuration
+
     names.hasten()
-    looking_glass = TinyTracer(configuration)
+    looking_glass = reloading.Newest(TinyTracer(load()), load, TinyTracer, find_file(options.config))
     try:
-        limits = configuration.limits
-        serving.serve(looking_glass, options.listen or [LISTEN], limits, looking_glass.is_proxy)
+        serving.serve(looking_glass, serving.open_sockets(options.listen, LISTEN))
     except serving.ListenError as error:
         print(error, file=sys.stderr)
         return 1
@@ -395,23 +414,50 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Report programs that this machine lacks; the configuration itself is checked by loading it."""
-    lacking = find_configuration(options.config).lacking()
-    for line in lacking:
-        print(line, file=sys.stderr)
-    if not lacking:
-        print("The configuration is valid, and this machine has its programs.")
-    return 1 if lacking else 0
+    """Say what is wrong with the configuration and with this machine, and the cure."""
+    from lookingglass import diagnosis
+
+    names.hasten()
+    return diagnosis.check(options.config, options.run, options.json)
+
+
+def init(options: argparse.Namespace) -> int:
+    """Write a starting configuration for this machine."""
+    from lookingglass import starting
+
+    return starting.init(new_file(options.config))
+
+
+def migrate(options: argparse.Namespace) -> int:
+    """Turn an old program's configuration into one of ours."""
+    from lookingglass import migrating
+
+    return migrating.migrate(options.old, new_file(options.config))
 
 
 LISTENING = {
     "action": "append",
     "metavar": "ADDRESS",
-    "help": f"HOST:PORT or unix:PATH, several times if need be; default: {LISTEN}",
+    "help": f"HOST:PORT or unix:PATH, several times if need be; default: systemd's sockets, else {LISTEN}",
 }
 ACTIONS: dict[Act, tuple[str, Options]] = {
-    serve: ("Serve the page and the API until a signal ends it.", {"--listen": LISTENING}),
-    check: ("Check the configuration and look for the programs that it names.", {}),
+    serve: (
+        "Serve the page and the API until SIGTERM, SIGQUIT or Ctrl-C ends it. SIGHUP, also that of a closed "
+        "terminal, has it read its configuration again; where it listens stays as it is.",
+        {"--listen": LISTENING},
+    ),
+    init: ("Write a starting configuration for this machine.", {}),
+    check: (
+        "Say what is wrong with the configuration and with this machine, and the cure.",
+        {
+            "--run": {"action": "store_true", "help": "ask every command of every router something harmless"},
+            "--json": {"action": "store_true", "help": "print what is found as JSON"},
+        },
+    ),
+    migrate: (
+        "Turn a config.json of the original program, or a caps.json of intrace, into a configuration.",
+        {"old": {"metavar": "OLD", "help": "the old file, which stays as it is"}},
+    ),
 }
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import tinytracer
 from lookingglass import configuration
 
 try:
-    tinytracer.find_configuration(None)  # what is wrong with it is told now, not to the first visitor
+    configuration.find_configuration(None)  # what is wrong with it is told now, not to the first visitor
 except configuration.ConfigurationError as error:
     sys.exit(str(error))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shlex
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -12,13 +14,13 @@ import rfc8522
 from commands import Router
 from lookingglass import targets
 from lookingglass.children import ENVIRONMENT
+from lookingglass.documents import StrPath, load_json
 from lookingglass.facts import PARSERS
 from lookingglass.guard import Limits
 from lookingglass.reading import (
     REQUIRED,
     Key,
     Place,
-    StrPath,
     address,
     base_url,
     boolean,
@@ -26,7 +28,6 @@ from lookingglass.reading import (
     deny,
     existing_folder,
     list_of,
-    load_json,
     members,
     number,
     one_of,
@@ -85,7 +86,7 @@ COMMAND = (
 ROUTER = (
     Key("name", router_name, REQUIRED, "A name that visitors see and ask for, such as fra1.lg.example.net."),
     Key("commands", commands(COMMAND), None,
-        "Its commands, or the name of a file beside the configuration that holds them; "
+        "Its commands, or the name of a command set such as frr, or of a file beside the configuration; "
         "absent: the commands at the top."),
     Key("via", via, None, "The argv that leads there, normally ssh; the command becomes its last argument."),
     Key("remote", one_of("shell", "cli"), "shell",
@@ -149,7 +150,7 @@ TOP = (
     Key("debug", boolean, False, "Whether the log has more details."),
     Key("capabilities", members(CAPABILITIES), None, "Which address families are offered: one or both."),
     Key("commands", commands(COMMAND), None,
-        "The commands of each router that has none of its own, or the name of a file that holds them."),
+        "The commands of each router that has none of its own, or the name of a command set or a file."),
     Key("routers", routers(ROUTER), None, "The routers that are offered; absent: this machine."),
     Key("limits", members(LIMITS), None, "How much visitors may run."),
     Key("store", store, "memory",
@@ -163,6 +164,14 @@ TOP = (
     Key("testfiles", existing_folder, None, "A folder that is served under /testfiles/; absent: none is."),
 )
 # fmt: on
+
+
+VARIABLE = "TINYTRACER_CONFIG"  # names the configuration's file where no argument does
+HERE = "config.json"
+OLD = "this is a caps.json of intrace; run: tinytracer migrate {} --config config.json"
+
+
+log = logging.getLogger("tinytracer")
 
 
 class ConfigurationError(Exception):
@@ -210,7 +219,42 @@ def load(path: StrPath) -> Configuration:
     document = load_json(path, mistakes)
     if mistakes:
         raise ConfigurationError(f"{path}: {mistake}" for mistake in mistakes)
+    if is_caps(document):
+        raise ConfigurationError([f"{path}: {OLD.format(shlex.quote(os.fspath(path)))}"])
     return read(document, os.path.dirname(path))
+
+
+def find_configuration(path: str | None) -> Configuration:
+    """Load ``path``, else ``$TINYTRACER_CONFIG``, else ``./config.json``, else what this machine has.
+
+    Raises ConfigurationError.
+    """
+    file = find_file(path)
+    if file:
+        return load(file)
+    log.warning("There is no config.json here: offering what this machine has.")
+    return default()
+
+
+def find_file(path: str | None) -> str:
+    """Return the configuration's file; "" when none is named and none is here."""
+    here = HERE if os.path.exists(HERE) else ""
+    return path or os.environ.get(VARIABLE) or here
+
+
+def new_file(path: str | None) -> str:
+    """Return the configuration's file, which need not be there."""
+    return path or os.environ.get(VARIABLE) or HERE
+
+
+def is_caps(document: object) -> bool:
+    """Tell whether a document is a caps.json of intrace: commands by name, and nothing besides."""
+    return (
+        isinstance(document, dict)
+        and bool(document)
+        and not {key.name for key in TOP} & set(document)
+        and all(isinstance(each, dict) and {"cmd4", "cmd6"} & set(each) for each in document.values())
+    )
 
 
 def default() -> Configuration:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import logging
 import select
 import socket
@@ -18,13 +17,13 @@ import termios
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from waitress import buffers, channel, task, utilities
+from waitress import buffers, channel, utilities
+from waitress.adjustments import Adjustments
 
-import rfc8522
-from lookingglass.headers import FRESH, OPEN, SECURITY
 from lookingglass.messages import RequestParser
+from lookingglass.tasks import ErrorTask, Live, Task
 
 REQUEST = 20.0  # seconds for sending a request, blank lines before it included
 STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle
@@ -35,7 +34,6 @@ SIGN_OF_LIFE = 15.0  # seconds without a byte after which a live answer may say 
 IGNORED = 16  # times 64 KiB that are read of what follows the last request of a connection
 QUEUED = 16  # requests on one connection, the one that is answered included
 SEND_BUFFER = 65536  # bytes; with as many as the kernel likes, a slow client is not heard of for minutes
-BEHIND = 65536  # bytes that wait for a client, from which on a live answer is not asked for more
 TURN = 1 << 18  # bytes that are sent to one client before others have their turn
 WAITRESS: dict[str, Any] = {
     "clear_untrusted_proxy_headers": False,  # visitors.client_address() judges them
@@ -50,75 +48,9 @@ HALF = select.EPOLLRDHUP  # the client has closed its side
 log = logging.getLogger("tinytracer")
 
 
-class Live(Protocol):
-    """An answer in progress that writes when it has news; see ``answers.Body``."""
-
-    def pull(self) -> bytes | None: ...
-    def on_news(self, notify: Callable[[], None]) -> None: ...
-    def close(self) -> None: ...
-
-
-class Task(task.WSGITask):
-    """Answer a request; a live answer is kept in ``live`` and goes on in ``pump``."""
-
-    live: Live | None = None
-
-    def get_environment(self) -> dict[str, Any]:
-        """Return a WSGI environment that offers to take a live answer over, as wsgi.file_wrapper does."""
-        environ: dict[str, Any] = super().get_environment()
-        environ["lookingglass.live"] = self._take_over
-        return environ
-
-    def service(self) -> None:
-        """Answer, or begin a live answer."""
-        try:
-            self.start()
-            self.execute()
-            if self.live is None:
-                self.finish()
-        except OSError:
-            self.close_on_finish = True
-        finally:
-            self.environ = None  # which leads back to here, and would be kept as long as the answer
-
-    def write(self, data: bytes) -> None:
-        """Write some of the body; the header goes with the first of it, for a packet more is dear."""
-        self.channel.holds_back = bool(data) and not self.wrote_header
-        super().write(data)
-
-    def pump(self, live: Live) -> bool:
-        """Write what a live answer has now, and tell whether it goes on."""
-        data: bytes | None = b""
-        while self.channel.total_outbufs_len <= BEHIND and (data := live.pull()):
-            self.write(data)
-        if data is None:
-            self.finish()
-        return data is not None
-
-    def _take_over(self, live: Live) -> list[bytes]:
-        self.live = live
-        return []
-
-
-class ErrorTask(task.ErrorTask):
-    """Answer what is no HTTP in JSON, and repeat nothing of it."""
-
-    live = None
-
-    def execute(self) -> None:
-        """Write the error."""
-        error = self.request.error
-        header, body = (WAITRESS[f"max_request_{part}_size"] for part in ("header", "body"))
-        expected = f"expected HTTP/1.1, with a header of at most {header} bytes and a body of at most {body}"
-        source = "glass" if error.code == utilities.InternalServerError.code else "visitor"
-        envelope = rfc8522.error(error.code, f"{error.reason}: {expected}.", source)
-        content = json.dumps(envelope).encode() + b"\n"
-        self.status = f"{error.code} {error.reason}"
-        headers = {"Content-Type": "application/json", **SECURITY, **FRESH, **OPEN}
-        self.response_headers.extend(headers.items())
-        self.set_close_on_finish()
-        self.content_length = len(content)
-        self.write(content)
+def adjustments() -> Any:
+    """Return what waitress calls so: its own settings, but for those above."""
+    return Adjustments(**WAITRESS)
 
 
 class Channel(channel.HTTPChannel):

@@ -22,9 +22,10 @@ from lookingglass.problems import Problem, Quota, Refusal
 from lookingglass.questions import Checked, Question
 from lookingglass.registry import Runs
 from lookingglass.runs import Viewer
+from lookingglass.store import Store
 from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
-from lookingglass.waiting import Stand
+from lookingglass.waiting import Queue, Stand
 from rfc8522 import Parameters, Subject, Vocabulary
 
 # The journal's words: for why a Run has ended when not by itself, and for a Problem by its HTTP status.
@@ -249,17 +250,22 @@ class Answer(Patient):
 class Glass:
     """Answer questions for one configuration; knows no HTTP."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, before: Glass | None = None) -> None:
+        """Go on after a glass ``before`` this one: what runs, and what is counted, is common to both."""
         self.routers = configuration.routers
-        self.journal = Journal(Lines(configuration.log, configuration.log_clients))
-        self.runs = Runs(configuration.limits.output_kib * 1024)
         self.limits = configuration.limits
         self.vocabulary = Vocabulary.of(self.routers)
-        self._guard = Guard(configuration.limits, open_store(configuration.store))
-        self.queue = self._guard.queue
+        lines = Lines(configuration.log, configuration.log_clients)
+        self.journal: Journal = Journal(lines, before=before.journal if before else None)
+        self.runs: Runs = before.runs if before else Runs(0)
+        self.runs.output_limit = self.limits.output_kib * 1024
+        self._store: Store = before._store if before else open_store(configuration.store)
+        self._guard: Guard = Guard(self.limits, self._store, queue=before.queue if before else None)
+        self.queue: Queue = self._guard.queue
+        self._resolver: Resolver = before._resolver if before else Resolver(self.runs.loop, 1, 1.0)
+        self._resolver.adjust(self.limits.lookups, self.limits.network_share)
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
-        resolver = Resolver(self.runs.loop, self.limits.lookups, self.limits.network_share)
-        self._aimer = Aimer(families, configuration.deny, resolver)
+        self._aimer = Aimer(families, configuration.deny, self._resolver)
 
     def ask(self, question: Question, visitor: Visitor) -> Answer:
         """Run a question for a visitor, or share a Run of it, as soon as a name in it has been looked up.

@@ -224,8 +224,13 @@ class Guard:
     """Admit or refuse, by the limits of one configuration."""
 
     def __init__(
-        self, limits: Limits, store: Store | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        limits: Limits,
+        store: Store | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        queue: Queue | None = None,
     ) -> None:
+        """Admit by other limits than before where there is a ``queue`` already."""
         self._store = store or Memory(clock)
         self._clock = clock
         self._place = functools.lru_cache(KEPT_CLAIMS)(self._place_of)
@@ -233,7 +238,8 @@ class Guard:
         self._told = Quota(TOLD, limits.rate.runs, math.ceil(limits.rate.period), 0, 0)
         self._amounts = {limit.name: limit.of(limits) for limit in (*PLACE, *SLOT)}
         share = limits.share_of(limits.queue)
-        self.queue = Queue(limits.queue, share, limits.max_runtime, self._store.is_shared, clock)
+        self.queue = Queue(self._store.is_shared, clock) if queue is None else queue
+        self.queue.adjust(limits.queue, share, limits.max_runtime)
 
     def place(self, client: str, weight: float = 1.0) -> Lease:
         """Admit one answer for a client, named by ``visitors.client_key``, who pays a command's weight.

@@ -54,8 +54,9 @@ Sink = Callable[[Record, Outcome], None]  # takes what has ended, in any thread;
 class Journal:
     """Keep a record of each request for a run, and give it to every sink when the request has ended."""
 
-    def __init__(self, *sinks: Sink) -> None:
-        self.open: set[Record] = set()  # of requests in progress
+    def __init__(self, *sinks: Sink, before: Journal | None = None) -> None:
+        """Go on after a journal ``before`` this one, which ends what it has begun."""
+        self.open: set[Record] = before.open if before else set()  # of requests in progress
         self._sinks = sinks
 
     def add(self, sink: Sink) -> None:

@@ -65,10 +65,6 @@ class Metrics:
     def __init__(self, glass: Glass, version: str) -> None:
         """Count from now on."""
         self._version = version
-        self._runs = glass.runs
-        self._queue = glass.queue
-        self._journal = glass.journal
-        self._known = {router.name: frozenset(router.commands) for router in glass.routers}
         self._lock = threading.Lock()
         self._answers: dict[Labelled, int] = collections.defaultdict(int)
         self._refused: dict[Labelled, int] = collections.defaultdict(int)
@@ -78,7 +74,15 @@ class Metrics:
         self._shared = self._reused = 0
         self._bytes = 0
         self._registry = CollectorRegistry()
+        self.follow(glass)
         self._registry.register(self)
+
+    def follow(self, glass: Glass) -> None:
+        """Count what another glass's journal tells as well: one that goes on after the glass before it."""
+        self._runs = glass.runs
+        self._queue = glass.queue
+        self._journal = glass.journal
+        self._known = {router.name: frozenset(router.commands) for router in glass.routers}
         self._journal.add(self)
 
     def __call__(self, record: Record, outcome: Outcome) -> None:

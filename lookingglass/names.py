@@ -158,8 +158,7 @@ class Resolver:
     def __init__(self, loop: Loop, per_client: int, share: float, places: int = PLACES) -> None:
         """Give a client some places, and a network a share of those that others leave."""
         self._loop = loop  # which calls at the deadlines
-        self._per_client = per_client
-        self._share = share
+        self.adjust(per_client, share)
         self._places = places
         self._lock = threading.Lock()
         self._under_way: dict[str, LookUp] = {}
@@ -167,6 +166,11 @@ class Resolver:
         self._ended = Recent(REUSE, KEPT_NAMES)
         self._hung = Recent(HUNG, KEPT_NAMES)
         self._answered = -math.inf  # when the resolver has said something definite last
+
+    def adjust(self, per_client: int, share: float) -> None:
+        """Give more or less from now on; what is held counts."""
+        self._per_client = per_client
+        self._share = share
 
     def ask(self, name: str, client: str, network: str) -> LookUp:
         """Return the look-up of a name that was parsed: a new one, or one that others began.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import rfc8522
 from commands import Command, Router
-from lookingglass import panels
+from lookingglass import panels, resources
 from lookingglass.answers import (
     HTML,
     Following,
@@ -24,7 +24,6 @@ from lookingglass.headers import FRESH, LIVE, SECURITY
 from lookingglass.problems import NotFound, Problem
 from lookingglass.questions import Question
 from lookingglass.ready import Ready
-from lookingglass.resources import resource
 from lookingglass.several import Several
 from lookingglass.several_answers import text_of
 from lookingglass.views import heading_of, last_view
@@ -47,7 +46,7 @@ class Page:
     """Hold the page's template, cut where the output goes."""
 
     def __init__(self, configuration: Configuration) -> None:
-        before, _, after = resource("index.html").decode().partition("<!-- output -->")
+        before, _, after = resources.resource("index.html").decode().partition("<!-- output -->")
         self._parts = (string.Template(before), string.Template(after))
         self._configuration = configuration
 

@@ -44,7 +44,7 @@ def check(
     command, text = vocabulary.split(question.path, router)
     record.command = command.name
     if question.wants_picture and not (command.parser and PARSERS[command.parser].has_picture):
-        raise HTTPProblem(406, f"There is no picture of {command.name}; JSON, text and events are offered.")
+        raise HTTPProblem(406, "There is no picture of this; JSON, text and events are offered.")
     target = _read_target(command, text)
     record.target = target.text if target else ""
     record.asked = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import importlib.util
 import ipaddress
 import json
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lookingglass import targets
+from lookingglass.documents import StrPath
 from lookingglass.origins import ANY, read_origin
 from lookingglass.store import Rate
 from lookingglass.stores import read_store
@@ -25,8 +25,6 @@ URL = re.compile(r"https?://[^\s/?#@\"'<>]+(?:/[^\s?#\"'<>]*)?")
 EXAMPLE_ORIGIN = "https://www.example.net"
 NETWORK = "expected a network such as 192.0.2.0/24"
 FOLDER = "expected a folder that exists, named from where the configuration is"
-
-StrPath = str | os.PathLike[str]
 
 
 class Place(NamedTuple):
@@ -297,38 +295,6 @@ def _network(value: Any, place: Place, expected: str) -> Any:
     except ValueError as error:
         place.error(f"{expected}: {error}")
         return None
-
-
-# --- files
-
-
-class _Members(dict[str, Any]):
-    """A JSON object that remembers the keys it was given more than once."""
-
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        self.repeated: set[str] = set()
-        if len(self) < len(pairs):
-            counted = collections.Counter(key for key, _ in pairs)
-            self.repeated = {key for key, count in counted.items() if count > 1}
-
-
-def load_json(path: StrPath, mistakes: list[str]) -> Any:
-    """Return what a JSON file holds; else note what is wrong with it, without its name, and return None."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file, object_pairs_hook=_Members, parse_constant=_refuse_constant)
-    except OSError as error:
-        mistakes.append(f"cannot be read: {error.strerror}")
-    except json.JSONDecodeError as error:
-        mistakes.append(f"line {error.lineno} column {error.colno}: {error.msg}")
-    except (ValueError, RecursionError) as error:
-        mistakes.append(f"expected JSON in UTF-8: {error}")
-    return None
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number")
 
 
 def _shown(value: Any) -> str:

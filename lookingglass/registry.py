@@ -27,7 +27,7 @@ class Runs:
         self.loop = Loop()
         self._roll = Roll(self.loop)
         self._open_source = open_source or functools.partial(Child, loop=self.loop, roll=self._roll)
-        self._output_limit = output_limit  # bytes
+        self.output_limit = output_limit  # bytes, of a Run that starts
         self._lock = threading.Lock()
         self._runs: dict[Invocation, Run] = {}  # the newest of each invocation
         self._finished = Finished()
@@ -59,7 +59,7 @@ class Runs:
             if finished is not None:
                 return finished.revisit()
             ended = functools.partial(self._keep, reuse) if reuse else None
-            run = Run(invocation, self._output_limit, self.loop, self._forget, ended)
+            run = Run(invocation, self.output_limit, self.loop, self._forget, ended)
             viewer = run.admit(seconds, ceiling)
             self._runs[invocation] = run
             self.alive.add(run)

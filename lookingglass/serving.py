@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import collections
 import contextlib
 import errno
@@ -18,9 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from waitress.adjustments import Adjustments
-
-from lookingglass.connections import HALF, ONCE, READ, WAITRESS, Channel
+from lookingglass.connections import HALF, ONCE, READ, Channel, adjustments
 from lookingglass.guard import Limits, network_of
 from lookingglass.loop import Loop
 from lookingglass.messages import mend_waitress
@@ -36,6 +35,7 @@ ACCEPT_PAUSE = 0.5  # seconds without accepting when this machine has no room fo
 PUMPS = 4  # threads that may write live answers at once
 LAST_WORDS = 0.25  # seconds in which live answers are written when the server stops
 BACKLOG = 1024  # connections that wait to be accepted
+FIRST_INHERITED = 3  # the first descriptor that systemd hands over
 
 log = logging.getLogger("tinytracer")
 
@@ -55,24 +55,25 @@ class Settings(NamedTuple):
 
 
 class Application(Protocol):
-    """What is served: a WSGI application, and what ends all that it has started."""
+    """What is served: a WSGI application that can be told to read its configuration again."""
+
+    @property
+    def limits(self) -> Limits: ...
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any: ...
 
-    def close(self) -> object: ...
+    def is_proxy(self, peer: str) -> bool: ...  # whose address may have all connections
 
+    def reload(self) -> None: ...
 
-class Task(Protocol):
-    """What a thread does at once: answer a request, or go on with answers."""
-
-    def service(self) -> None: ...
+    def close(self) -> object: ...  # ends all that it has started
 
 
 class Workers:
     """Threads that answer; a free one is woken without any lock that it would have to wait for."""
 
     def __init__(self, count: int) -> None:
-        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Channel | Server | None] = queue.SimpleQueue()
         self._count = count
         self._is_over = False
         self.add = self._tasks.put
@@ -102,12 +103,12 @@ class Server:
     def __init__(self, application: Any, sockets: list[socket.socket], settings: Settings) -> None:
         mend_waitress()
         self.application = application
-        self.adj = Adjustments(**WAITRESS)
+        self.adj = adjustments()
         self.server_name = self.adj.server_name
         self.channels: dict[int, Channel] = {}
         self.active_channels = self.channels  # waitress's own name
         self.loop = Loop()
-        self._settings = settings
+        self.settings = settings
         self._sockets = sockets
         self._is_accepting = True
         self._looks = False  # at all connections, every SWEEP_EVERY
@@ -195,7 +196,7 @@ class Server:
         if not is_unix:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Channel(self, sock, ("localhost", None) if is_unix else addr)
-        if not is_unix and not self._settings.is_proxy(addr[0]):
+        if not is_unix and not self.settings.is_proxy(addr[0]):
             connection.client = client_key(addr[0])
             connection.network = network_of(connection.client)
         self.count(connection, 1)
@@ -206,7 +207,7 @@ class Server:
             return
         if self._has_too_many(connection):
             connection.handle_close()
-        elif len(self.channels) > self._settings.connections:
+        elif len(self.channels) > self.settings.connections:
             self._make_room(connection)
         if not self._looks:
             self._look()
@@ -215,7 +216,7 @@ class Server:
         """Tell whether a connection is one more than its client or its network may have."""
         of_client = self._clients.get(latest.client, 0)
         of_network = self._networks.get(latest.network, 0)
-        return of_client > self._settings.share or of_network > self._settings.network_share
+        return of_client > self.settings.share or of_network > self.settings.network_share
 
     def _make_room(self, latest: Channel) -> None:
         """Close a connection for the latest: the idlest one of whoever has most, networks before clients.
@@ -225,7 +226,7 @@ class Server:
         now = time.monotonic()
         if now - self._complained >= COMPLAINTS:
             self._complained = now
-            log.warning("All %d connections are taken; the idlest are closed.", self._settings.connections)
+            log.warning("All %d connections are taken; the idlest are closed.", self.settings.connections)
         others = [each for each in self.channels.values() if each is not latest and not each.is_answering]
 
         def weight(each: Channel) -> tuple[int, int, float]:
@@ -256,19 +257,22 @@ class Server:
             self.loop.call_at(now + SWEEP_EVERY, self._look)
 
 
-def serve(
-    application: Application, listen: list[str], limits: Limits, is_proxy: Callable[[str], bool]
-) -> None:
-    """Serve at HOST:PORT and unix:PATH until SIGTERM, SIGINT, SIGHUP or SIGQUIT; then nothing runs any more.
+def serve(application: Application, opened: list[socket.socket]) -> None:
+    """Serve at sockets that listen until SIGTERM, SIGINT or SIGQUIT; then nothing runs any more.
 
-    ``limits`` are those of the configuration; ``is_proxy`` tells which addresses may have all connections.
-    Raises ListenError.
+    SIGHUP has the application read its configuration again.
     """
-    opened = _bind(listen)
-    connections, own = _connections(limits.viewers), limits.connections
-    settings = Settings(connections, own, limits.share_of(connections, own), is_proxy, THREADS)
-    server = Server(application, opened, settings)
-    _stop_by_signals(server.stop)
+    server = Server(application, opened, _settings(application))
+
+    def reload() -> None:
+        application.reload()
+        server.settings = _settings(application)
+
+    def reload_aside() -> None:
+        _thread.start_new_thread(reload, ())  # for reading files must not hold up the loop
+
+    # a signal handler may not log, as a thread that does not begin has to be
+    _heed_signals(server.stop, lambda: server.loop.call_soon(reload_aside))
     for each in opened:
         log.info("Listening on %s", _url(each))
     _trim()
@@ -279,24 +283,36 @@ def serve(
         server.close()
 
 
+def _settings(application: Application) -> Settings:
+    limits = application.limits
+    connections, own = _connections(limits.viewers), limits.connections
+    return Settings(connections, own, limits.share_of(connections, own), application.is_proxy, THREADS)
+
+
 def _connections(viewers: int) -> int:
     """Return how many connections may be open, after getting as many descriptors as that needs."""
     wanted = viewers + SPARE_CONNECTIONS
-    files = 2 * wanted + SPARE_FILES  # a download has a file as well
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = files_for(viewers)
     if resource.RLIM_INFINITY != soft < files:
         soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, (soft - SPARE_FILES) // 2))
 
 
-def _stop_by_signals(stop: Callable[[], None]) -> None:
-    """Call ``stop``, which only sets a flag, when the program is told to end, or its terminal is closed."""
-    optional = (signal.SIGHUP, signal.SIGQUIT)  # nohup and the like have them ignored
-    heeded = [each for each in optional if signal.getsignal(each) is not signal.SIG_IGN]
+def files_for(viewers: int) -> int:
+    """Return how many descriptors as many viewers need, with those between two requests."""
+    return 2 * (viewers + SPARE_CONNECTIONS) + SPARE_FILES  # a download has a file as well
+
+
+def _heed_signals(stop: Callable[[], None], reload: Callable[[], None]) -> None:
+    """Call what only sets a flag when the program is told to end, or to read its configuration again."""
+    # nohup and the like have SIGQUIT ignored
+    quitting = () if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN else (signal.SIGQUIT,)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # when a starter has it ignored, exit statuses are lost
-    for each in (signal.SIGTERM, signal.SIGINT, *heeded):
+    for each in (signal.SIGTERM, signal.SIGINT, *quitting):
         signal.signal(each, lambda number, frame: stop())
+    signal.signal(signal.SIGHUP, lambda number, frame: reload())
 
 
 def _trim() -> None:
@@ -309,11 +325,16 @@ def _trim() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _bind(listen: list[str]) -> list[socket.socket]:
-    """Open sockets that listen; raises ListenError, after which none is open."""
+def open_sockets(listen: list[str] | None, default: str) -> list[socket.socket]:
+    """Return sockets that listen at HOST:PORT and unix:PATH, and those that systemd has opened.
+
+    Without either they listen at ``default``. Raises ListenError, after which none is open.
+    """
     opened: list[socket.socket] = []
+    address = "LISTEN_FDS"
     try:
-        for address in listen:
+        _inherit(opened)
+        for address in listen or ([] if opened else [default]):
             if address.startswith("unix:"):
                 _bind_unix(address[5:], opened)
             else:
@@ -321,8 +342,25 @@ def _bind(listen: list[str]) -> list[socket.socket]:
     except (OSError, ValueError) as error:
         for each in opened:
             each.close()
-        raise ListenError(f"--listen {address}: {getattr(error, 'strerror', None) or error}") from error
+        where = address if address == "LISTEN_FDS" else f"--listen {address}"
+        raise ListenError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
     return opened
+
+
+def _inherit(opened: list[socket.socket]) -> None:
+    """Add the sockets that systemd has opened for this process to ``opened`` (sd_listen_fds(3))."""
+    pid, count = (os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS"))
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()):  # they are for a process that has started this one
+        return
+    if not re.fullmatch("[0-9]{1,4}", count):
+        raise ValueError("expected a number of sockets")
+    for descriptor in range(FIRST_INHERITED, FIRST_INHERITED + int(count)):
+        each = socket.socket(fileno=descriptor)
+        opened.append(each)
+        each.set_inheritable(False)
+        if each.type != socket.SOCK_STREAM or not each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ValueError("expected sockets that listen: ListenStream= and Accept=no in the socket unit")
 
 
 def _bind_tcp(address: str, opened: list[socket.socket]) -> None:

@@ -30,7 +30,6 @@ class RouterAnswer:
         self, router: Router, record: Record, answer: Answer | None, problem: Problem | None = None
     ) -> None:
         self.router = router
-        self.is_watched = bool(answer and answer.is_watched)
         self.record = record
         self.place = 0  # among those that wait; 0: it does not
         self.size = 0  # characters of its output so far
@@ -151,6 +150,7 @@ class Several:
         self.parts = parts
         self.record = parts[0].record
         self.has_left = False  # the visitor
+        self.is_watched = False  # the visitor sees what the page shows
         self.quotas: tuple[Quota, ...] = ()
         self.age = None  # each router's own
         self._began = time.monotonic()
@@ -275,6 +275,7 @@ def ask(glass: Glass, question: Question, visitor: Visitor) -> Several:
             parts.append(RouterAnswer(router, record, None, problem))
     limits = glass.limits
     several = Several(parts, limits.routers_at_once, WHOLE * limits.output_kib * 1024, place, stand)
+    several.is_watched = Parameters.read(question.parameters).view
     several.follow()
     return several
 

@@ -40,7 +40,7 @@ def as_events(several: Several, start: Start) -> Pieces:
     """Yield what comes of each router, the envelope at its end, and that of all at the end."""
     start(200, EVENTS, {})
     yield b": tinytracer\n\n"
-    untold = {part: _news_of(part) for part in several.parts}
+    untold = {part: _news_of(part, several.is_watched) for part in several.parts}
     spoken = time.monotonic()  # when something was sent last
     while untold and not several.has_left:
         several.follow()
@@ -90,9 +90,9 @@ def text_of(several: Several, part: RouterAnswer) -> Iterator[str]:
         yield text
 
 
-def _news_of(part: RouterAnswer) -> Iterator[list[tuple[str, str]]]:
+def _news_of(part: RouterAnswer, is_watched: bool) -> Iterator[list[tuple[str, str]]]:
     """Yield the events of one router that there are since the last time, until it is over."""
-    watching = Watching(part) if part.is_watched else None
+    watching = Watching(part) if is_watched else None
     place = 0
     known: dict[str, Any] = {}
     is_over = False

@@ -138,6 +138,10 @@ class DenyTable:
         rows = [(network, True) for network in denied] + [(network, False) for network in reachable]
         self._rows = sorted(rows, key=lambda row: row[0].prefixlen, reverse=True)
 
+    def __repr__(self) -> str:
+        """Return its rows, by which two tables are compared."""
+        return f"{type(self).__name__}({self._rows})"
+
     @classmethod
     def built_in(cls) -> DenyTable:
         """Build the table of special-purpose networks."""

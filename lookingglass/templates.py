@@ -67,7 +67,7 @@ def template(name: str) -> Read:
             return None
         found, mistakes = None, []
         try:
-            found = _translate(value) if isinstance(value, str) else Template(_argv(value))
+            found = translate(value) if isinstance(value, str) else Template(_argv(value))
             _check_program(found.argv)
         except ValueError as error:
             mistakes.append(str(error))
@@ -118,7 +118,7 @@ def _check_program(argv: tuple[str, ...]) -> None:
 # --- command strings of the original program
 
 
-def _translate(text: str) -> Template:
+def translate(text: str) -> Template:
     """Split a command string without a shell; raises ValueError that names what needs one."""
     skip, stderr = 0, True
     if match := _at_end(TAIL, text):

@@ -24,12 +24,7 @@ class Turnstile:
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         """Admit what some limits say; of ``requests``, those of BURST may come at once."""
-        self._rate = limits.requests
-        self._gap = self._rate.period / self._rate.runs  # seconds that a request is worth
-        self._burst = max(self._rate.runs, round(BURST / self._gap))
-        self._downloads = limits.downloads
-        self._places = max(DOWNLOADS, limits.downloads)
-        self._share = limits.share_of(self._places, limits.downloads)
+        self.adjust(limits)
         self._clock = clock
         self._lock = threading.Lock()
         self._paid: dict[
@@ -37,6 +32,15 @@ class Turnstile:
         ] = {}  # until when what a client has asked for is paid; in order of last use
         self._held: collections.Counter[str] = collections.Counter()  # downloads by client
         self._held_by_network: collections.Counter[str] = collections.Counter()
+
+    def adjust(self, limits: Limits) -> None:
+        """Admit more or less from now on; what was asked for counts."""
+        self._rate = limits.requests
+        self._gap = self._rate.period / self._rate.runs  # seconds that a request is worth
+        self._burst = max(self._rate.runs, round(BURST / self._gap))
+        self._downloads = limits.downloads
+        self._places = max(DOWNLOADS, limits.downloads)
+        self._share = limits.share_of(self._places, limits.downloads)
 
     def request(self, client: str) -> None:
         """Count a request; raises Refusal 429 when the client asks too often."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import itertools
+import logging
 import os
 import re
 import stat
@@ -20,6 +21,11 @@ X_FORWARDED = "HTTP_X_FORWARDED"  # how headers begin that proxies add
 FORWARDED_FOR, FORWARDED = f"{X_FORWARDED}_FOR", "HTTP_FORWARDED"
 # Headers that tell of a proxy, and are never believed.
 UNBELIEVED = ("HTTP_FORWARDED_", "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_X_CLIENT_IP")
+MOST_TOLD = 8  # peers in the log
+NOT_BELIEVED = (
+    "%s from %s is not believed: all who come through it are one client for the limits. "
+    "If it is your proxy, set %s"
+)
 UNIX = "unix:"  # a unix socket, among trusted proxies
 UNIX_PEERS = ("", "localhost")  # REMOTE_ADDR of a unix socket's other end, with gunicorn and with waitress
 # RFC 7239 section 6: an address, perhaps with a port, which may be hidden
@@ -32,6 +38,8 @@ FORWARDED_PAIR = re.compile(
     r"[ \t]*+(?P<end>[;,]|\Z)"
 )
 QUOTED_PAIR = re.compile(r"\\(.)")
+
+log = logging.getLogger("tinytracer")
 
 # Whose forwarding headers are believed: True means loopback addresses and unix sockets.
 Trust = bool | tuple[targets.Network | str, ...]
@@ -55,6 +63,34 @@ class Visitor(NamedTuple):
             return _direct(environ.get("REMOTE_ADDR") or "")
         address = client_address(environ, trust)
         return cls(address, client_key(address))
+
+
+class Unbelieved:
+    """Log, once for each peer, that its forwarding header is not believed, and which key changes that."""
+
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
+        self._told: set[str] = set()
+
+    def look(self, environ: Mapping[str, Any]) -> None:
+        """Look at a request's headers."""
+        if FORWARDED_FOR not in environ and FORWARDED not in environ:
+            return
+        peer: str = environ.get("REMOTE_ADDR") or ""
+        if peer in self._told or len(self._told) >= MOST_TOLD or _is_trusted(peer, self._trust):
+            return
+        self._told.add(peer)
+        header = "X-Forwarded-For" if FORWARDED_FOR in environ else "Forwarded"
+        log.warning(NOT_BELIEVED, header, *_named(peer, self._trust))
+
+
+def _named(peer: str, trust: Trust) -> tuple[str, str]:
+    """Return what to call a peer, and the key that makes it a trusted proxy."""
+    address = read_client(peer)
+    name, entry = (f"{address}", f'"{address}"') if address else ("a unix socket", f'"{UNIX}"')
+    if trust is False and (address is None or address.is_loopback):
+        return name, '"trustproxy": true'
+    return name, f'"trustproxy": [{entry}]' if isinstance(trust, bool) else f'{entry} in "trustproxy"'
 
 
 def client_address(environ: Mapping[str, Any], trust: Trust) -> str:
@@ -95,14 +131,20 @@ def _walk(environ: Mapping[str, Any], trust: Trust) -> tuple[list[targets.Addres
 def _follow(peer: str, claims: list[str], trust: Trust) -> list[targets.Address | None]:
     """Return the peer and those before it, the visitor last, as long as trusted proxies tell of them."""
     way = [read_client(peer)]
-    is_trusted = peer in UNIX_PEERS and (trust is True or (not isinstance(trust, bool) and UNIX in trust))
+    is_trusted = _is_trusted(peer, trust)
     for each in reversed(claims):
         claimed = read_client(each)
-        if claimed is None or not (is_trusted or is_proxy(way[-1], trust)):
+        if claimed is None or not is_trusted:
             break
         way.append(claimed)
-        is_trusted = False
+        is_trusted = is_proxy(claimed, trust)
     return way
+
+
+def _is_trusted(peer: str, trust: Trust) -> bool:
+    if peer in UNIX_PEERS:
+        return trust is True or (not isinstance(trust, bool) and UNIX in trust)
+    return is_proxy(read_client(peer), trust)
 
 
 def _read_list(header: str) -> list[str]:

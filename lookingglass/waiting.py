@@ -92,19 +92,10 @@ class Queue:
 
     start_thread = staticmethod(_thread.start_new_thread)
 
-    def __init__(
-        self,
-        size: int,
-        share: int,
-        longest: float,
-        is_shared: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Have room for ``size`` questions, ``share`` of one network; a run takes ``longest`` seconds."""
+    def __init__(self, is_shared: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        """Have no room, until ``adjust`` gives it some."""
         self.awaited: Collection[str] = frozenset()  # keys of all for which somebody waits
-        self._size = size
-        self._share = share
-        self._patience = longest + SPARE
+        self.adjust(0, 0, 0.0)
         self._poll = POLL if is_shared else math.inf
         self._clock = clock
         self._lock = threading.Lock()
@@ -115,6 +106,12 @@ class Queue:
         self._bell = threading.Event()
         self._works = False  # the thread
         self._is_closed = False
+
+    def adjust(self, size: int, share: int, longest: float) -> None:
+        """Have room for ``size`` questions, ``share`` of one network; a run takes ``longest`` seconds."""
+        self._size = size
+        self._share = share
+        self._patience = longest + SPARE
 
     def __bool__(self) -> bool:
         """Tell whether anybody waits."""

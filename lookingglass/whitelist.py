@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from commands import JSON, PARTS, TEXT, Command, Router, Template
-from lookingglass import probing
+from lookingglass import probing, resources
+from lookingglass.documents import load_json, parse_json
 from lookingglass.reading import (
     COMMENT,
     Key,
@@ -20,8 +21,8 @@ from lookingglass.reading import (
     is_text,
     items,
     list_of,
-    load_json,
     matching,
+    meant,
     members,
     present,
 )
@@ -74,19 +75,21 @@ class Program(NamedTuple):
 
 
 def commands(keys: Sequence[Key]) -> Read:
-    """Return a reader of commands with these keys: an object, or the name of a file that holds it."""
+    """Return a reader of commands with these keys: an object, or the name of a set or a file of them."""
     read_command = members(keys)
 
     def read_commands(value: Any, place: Place) -> Any:
         if isinstance(value, str):
             mistakes: list[str] = []
-            value = load_json(os.path.join(place.folder, value), mistakes)
+            value = _named(value, place, mistakes)
             for mistake in mistakes:
                 place.error(mistake)
             if mistakes:
                 return None
         if not isinstance(value, dict) or not set(value) - {COMMENT}:
-            return place.refuse("expected an object with at least one command, or a file's name", value)
+            return place.refuse(
+                "expected an object with at least one command, or the name of a command set or a file", value
+            )
         before = len(place.errors)
         names: set[str] = set()
         found: dict[str, Written] = {}
@@ -116,6 +119,20 @@ def formats(keys: Sequence[Key]) -> Read:
         return members(keys)(value, place)
 
     return members((), others=read_format)
+
+
+def _named(name: str, place: Place, mistakes: list[str]) -> Any:
+    """Return the document that a command set or a file beside the configuration holds."""
+    if name in resources.SETS:
+        return parse_json(resources.command_set(name), mistakes)
+    if name and "." not in name and "/" not in name and not os.path.exists(os.path.join(place.folder, name)):
+        likely = meant(name.lower(), resources.SETS)
+        told = f"did you mean {likely}? There" if likely else "there"
+        mistakes.append(
+            f"there is no such file, and no command set of this name; {told} are {', '.join(resources.SETS)}"
+        )
+        return None
+    return load_json(os.path.join(place.folder, name), mistakes)
 
 
 def _check_name(key: str, is_known: bool, place: Place) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lookingglass import children, configuration
+from lookingglass import children, configuration, resources
 from lookingglass.configuration import ConfigurationError
 from tests.support import HERE, PING, SCHEMA, errors_of
 
@@ -44,6 +44,23 @@ def test_commands_at_the_top_come_from_a_file(tmp_path: Path) -> None:
         (b'{"commands": {"x": {"cmd": ["a"], "cmd": ["b"]}}, "y": 1}', "\ny: there is no such key"),
         ('{"debug": true}'.encode("utf-16"), "UTF-8"),
         (b"\xef\xbb\xbf{}", "BOM"),
+        (b'{"a": [1, 2,\n ]}', "line 1 column 12: the comma before a closing bracket"),
+        (b'{"a": {"b": 1,},\n "c": 2}', "line 1 column 14: the comma before a closing bracket"),
+        (b'{\n // why\n "a": 1}', "line 2 column 2: JSON has no comments"),
+        (b'{"a": 1, # why\n "b": 2}', "line 1 column 10: JSON has no comments"),
+        (b'{"a": 1 /* why */}', "line 1 column 9: JSON has no comments"),
+        (b"{'a': 1}", "double quotes"),
+        ("{\u201ca\u201d: 1}".encode(), "typographic quotes"),
+        (b"{a: 1}", "double quotes"),
+        (b'{"a": True}', "write true, false or null"),
+        (b'{"a": 1\n "b": 2}', "line 2 column 2: a comma is missing"),
+        (b'{"a" 1}', "a colon is missing"),
+        (b'{"a": "b\nc"}', "a string cannot go on"),
+        (b'{"a": "\\d"}', "a backslash"),
+        (b'{"a": 1}}', "the document has ended before this"),
+        (b'{"a": 1', "the file ends too early"),
+        (b'{"a": "b', "is not closed"),
+        (b" \n", "the file is empty"),
         (b'{"limits": {"runtime": NaN}}', "NaN"),
         (b"\xff", "JSON"),
         (b"[" * 100_000, "JSON"),
@@ -57,6 +74,29 @@ def test_broken_file_is_refused_with_its_name(tmp_path: Path, content: bytes, me
         configuration.load(path)
     assert message in str(caught.value)
     assert "c.json" in str(caught.value) or b"commands" in content
+
+
+@pytest.mark.parametrize("name", resources.SETS)
+def test_command_set_is_named_without_a_file(tmp_path: Path, name: str) -> None:
+    router = {"name": "r", "source4": "192.0.2.1", "source6": "2001:db8::1", "commands": name}
+    document = {"routers": [router]}
+    SCHEMA.validate(document)
+    copied = {"routers": [{**router, "commands": str(HERE / "examples" / "routers" / f"{name}.json")}]}
+    assert configuration.read(document, tmp_path).routers == configuration.read(copied, tmp_path).routers
+
+
+def test_command_set_that_there_is_not_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    (error,) = errors_of({"commands": "fr"}, tmp_path)
+    assert "did you mean frr?" in error
+    assert all(name in error for name in resources.SETS)
+    (tmp_path / "fr").write_text(json.dumps({"ping": PING}))
+    assert list(configuration.read({"commands": "fr"}, tmp_path).routers[0].commands) == ["ping"]
+
+
+def test_every_shipped_command_set_has_a_name() -> None:
+    found = {path.stem for path in (HERE / "examples" / "routers").glob("*.json")}
+    assert found == set(resources.SETS)
+    assert all((HERE / "examples" / "routers" / name).is_file() for name in resources.SCRIPTS)
 
 
 def test_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from lookingglass import connections, guard, loop, output, registry, runs, serving
+from lookingglass import connections, guard, loop, output, registry, runs, serving, tasks
 from lookingglass.serving import Server, Settings
 from tests.support import GENEROUS, MEDIA, V1, build, open_files, read_until, soon
 from tinytracer import TinyTracer
@@ -245,7 +245,7 @@ def test_client_that_reads_nothing_holds_nobody_and_gets_everything_later(here: 
     live.feed(None)
     time.sleep(0.2)
     (channel,) = server.server.channels.values()
-    assert channel.total_outbufs_len < 2 * connections.BEHIND + 6000  # the rest was not asked for
+    assert channel.total_outbufs_len < 2 * tasks.BEHIND + 6000  # the rest was not asked for
     reader = server.get("/live")
     assert soon(lambda: other.notify.__name__ == "notify")
     other.feed(b"at once")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from lookingglass.guard import network_of
 from lookingglass.visitors import UNIX, Trust, client_address, client_key
+from tests.support import V1, asker, build
 
 PROXY = "10.0.0.1"
 NETWORKS: Trust = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8:f::/48"), UNIX)
@@ -169,3 +172,63 @@ def test_long_header_takes_no_time(piece: str) -> None:
 def test_client_and_its_network_are_counted(address: str, key: str, network: str) -> None:
     assert client_key(address) == key
     assert network_of(key) == network
+
+
+# --- who is not believed is told once
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "is not believed" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("peer", "trust", "name", "cure"),
+    [
+        ("127.0.0.1", False, "127.0.0.1", 'set "trustproxy": true'),
+        ("::1", False, "::1", 'set "trustproxy": true'),
+        ("", False, "a unix socket", 'set "trustproxy": true'),
+        ("localhost", ["192.0.2.0/24"], "a unix socket", 'set "unix:" in "trustproxy"'),
+        ("203.0.113.5", False, "203.0.113.5", 'set "trustproxy": ["203.0.113.5"]'),
+        ("203.0.113.5", True, "203.0.113.5", 'set "trustproxy": ["203.0.113.5"]'),
+        ("2001:db8::5", ["192.0.2.0/24"], "2001:db8::5", 'set "2001:db8::5" in "trustproxy"'),
+    ],
+)
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
+def test_header_that_is_not_believed_is_told_once_with_the_key(
+    caplog: pytest.LogCaptureFixture, peer: str, trust: Any, name: str, cure: str, header: str
+) -> None:
+    ask = asker(build({"trustproxy": trust}))
+    asked = {"REMOTE_ADDR": peer, f"HTTP_{header.upper().replace('-', '_')}": "198.51.100.9"}
+    for _ in range(3):
+        ask("/", **asked)
+        ask(f"{V1}/lines", **asked)
+    (line,) = told(caplog)
+    assert line.startswith(f"{header} from {name} is not believed")
+    assert line.endswith(cure)
+
+
+def test_cure_that_is_told_is_one_after_which_the_header_is_believed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked = {"REMOTE_ADDR": "203.0.113.5", "HTTP_X_FORWARDED_FOR": "198.51.100.9"}
+    asker(build())("/", **asked)
+    cure = told(caplog)[0].partition(" set ")[2]
+    caplog.clear()
+    page = asker(build({"showip": True, **json.loads(f"{{{cure}}}")}))("/", **asked)
+    assert "198.51.100.9" in page.text
+    assert told(caplog) == []
+
+
+def test_trusted_proxies_and_requests_without_a_header_are_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    ask = asker(build({"trustproxy": ["192.0.2.0/24"]}))
+    ask("/", REMOTE_ADDR="192.0.2.9", HTTP_X_FORWARDED_FOR="198.51.100.9")
+    ask("/", REMOTE_ADDR="203.0.113.5")
+    assert told(caplog) == []
+
+
+def test_many_who_write_the_header_themselves_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    ask = asker(build())
+    for number in range(50):
+        ask("/", REMOTE_ADDR=f"203.0.113.{number}", HTTP_X_FORWARDED_FOR="evil\nline")
+    assert len(told(caplog)) == 8
+    assert not any("evil" in line for line in told(caplog))

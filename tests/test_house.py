@@ -26,8 +26,19 @@ ORDER = [
         for name in (
             *(
                 "command_line",
+                "diagnosis",
+                "trying",
+                "reaching",
+                "judging",
+                "inspecting",
+                "findings",
+                "migrating",
+                "starting",
+                "machine",
+                "reloading",
                 "serving",
                 "connections",
+                "tasks",
                 "messages",
                 "page",
                 "openapi",
@@ -52,6 +63,7 @@ ORDER = [
                 "probing",
                 "reading",
             ),
+            "documents",
             *("journal", "turnstile", "visitors"),
             *("guard", "waiting", "stores", "in_sqlite", "in_redis", "sharing", "store"),
             *("registry", "finished", "runs", "children", "sources", "complaints", "output", "names"),
@@ -161,4 +173,5 @@ def test_nothing_of_ours_has_another_name_after_an_installation(tmp_path: Path) 
     subprocess.run([*pip, "--target", tmp_path / "site", clone], check=True, capture_output=True)
     installed = {name for name in os.listdir(tmp_path / "site") if not name.endswith(".dist-info")}
     assert installed == {"bin", "tinytracer.py", "commands.py", "rfc8522.py", "lookingglass"}
-    assert (tmp_path / "site" / "lookingglass" / "html" / "index.html").is_file()
+    for name in ("html/index.html", "html/config.schema.json", "routers/frr.json", "routers/birdlg"):
+        assert (tmp_path / "site" / "lookingglass" / name).is_file()

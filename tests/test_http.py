@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from waitress.adjustments import Adjustments
 
-from lookingglass.connections import WAITRESS
+from lookingglass.connections import adjustments
 from lookingglass.messages import RequestParser, mend_waitress
 from tests.support import HERE, Server, configuration, free_port
 
@@ -92,7 +91,7 @@ def test_request_byte_by_byte_is_answered_alike(server: Server, file: Path) -> N
 def read(pieces: list[bytes]) -> list[tuple[object, ...]]:
     """Return what our parser makes of a stream, as the server uses it."""
     found: list[tuple[object, ...]] = []
-    parser = RequestParser(Adjustments(**WAITRESS))
+    parser = RequestParser(adjustments())
     for each in pieces:
         rest = each
         while rest:
@@ -106,7 +105,7 @@ def read(pieces: list[bytes]) -> list[tuple[object, ...]]:
                 found.append(
                     (parser.command, parser.path, parser.query, sorted(parser.headers.items()), body)
                 )
-            parser = RequestParser(Adjustments(**WAITRESS))
+            parser = RequestParser(adjustments())
     return [*found, (bool(parser.header_plus.strip()) or parser.headers_finished,)]
 
 

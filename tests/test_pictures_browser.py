@@ -80,6 +80,7 @@ PICTURES: dict[str, str] = {
     "long": drawn(LONG),
     "paths": drawn(pictures.TWO_PATHS),
     "routes": drawn(read("birdc-r1-show-route-all.out")),
+    "far": drawn({"paths": [{"prefix": "192.0.2.0/24", "as_path": list(range(1, 20))}]}),
     "neighbors": drawn(read("birdc-r1-show-protocols-all.out")),
     "board": board(BOARD),
 }
@@ -158,6 +159,15 @@ def test_nothing_reaches_beyond_its_place(opener: Opener, name: str, width: int)
     assert page.evaluate(HIDDEN) == 0
     cells = "[...document.querySelectorAll('tbody :is(.router, .path):not(.none)')]"
     assert min(page.evaluate(f"{cells}.map((each) => each.offsetWidth)"), default=200) >= 130
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_nothing_is_cut_on_paper(opener: Opener, name: str) -> None:
+    page = opener.picture(name, 718)  # A4 within its margins
+    page.emulate_media(media="print")
+    boxes = "[...document.querySelectorAll('.scroll, .graph')]"
+    assert page.evaluate(f"{boxes}.filter((each) => each.scrollWidth > each.clientWidth + 1).length") == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
 
 
 @pytest.mark.parametrize(

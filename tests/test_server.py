@@ -233,13 +233,13 @@ def test_impatient_signals_leave_no_child(serve: Serve, number: signal.Signals) 
     connection.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_signal_ends_server_and_children_within_two_seconds(serve: Serve, number: signal.Signals) -> None:
     inherited = signal.signal(
-        signal.SIGHUP, signal.SIG_DFL
+        signal.SIGQUIT, signal.SIG_DFL
     )  # it is ignored where nohup has started the tests
     server = serve()
-    signal.signal(signal.SIGHUP, inherited)
+    signal.signal(signal.SIGQUIT, inherited)
     connections = [
         server.begin(f"{V1}/{name}", media) for name in ("stubborn", "orphan", "pid") for media in MEDIA
     ]
@@ -253,11 +253,12 @@ def test_signal_ends_server_and_children_within_two_seconds(serve: Serve, number
         connection.close()
 
 
-def test_nohup_is_heeded(serve: Serve) -> None:
-    inherited = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
+def test_nohup_is_heeded(serve: Serve, number: signal.Signals) -> None:
+    inherited = signal.signal(number, signal.SIG_IGN)
     server = serve()
-    signal.signal(signal.SIGHUP, inherited)
-    server.process.send_signal(signal.SIGHUP)
+    signal.signal(number, inherited)
+    server.process.send_signal(number)
     time.sleep(0.3)
     assert server.get("/healthz")[0] == 200
 

@@ -19,9 +19,10 @@ import pytest
 
 from lookingglass import children, glass, runs
 from lookingglass.answers import Body
-from lookingglass.connections import Channel, Task
+from lookingglass.connections import Channel
 from lookingglass.guard import Guard, Limits, Rate
 from lookingglass.loop import Loop
+from lookingglass.tasks import Task
 from tests.soak.clients import request
 from tests.soak.glass import Inside
 from tests.soak.wire import Wire

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import GENEROUS, HERE, V1, configuration, gone_within, is_alive, stat
+from tests.support import GENEROUS, HERE, V1, configuration, gone_within, is_alive, soon, stat
 
 DEPLOY = HERE / "examples" / "deploy"
 UNITS = ("tinytracer.service", "tinytracer-sudo.service")
@@ -283,6 +283,25 @@ def test_stopping_the_unit_ends_all_that_runs(machine: Machine) -> None:
         machine.systemctl("stop", "tinytracer.service")
         assert time.monotonic() - started < 2.5
         assert gone_within(0.2, *inside)
+
+
+@pytest.mark.lab
+def test_reload_takes_the_new_file_and_keeps_what_runs(unit: Machine) -> None:
+    file = "/etc/tinytracer/config.json"
+    script = 'sed -i.old "s/\\"status\\": /\\"my status\\": /" $0; grep -c "my status" $0'
+    with subprocess.Popen(unit.curl("stubborn", "text/plain"), stdout=subprocess.PIPE) as client:
+        assert client.stdout
+        client.stdout.readline()
+        try:
+            changed = subprocess.run(unit._enter("sh", "-c", script, file), check=True, capture_output=True)
+            assert changed.stdout == b"1\n"
+            unit.systemctl("reload", UNITS[0])
+            assert soon(lambda: "The configuration is reloaded." in unit.log.read_text(), 10)
+            assert unit.ask("my/status")[0] == "success"
+            assert client.poll() is None
+        finally:
+            subprocess.run(unit._enter("mv", f"{file}.old", file), check=True)
+            client.terminate()
 
 
 def _inner(process: Path) -> str:

@@ -17,7 +17,7 @@ from lookingglass import panels, pictures
 from lookingglass.panels import Heading
 from lookingglass.pictures import Drawing
 from lookingglass.pictures.verdicts import Verdict
-from tests.support import SAMPLES, V1, asker, at_once, build, python, soon
+from tests.support import GENEROUS, SAMPLES, V1, asker, at_once, build, python, soon
 from tinytracer import TinyTracer
 
 EVENTS, SVG = "text/event-stream", "image/svg+xml"
@@ -270,3 +270,68 @@ def test_answer_that_turns_out_to_have_no_picture_says_so(ask: Any) -> None:
 def test_json_stays_what_browsers_get_when_they_go_there(ask: Any, accept: str, media: str) -> None:
     assert ask(f"{V1}/ping", accept).headers["Content-Type"] == media
     assert ask(f"{V1}/ping", accept, "HEAD").headers["Content-Type"] in {media, media.partition(";")[0]}
+
+
+# --- several routers, and what waits
+
+
+@pytest.fixture(scope="module")
+def two() -> TinyTracer:
+    second = {"name": "two.example", "commands": {"ping": COMMANDS["ping"]}}
+    return build({"routers": [{**ROUTER, "commands": COMMANDS}, second]})
+
+
+def test_each_of_several_routers_has_views_of_its_own(two: TinyTracer) -> None:
+    reply = asker(two)(f"{V1}/ping?routers=lg.example,two.example&view=1", EVENTS)
+    for router in ("lg.example", "two.example"):
+        own = [(name, data) for name, data in events(reply) if data.get("router") == router]
+        assert [name for name, _ in own][-2:] == ["view", "result"]
+        assert f'<span class="place">{router}' in own[-2][1]["html"]
+        assert '<svg class="strip' in own[-2][1]["html"] or "<svg" in own[-2][1]["html"]
+    assert "view" not in {name for name, _ in events(asker(two)(f"{V1}/ping?routers=*", EVENTS))}
+
+
+def test_router_without_the_command_has_a_view_that_says_so(two: TinyTracer) -> None:
+    reply = asker(two)(f"{V1}/plain?routers=lg.example,two.example&view=1", EVENTS)
+    shown = {data["router"]: data["html"] for name, data in events(reply) if name == "view"}
+    assert "✓" in shown["lg.example"]
+    assert "There is no such command" in shown["two.example"]
+    assert "<h2>plain</h2>" in shown["two.example"]
+
+
+def test_page_without_a_script_has_a_panel_for_each_router(two: TinyTracer) -> None:
+    page = asker(two)("/?cmd=ping&routers=lg.example,two.example&run=1").text
+    panels_of = re.findall(r'<article class="answer" data-router="(.*?)">.*?</article>', page, re.DOTALL)
+    assert panels_of == ["lg.example", "two.example"]
+    assert page.count('<div class="view"><header class="bar">') == 2
+
+
+def test_waiting_answer_has_a_view_that_tells_its_place() -> None:
+    limits = {**GENEROUS, "concurrent": 1}
+    application = build({"routers": [{**ROUTER, "commands": COMMANDS}], "limits": limits})
+    first, second = (
+        _begin(application, f"{V1}/{command}?view=1", number)
+        for number, command in enumerate(("slow", "plain"), start=1)
+    )
+    seen = b"".join(first.pull() or b"" for _ in range(3))
+    assert b"verdict running" in seen
+    waiting = b"".join(second.pull() or b"" for _ in range(3))
+    assert b"event: waiting" in waiting
+    (view,) = re.findall(rb"event: view\ndata: (.*)\n", waiting)
+    assert "waits, 1st in the queue" in json.loads(view)["html"]
+    first.close()
+    rest = b"".join(second)
+    assert b"verdict good" in rest.rpartition(b"event: view")[2]
+    second.close()
+    application.close()
+
+
+def test_picture_of_several_routers_is_not_offered(two: TinyTracer) -> None:
+    reply = asker(two)(f"{V1}/ping?routers=*", SVG)
+    assert reply.headers["Content-Type"] == "application/json"
+
+
+def _begin(application: TinyTracer, path: str, number: int) -> Any:
+    given = Request.blank(path, headers={"Accept": EVENTS}).environ
+    given["REMOTE_ADDR"] = f"198.51.100.{number}"
+    return application(given, lambda status, headers: None)

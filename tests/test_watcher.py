@@ -207,9 +207,11 @@ def test_server_that_ends_normally_leaves_no_watcher(serve: Serve) -> None:
 def test_checking_and_importing_start_no_watcher(tmp_path: Path) -> None:
     config = configuration(tmp_path, commands=COMMANDS)
     script = (
-        "import tinytracer, subprocess\n"
-        "subprocess.Popen = subprocess.run = None\n"
-        f"tinytracer.main(['check', '--config', {str(config)!r}])"
+        "import sys, tinytracer\n"
+        "started = []\n"
+        "sys.addaudithook(lambda event, args: event == 'subprocess.Popen' and started.append(args[1]))\n"
+        f"tinytracer.main(['check', '--config', {str(config)!r}])\n"
+        f"print(any({roll_module.PROGRAM!r} in argv for argv in started), len(started))"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
@@ -221,6 +223,7 @@ def test_checking_and_importing_start_no_watcher(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "valid" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False 2"  # a ping of each family
 
 
 # --- a watcher that is killed, or cannot be started

@@ -123,10 +123,11 @@ def picture(paths: list[Path], own: str, names: Mapping[str, str]) -> str:
         if shapes is None:
             continue
         title = f'<p class="route">{escape(prefix)}</p>' if several else ""
+        size = f'width="{shapes.width}" height="{shapes.height}" viewBox="0 0 {shapes.width} {shapes.height}"'
         left = f'<p class="more">{shapes.more} more paths are in the table.</p>' if shapes.more else ""
         drawn.append(
             f'{title}<div class="graph" tabindex="0" role="group" aria-label="AS paths">'
-            f'<svg width="{shapes.width}" height="{shapes.height}" role="img" '
+            f'<svg {size} role="img" '
             f'aria-label="{escape(shapes.words)}">{shapes.markup}</svg></div>{left}'
         )
     if more := len(grouped[MOST_GRAPHS:]):

@@ -189,7 +189,7 @@ class Inside(Watched):
         settings = serving.Settings(
             serving._connections(LIMITS["viewers"]), 1000, 1000, self._glass.is_proxy, serving.THREADS
         )
-        sockets = serving._bind([f"127.0.0.1:{self.port}"])
+        sockets = serving.open_sockets([f"127.0.0.1:{self.port}"], "")
         self._server = serving.Server(self._glass, sockets, settings)
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()

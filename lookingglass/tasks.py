@@ -1,0 +1,121 @@
+"""One answer on its connection, which waitress calls a task: its header, its body, and what of it is live."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from waitress import task, utilities
+
+import rfc8522
+from lookingglass.headers import FRESH, OPEN, SECURITY
+
+BEHIND = 65536  # bytes that wait for a client, from which on a live answer is not asked for more
+
+
+class Live(Protocol):
+    """An answer in progress that writes when it has news; see ``answers.Body``."""
+
+    def pull(self) -> bytes | None: ...
+    def on_news(self, notify: Callable[[], None]) -> None: ...
+    def close(self) -> None: ...
+
+
+class Task(task.WSGITask):
+    """Answer a request; a live answer is kept in ``live`` and goes on in ``pump``."""
+
+    live: Live | None = None
+
+    def get_environment(self) -> dict[str, Any]:
+        """Return a WSGI environment that offers to take a live answer over, as wsgi.file_wrapper does."""
+        environ: dict[str, Any] = super().get_environment()
+        environ["lookingglass.live"] = self._take_over
+        return environ
+
+    def service(self) -> None:
+        """Answer, or begin a live answer."""
+        try:
+            self.start()
+            self.execute()
+            if self.live is None:
+                self.finish()
+        except OSError:
+            self.close_on_finish = True
+        finally:
+            self.environ = None  # which leads back to here, and would be kept as long as the answer
+
+    def build_response_header(self) -> bytes:
+        """Return the status line and the header, with names in the application's spelling.
+
+        That of waitress spells and sorts all names anew for each answer, and closes the connection after each
+        204 and 304, which have no length, for they never have a body (RFC 9112 section 6.3).
+        """
+        headers, has_body, is_old = self.response_headers, self.has_body, self.version == "1.0"
+        names = {name.lower() for name, _ in headers}
+        if not has_body:
+            headers[:] = [each for each in headers if each[0].lower() != "content-length"]
+        elif self.content_length is None:
+            self.chunked_response = not is_old
+        elif "content-length" not in names:
+            headers.append(("Content-Length", str(self.content_length)))
+        if self.chunked_response:
+            headers.append(("Transfer-Encoding", "chunked"))
+        if "date" not in names:
+            headers.append(("Date", _date(int(self.start_time))))
+        asked = self.request.headers.get("CONNECTION", "").lower()
+        is_endless = has_body and self.content_length is None
+        if is_endless or asked == "close" or (is_old and asked != "keep-alive"):
+            self.set_close_on_finish()
+        elif is_old:
+            headers.append(("Connection", "Keep-Alive"))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        return f"HTTP/{self.version} {self.status}\r\n{lines}\r\n".encode("latin-1")
+
+    def write(self, data: bytes) -> None:
+        """Write some of the body; the header goes with the first of it, for a packet more is dear."""
+        self.channel.holds_back = bool(data) and not self.wrote_header
+        super().write(data)
+
+    def pump(self, live: Live) -> bool:
+        """Write what a live answer has now, and tell whether it goes on."""
+        data: bytes | None = b""
+        while self.channel.total_outbufs_len <= BEHIND and (data := live.pull()):
+            self.write(data)
+        if data is None:
+            self.finish()
+        return data is not None
+
+    def _take_over(self, live: Live) -> list[bytes]:
+        self.live = live
+        return []
+
+
+class ErrorTask(task.ErrorTask):
+    """Answer what is no HTTP in JSON, and repeat nothing of it."""
+
+    live = None
+
+    def execute(self) -> None:
+        """Write the error."""
+        error, settings = self.request.error, self.channel.adj
+        expected = (
+            f"expected HTTP/1.1, with a header of at most {settings.max_request_header_size} bytes"
+            f" and a body of at most {settings.max_request_body_size}"
+        )
+        source = "glass" if error.code == utilities.InternalServerError.code else "visitor"
+        envelope = rfc8522.error(error.code, f"{error.reason}: {expected}.", source)
+        content = json.dumps(envelope).encode() + b"\n"
+        self.status = f"{error.code} {error.reason}"
+        headers = {"Content-Type": "application/json", **SECURITY, **FRESH, **OPEN}
+        self.response_headers.extend(headers.items())
+        self.set_close_on_finish()
+        self.content_length = len(content)
+        self.write(content)
+
+
+@functools.lru_cache(1)
+def _date(second: int) -> str:
+    """Return a moment as the header Date has it (RFC 9110 section 6.6.1)."""
+    return str(utilities.build_http_date(second))
