@@ -144,9 +144,7 @@ class Several:
     bytes are sent.
     """
 
-    def __init__(
-        self, parts: Sequence[RouterAnswer], at_once: int, longest: int, place: Lease, stand: Stand
-    ) -> None:
+    def __init__(self, parts: Sequence[RouterAnswer], glass: Glass, place: Lease, stand: Stand) -> None:
         self.parts = parts
         self.record = parts[0].record
         self.has_left = False  # the visitor
@@ -154,8 +152,9 @@ class Several:
         self.quotas: tuple[Quota, ...] = ()
         self.age = None  # each router's own
         self._began = time.monotonic()
-        self._at_once = at_once
-        self._longest = longest  # characters of output, after which no other run begins
+        self._at_once = glass.limits.routers_at_once
+        self._longest = WHOLE * glass.limits.output_kib * 1024  # characters of output
+        self._loop = glass.runs.loop
         self._place = place
         self._stand = stand
         self._bell = threading.Event()
@@ -202,6 +201,10 @@ class Several:
         if all(part.runs or part.is_over for part in self.parts):
             self._stand.leave()
 
+    def wake_at(self, moment: float) -> None:
+        """Tell of news at a moment by the monotonic clock."""
+        self._loop.call_at(moment, self._tell)
+
     def outcome(self) -> tuple[int, Envelope]:
         """Return the HTTP status and the envelope, when it is over."""
         return rfc8522.together([part.outcome() for part in self.parts], self._began)
@@ -222,6 +225,7 @@ class Several:
         """End all, and give everything back; more than once does no harm."""
         for part in self.parts:
             part.close()
+        self._loop.cancel(self._tell)
         self._stand.leave()
         self._place.end()
 
@@ -273,8 +277,7 @@ def ask(glass: Glass, question: Question, visitor: Visitor) -> Several:
         except Problem as problem:
             glass.journal.close(record, outcome_of(problem))
             parts.append(RouterAnswer(router, record, None, problem))
-    limits = glass.limits
-    several = Several(parts, limits.routers_at_once, WHOLE * limits.output_kib * 1024, place, stand)
+    several = Several(parts, glass, place, stand)
     several.is_watched = Parameters.read(question.parameters).view
     several.follow()
     return several
