@@ -44,10 +44,11 @@ from lookingglass.answers import (
 )
 from lookingglass.configuration import find_configuration, find_file, new_file
 from lookingglass.frozen import Archive
-from lookingglass.glass import Answer, Glass, Question
+from lookingglass.glass import Answer, Glass
 from lookingglass.headers import FRESH, LIVE, OPEN, PREFLIGHT, SECURITY
 from lookingglass.negotiation import best_offer
 from lookingglass.problems import HTTPProblem, NotFound, Problem
+from lookingglass.questions import Question
 from lookingglass.ready import Ready, Shelf, ready_json
 from lookingglass.results import RESULT_NAME
 from lookingglass.several import Several
@@ -298,7 +299,7 @@ class TinyTracer:
             question = Question(path, urls.query_of(environ))
         except Problem as error:
             problem = error
-        offered = several_answers.REPRESENTATIONS if several.is_asked(question) else REPRESENTATIONS
+        offered = several_answers.TOGETHER if several.is_asked(question) else REPRESENTATIONS
         media = best_offer(environ.get("HTTP_ACCEPT", ""), tuple(offered)) or JSON
         question = question._replace(wants_picture=media == SVG)
         if environ["REQUEST_METHOD"] == "HEAD":  # which runs nothing, and leaves no record
@@ -312,7 +313,7 @@ class TinyTracer:
         refuse = functools.partial(problem_reply, headers=sharing)
         answer = self._ask(environ, question, problem)
         if isinstance(answer, Several):
-            represent = several_answers.REPRESENTATIONS[JSON if answer.has_failed else media]
+            represent = several_answers.TOGETHER[JSON if answer.has_failed else media]
             return self._live(answer, represent, refuse, sharing)
         return self._live(answer, REPRESENTATIONS[media], refuse, sharing, tells_place=media == EVENTS)
 

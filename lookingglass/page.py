@@ -20,9 +20,10 @@ from lookingglass.answers import (
     problem_headers,
 )
 from lookingglass.configuration import Configuration
-from lookingglass.glass import Answer, Question
+from lookingglass.glass import Answer
 from lookingglass.headers import FRESH, LIVE, SECURITY, allowing
 from lookingglass.problems import NotFound, Problem, TargetError
+from lookingglass.questions import Question
 from lookingglass.ready import Ready
 from lookingglass.several import Several
 from lookingglass.several_answers import text_of
@@ -187,6 +188,7 @@ def as_page_of_several(before: bytes, after: bytes) -> Callable[[Several, Start]
                 return
             status, envelope = part.outcome()
             yield panels.end_streamed(last_view(part, status, envelope), _link(envelope)).encode()
+            part.close()
         yield after
 
     return pieces

@@ -63,6 +63,7 @@ ORDER = [
             *(
                 "several",
                 "glass",
+                "questions",
                 "patience",
                 "aiming",
                 "configuration",
