@@ -49,6 +49,7 @@ ORDER = [
                 "frames",
                 "side_by_side",
                 "ready",
+                "asking",
                 "several_answers",
                 "answers",
                 "views",
