@@ -4,7 +4,7 @@ PY := .venv/bin/python
 TOOLS := ping:iputils-ping traceroute:traceroute mtr:mtr-tiny ip:iproute2
 LAB_TOOLS := dnsmasq:dnsmasq-base
 BENCH_TOOLS := wrk:wrk
-TEST_TOOLS := $(BENCH_TOOLS) chromium:chromium unshare:util-linux curl:curl sshd:openssh-server nginx:nginx-light \
+TEST_TOOLS := $(BENCH_TOOLS) chromium:chromium unshare:util-linux curl:curl sshd:openssh-server nginx:nginx-light haproxy:haproxy \
 	bird:bird2 vtysh:frr gobgp:gobgpd bgpctl:openbgpd \
 	redis-server:redis-server openssl:openssl systemd-analyze:systemd visudo:sudo shellcheck:shellcheck
 OTHER_PYTHONS := 3.12 3.13

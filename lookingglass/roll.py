@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -30,10 +31,15 @@ log = logging.getLogger("tinytracer")
 
 
 class Watcher:
-    """Run the watcher process: ``exit`` is readable when it has ended; raises OSError."""
+    """Run the watcher process: ``exit`` is readable when it has ended; raises OSError.
+
+    It inherits that SIGTERM is blocked: systemd sends that to all of a unit, and the server needs its watcher
+    to the end, with which the watcher ends as well.
+    """
 
     def __init__(self, table: int) -> None:
         own, others = socket.socketpair()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             self._process = subprocess.Popen(
                 [_python(), "-I", "-S", "-c", PROGRAM, str(os.getpid())],
@@ -47,6 +53,7 @@ class Watcher:
             own.close()
             raise
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             others.close()
         self._socket = own
         self.is_dismissed = False

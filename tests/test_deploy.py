@@ -7,7 +7,6 @@ import http.client
 import os
 import random
 import re
-import shutil
 import socket
 import ssl
 import statistics
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.proxies import DEPLOY, replace_once, site_of, start_nginx
 from tests.support import (
     GENEROUS,
     HERE,
@@ -31,8 +31,6 @@ from tests.support import (
     read_until,
 )
 
-DEPLOY = HERE / "examples" / "deploy"
-SBIN = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 MIB = 1048576
 RUNNERS = {
     "our own server": ["tinytracer.py", "--listen"],
@@ -45,38 +43,8 @@ RUNNERS = {
         "--bind",
     ],
 }
-# As in Debian's nginx.conf, and with nothing outside of a folder.
-NGINX = """
-daemon off;
-pid {folder}/pid;
-error_log {folder}/error.log;
-{user}
-events {{ worker_connections 768; }}
-http {{
-    sendfile on;
-    tcp_nopush on;
-    gzip on;
-    types {{ text/html html; text/plain txt; }}
-    default_type application/octet-stream;
-    access_log off;
-    client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
-    uwsgi_temp_path {folder}; scgi_temp_path {folder};
-    include {folder}/site.conf;
-}}
-"""
 CLIENTS = 64
 UNREAD = 4  # MiB, more than sockets on loopback hold
-
-
-def program(name: str) -> str:
-    found = shutil.which(name, path=SBIN)
-    assert found, f"{name} is not installed"
-    return found
-
-
-def replace_once(text: str, old: str, new: str) -> str:
-    assert text.count(old) == 1, old
-    return text.replace(old, new)
 
 
 def directives_uncommented(text: str) -> str:
@@ -109,21 +77,14 @@ def nginx(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
         def start(name: str, behind: Server, tls: int = 0) -> Server:
             port = free_port()
-            site = (DEPLOY / name).read_text()
+            site = site_of(name, port, behind.port)
             if tls:
                 site = directives_uncommented(site)
                 site = replace_once(site, "listen 443 ssl;", f"listen 127.0.0.1:{tls} ssl;")
                 site = replace_once(site, "listen [::]:443 ssl;", "")
                 site = site.replace("/etc/letsencrypt/live/lg.example.net", str(tmp_path))
-            site = replace_once(site, "127.0.0.1:8080", f"127.0.0.1:{behind.port}")
-            site = replace_once(site, "listen 80;", f"listen 127.0.0.1:{port};")
-            site = replace_once(site, "listen [::]:80;", "")
             site = site.replace("root /opt/tinytracer;", f"root {tmp_path};")
-            (tmp_path / "site.conf").write_text(site)
-            user = "" if os.geteuid() else "user root;"  # pytest's folders are root's own
-            (tmp_path / "nginx.conf").write_text(NGINX.format(folder=tmp_path, user=user))
-            argv = [program("nginx"), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
-            server = Server(argv, port)
+            server = start_nginx(tmp_path, site, port)
             stack.callback(server.stop)
             if not tls:
                 server.wait_until_ready()

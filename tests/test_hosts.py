@@ -120,6 +120,24 @@ def test_stopping_gunicorn_ends_what_runs_at_once(tmp_path: Path) -> None:
         connection.close()
 
 
+@pytest.mark.parametrize(
+    ("workers", "store", "told"), [(2, "memory", 1), (1, "memory", 0), (2, "sqlite:l", 0)]
+)
+def test_worker_that_counts_limits_for_itself_says_so_once(
+    tmp_path: Path, workers: int, store: str, told: int
+) -> None:
+    port = free_port()
+    environ = {"TINYTRACER_CONFIG": str(configuration(tmp_path, store=store))}
+    server = Server([*GUNICORN, "--workers", f"{workers}", "--bind", f"127.0.0.1:{port}"], port, environ)
+    server.wait_until_ready()
+    for _ in range(20):
+        assert server.get("/healthz")[0] == 200
+    server.process.terminate()
+    lines = server.process.communicate(timeout=20)[1].splitlines()
+    found = [line for line in lines if "Each process counts limits for itself" in line]
+    assert told <= len(found) <= told * workers  # a worker that nobody has asked says nothing
+
+
 def test_output_is_live(host: Server) -> None:
     connection = host.begin(f"{V1}/pid", "text/plain")
     pid = int(read_until(connection, rb"(\d+)\n(?:\r\n)?$")[1])

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -29,6 +28,7 @@ from lookingglass.problems import Refusal
 from lookingglass.sharing import Shared
 from lookingglass.store import OWNED, Claim, Gone, Memory, Share, Store, Token
 from lookingglass.stores import open_store, read_store
+from tests.redis_server import RedisServer
 from tests.storing import BUCKET, CERTAIN, KEYS, POSSIBLE, SPENT, Cells
 from tests.support import (
     GENEROUS,
@@ -54,38 +54,6 @@ from tests.support import (
 SLOW = Rate(1, 86400.0)  # nothing comes back while a test runs
 PATIENCE = 0.5  # seconds in which a refusal has to come
 BACK = 3.0  # seconds in which a store that is back has to be used
-
-
-class RedisServer:
-    """A redis-server of our own, at a unix socket."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.url = f"unix://{folder}/redis.sock"
-        self.start()
-
-    def start(self) -> None:
-        argv = ["redis-server", "--port", "0", "--unixsocket", f"{self.folder}/redis.sock"]
-        options = ["--save", "", "--appendonly", "no", "--dir", str(self.folder)]
-        self.process = subprocess.Popen([*argv, *options], stdout=subprocess.DEVNULL)
-        self.client = redis.Redis.from_url(self.url, decode_responses=True)
-        end = time.monotonic() + 20
-        while True:
-            try:
-                self.client.ping()
-                return
-            except redis.RedisError:
-                assert time.monotonic() < end
-                time.sleep(0.02)
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        self.client.close()
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
-        self.process.wait(10)
 
 
 @pytest.fixture

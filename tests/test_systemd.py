@@ -283,6 +283,7 @@ def test_stopping_the_unit_ends_all_that_runs(machine: Machine) -> None:
         machine.systemctl("stop", "tinytracer.service")
         assert time.monotonic() - started < 2.5
         assert gone_within(0.2, *inside)
+    assert "watcher" not in machine.log.read_text()
 
 
 @pytest.mark.lab

@@ -37,6 +37,7 @@ from tests.support import (
     is_alive,
     open_files,
     python,
+    read_until,
     sh,
     soon,
     stat,
@@ -202,6 +203,34 @@ def test_server_that_ends_normally_leaves_no_watcher(serve: Serve) -> None:
     assert server.process.returncode == 0
     assert gone_within(0.2, *left)
     connection.close()
+
+
+@pytest.mark.parametrize("first", ["server", "watcher"])
+def test_server_and_watcher_that_are_told_to_end_together_end_quietly(serve: Serve, first: str) -> None:
+    """So systemd does it; the watcher stays for what the server cannot end any more."""
+    server = serve(commands=COMMANDS)
+    with server.begin(f"{V1}/stubborn"), server.begin(f"{V1}/hermit", "text/plain") as hermit:
+        read_until(hermit, rb"[0-9]+\n")
+        assert soon(lambda: len(watchers(server.process.pid)) == 1)
+        (watching,) = watchers(server.process.pid)
+        left = descendants(server.process.pid)
+        both = [server.process.pid, watching]
+        if first == "watcher":
+            os.kill(watching, signal.SIGTERM)
+            time.sleep(0.3)
+            assert is_alive(watching)
+        for each in both if first == "server" else both[::-1]:
+            os.kill(each, signal.SIGTERM)
+        assert server.process.communicate(timeout=10)[1].count("watcher") == 0
+        assert server.process.returncode == 0
+        assert gone_within(0.5, *left)
+
+
+def test_only_the_watcher_is_deaf_to_sigterm(runs: Runs) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    viewer = ask(runs, sh("grep SigBlk /proc/self/status"))
+    assert to_the_end(viewer)[0] == f"SigBlk:\t{0:016x}\n"
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
 def test_checking_and_importing_start_no_watcher(tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ PINGER = TICKER.replace(
     'f"64 bytes from 192.0.2.1: icmp_seq={number + 1} ttl=60 time=1.5 ms", sep="\\n", flush=True',
 )
 QUIET = ["sleep", f"1000.{os.getpid()}"]  # which no other process of the machine is called
-LIMITS = {
-    **dict.fromkeys(("rate", "target_rate", "global_rate", "slot_seconds"), "1000000/second"),
+LIMITS = {  # which nobody reaches; what is spent comes back as slowly as with limits that are meant
+    **dict.fromkeys(("rate", "target_rate", "global_rate", "slot_seconds"), "1000000/day"),
     "burst": 1000000,
     "per_client": 16,
     "per_router": 1100,
