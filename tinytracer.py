@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from webob import Request
 
 import rfc8522
-from commands import EVENTS, JSON, SVG, TEXT
+from commands import TEXT
 from lookingglass import configuration as conf
 from lookingglass import (
     downloads,
@@ -23,31 +23,24 @@ from lookingglass import (
     names,
     origins,
     page,
-    resources,
-    several,
-    several_answers,
     stores,
     urls,
     visitors,
 )
 from lookingglass.answers import (
-    HTML,
-    REPRESENTATIONS,
-    Body,
     Environ,
-    Pieces,
     Reply,
-    Start,
-    once_begun,
+    json_reply,
     problem_reply,
-    starter,
 )
+from lookingglass.asking import Asking
 from lookingglass.configuration import find_configuration, find_file, new_file
-from lookingglass.glass import Answer, Glass, Question
-from lookingglass.headers import FRESH, LIVE, OPEN, PREFLIGHT, SECURITY
-from lookingglass.negotiation import best_offer
+from lookingglass.frozen import Archive
+from lookingglass.glass import Glass
+from lookingglass.headers import FRESH, OPEN, PREFLIGHT, SECURITY
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
+from lookingglass.results import RESULT_NAME
 from lookingglass.several import Several
 from lookingglass.turnstile import Turnstile
 from lookingglass.visitors import Visitor
@@ -55,12 +48,13 @@ from lookingglass.visitors import Visitor
 if TYPE_CHECKING:
     import argparse
 
-    from lookingglass.command_line import Act, Options
+    from lookingglass.command_line import Act
     from lookingglass.metrics import Metrics
 
 __version__ = "0.1.0"
 
 V1 = r"/\.well-known/looking-glass/v1"
+RESULT = f"(?-i:{RESULT_NAME})"  # of a frozen answer, in small letters only
 ALL, CORS, OWN = "all", "cors", "own"  # which sites' programs may read: all, those that "cors" names, none
 # A route is a pattern of the whole path, in any case, the method of TinyTracer that answers, and for whom.
 ROUTES = [
@@ -73,12 +67,16 @@ ROUTES = [
         (V1 + r"/routers/(?P<number>[^/]+)/?", "router_details", ALL),
         (V1 + r"/(?P<path>.+)", "run", CORS),
         (r"/\.well-known/looking-glass/?", "index", ALL),
-        (r"/(?P<name>style\.css|script\.js|icon\.svg)", "asset", OWN),
+        (r"/(?P<name>style\.css|script\.js|icon\.svg|theme\.css|logo)", "asset", OWN),
         (r"/healthz", "healthz", OWN),
+        (r"/api/ip", "ip", ALL),
         (r"/api/info", "info", ALL),
         (r"/api/capabilities", "capabilities", ALL),
         (r"/openapi\.json", "openapi", ALL),
         (r"/metrics", "metrics", OWN),
+        (rf"/results/(?P<name>{RESULT})(?P<suffix>\.json|\.txt|\.svg|)", "archived", ALL),
+        (rf"/results/(?P<name>{RESULT})/vs/(?P<other>{RESULT})(?P<suffix>\.json|\.txt|)", "archived", ALL),
+        (rf"/results/(?P<name>{RESULT})/vs/(?P<other>)", "archived", ALL),
         (r"/testfiles/(?P<path>.+)", "testfile", OWN),
     )
 ]
@@ -86,13 +84,7 @@ NO_ROUTE: tuple[str, str, Mapping[str, str]] = ("nothing", ALL, {})  # of ROUTES
 UNCOUNTED = {"healthz", "run"}  # handlers whose requests are none that "limits.requests" counts
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
-ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
 HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY, **FRESH}, b"ok")
-LISTEN = "127.0.0.1:8080"
-ALONE = (
-    "Each process counts limits for itself, so that several allow several times as much;"
-    ' give "store" in the configuration, sqlite:PATH or redis://HOST:PORT, to have them count together.'
-)
 
 log = logging.getLogger("tinytracer")
 
@@ -109,9 +101,11 @@ class TinyTracer:
         self._page = page.Page(configuration)
         self._shelf = Shelf()
         self._glass: Glass = Glass(configuration, before._glass if before else None)
+        self._asking = Asking(configuration, self._glass)
+        self._archive = Archive(configuration, self._glass.results)
         self._turnstile: Turnstile = before._turnstile if before else Turnstile(configuration.limits)
         self._turnstile.adjust(configuration.limits)
-        self._counts_alone = configuration.store == stores.MEMORY  # and nobody was told why that matters
+        self._caution = stores.Caution(configuration.store)
         self._figures: Metrics | None = self._count(before._figures if before else None)
         if before:
             before.close.detach()
@@ -149,9 +143,7 @@ class TinyTracer:
 
     def _dispatch(self, environ: Environ) -> Answering:
         """Return what answers a request; an error may be read by whoever may read its resource."""
-        if self._counts_alone and environ["wsgi.multiprocess"]:
-            self._counts_alone = False
-            log.warning(ALONE)
+        self._caution.heed(environ["wsgi.multiprocess"])
         handler, readers, parts = _route(environ)
         if handler == "metrics" and not self._shows_figures(environ):
             handler, readers, parts = NO_ROUTE
@@ -229,6 +221,9 @@ class TinyTracer:
     def _capabilities(self, environ: Environ) -> Answering:
         return self._shelf.get("capabilities", lambda: ready_json(dict(self._configuration.capabilities)))
 
+    def _ip(self, environ: Environ) -> Answering:
+        return json_reply(self._page.own_address(self._visitor(environ).address), 200, OPEN)
+
     def _openapi(self, environ: Environ) -> Answering:
         from lookingglass import openapi
 
@@ -246,7 +241,7 @@ class TinyTracer:
 
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()
-        return self._shelf.get(name, lambda: Ready(resources.resource(name), ASSETS[name], {}))
+        return self._shelf.get(name, lambda: Ready(*self._page.asset(name), {}))
 
     def _healthz(self, environ: Environ) -> Answering:
         self._glass.check_health()
@@ -259,6 +254,9 @@ class TinyTracer:
         response = downloads.send(Request(environ), self._configuration.testfiles, path, admit)
         response.headers.update(SECURITY.items())
         return response
+
+    def _archived(self, environ: Environ, **parts: str) -> Answering:
+        return self._archive.answer(environ, self._base(environ), **parts)
 
     def _to_page(self, environ: Environ) -> Answering:
         """Lead to the path with a slash at its end, below which the page's relative links work."""
@@ -277,73 +275,15 @@ class TinyTracer:
         if not given["run"] or environ["REQUEST_METHOD"] == "HEAD":
             return refuse()
         try:
-            answer = self._ask(environ, *page.question(given, choice))
+            answer = self._asking.ask(environ, self._visitor(environ), *page.question(given, choice))
         except Problem as problem:
             return refuse(problem)
         represent = page.as_page_of_several if isinstance(answer, Several) else page.as_page
-        return self._live(answer, represent(*self._page.render(given, client, choice)), refuse, {})
+        around = self._page.render(given, client, choice)
+        return self._asking.live(answer, represent(*around), refuse, self._page.headers)
 
     def _run(self, environ: Environ, path: str) -> Answering:
-        sharing = self._sharing(environ, CORS)
-        question, problem = Question(path), None
-        try:
-            question = Question(path, urls.query_of(environ))
-        except Problem as error:
-            problem = error
-        offered = several_answers.REPRESENTATIONS if several.is_asked(question) else REPRESENTATIONS
-        media = best_offer(environ.get("HTTP_ACCEPT", ""), tuple(offered)) or JSON
-        question = question._replace(wants_picture=media == SVG)
-        if environ["REQUEST_METHOD"] == "HEAD":  # which runs nothing, and leaves no record
-            if problem:
-                raise problem
-            self._refuse_forged(environ)
-            check = several.check if several.is_asked(question) else Glass.check
-            check(self._glass, question)
-            shown = JSON if media == HTML else media
-            return Reply(200, {"Content-Type": shown, **SECURITY, **FRESH, **LIVE, **sharing}, b"")
-        refuse = functools.partial(problem_reply, headers=sharing)
-        answer = self._ask(environ, question, problem)
-        if isinstance(answer, Several):
-            represent = several_answers.REPRESENTATIONS[JSON if answer.has_failed else media]
-            return self._live(answer, represent, refuse, sharing)
-        return self._live(answer, REPRESENTATIONS[media], refuse, sharing, tells_place=media == EVENTS)
-
-    def _ask(self, environ: Environ, question: Question, problem: Problem | None = None) -> Answer | Several:
-        """Return the answer in progress; a refusal leaves a record, whoever refuses."""
-        visitor = self._visitor(environ)
-        try:
-            if problem:
-                raise problem
-            self._refuse_forged(environ)
-        except Problem as error:
-            raise self._glass.refuse(question, visitor, error) from None
-        if several.is_asked(question):
-            return several.ask(self._glass, question, visitor)
-        return self._glass.ask(question, visitor)
-
-    def _refuse_forged(self, environ: Environ) -> None:
-        origins.refuse_forged(environ, self._configuration.host, self._configuration.cors)
-
-    def _live(
-        self,
-        answer: Answer | Several,
-        represent: Callable[[Any, Start], Pieces],
-        refuse: Callable[[Problem], Reply],
-        sharing: Mapping[str, str],
-        tells_place: bool = False,
-    ) -> Answering:
-        def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
-            start = starter(start_response, answer, {**sharing, **self._glass.headers(answer.quotas)})
-            represented = represent(answer, start)
-            send = functools.partial(Reply.send, start_response=start_response)
-            pieces = once_begun(answer, represented, lambda problem: send(refuse(problem)), tells_place)
-            take_over = environ.get("lookingglass.live")  # of our own server, see tasks.Task
-            connection = None if take_over else visitors.connection_of(environ)
-            body = Body(answer, pieces, self._glass.runs.loop, connection)
-            taken: Iterable[bytes] = take_over(body) if take_over else body
-            return taken
-
-        return answering
+        return self._asking.run(environ, self._visitor(environ), path, self._sharing(environ, CORS))
 
     def _visitor(self, environ: Environ) -> Visitor:
         self._unbelieved.look(environ)
@@ -401,8 +341,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Serve until a signal ends it; then no child is left."""
-    from lookingglass import reloading, serving
+    """Serve the page and the API until SIGTERM, SIGQUIT or Ctrl-C; then no child is left.
+
+    SIGHUP, also that of a closed terminal, has it read its configuration again; where it listens stays.
+    """
+    from lookingglass import command_line, reloading, serving
 
     def load() -> conf.Configuration:
         configuration = find_configuration(options.config)
@@ -414,7 +357,7 @@ def serve(options: argparse.Namespace) -> int:
     names.hasten()
     looking_glass = reloading.Newest(TinyTracer(load()), load, TinyTracer, find_file(options.config))
     try:
-        serving.serve(looking_glass, serving.open_sockets(options.listen, LISTEN))
+        serving.serve(looking_glass, serving.open_sockets(options.listen, command_line.LISTEN))
     except serving.ListenError as error:
         print(error, file=sys.stderr)
         return 1
@@ -437,36 +380,13 @@ def init(options: argparse.Namespace) -> int:
 
 
 def migrate(options: argparse.Namespace) -> int:
-    """Turn an old program's configuration into one of ours."""
+    """Turn a config.json of the original program, or a caps.json of intrace, into a configuration."""
     from lookingglass import migrating
 
     return migrating.migrate(options.old, new_file(options.config))
 
 
-LISTENING = {
-    "action": "append",
-    "metavar": "ADDRESS",
-    "help": f"HOST:PORT or unix:PATH, several times if need be; default: systemd's sockets, else {LISTEN}",
-}
-ACTIONS: dict[Act, tuple[str, Options]] = {
-    serve: (
-        "Serve the page and the API until SIGTERM, SIGQUIT or Ctrl-C ends it. SIGHUP, also that of a closed "
-        "terminal, has it read its configuration again; where it listens stays as it is.",
-        {"--listen": LISTENING},
-    ),
-    init: ("Write a starting configuration for this machine.", {}),
-    check: (
-        "Say what is wrong with the configuration and with this machine, and the cure.",
-        {
-            "--run": {"action": "store_true", "help": "ask every command of every router something harmless"},
-            "--json": {"action": "store_true", "help": "print what is found as JSON"},
-        },
-    ),
-    migrate: (
-        "Turn a config.json of the original program, or a caps.json of intrace, into a configuration.",
-        {"old": {"metavar": "OLD", "help": "the old file, which stays as it is"}},
-    ),
-}
+ACTIONS: tuple[Act, ...] = (serve, init, check, migrate)
 
 if __name__ == "__main__":
     sys.exit(main())

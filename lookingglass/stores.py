@@ -1,15 +1,23 @@
-"""Which store the configuration names."""
+"""Which store the configuration names: for limits, and for frozen answers."""
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 
+from lookingglass.cabinet import Cabinet, Keeping, MemoryCabinet
 from lookingglass.store import Memory, Store
 
 MEMORY = "memory"
 SQLITE = "sqlite:"
 REDIS = ("redis://", "rediss://", "unix://")
+COUNTED_ALONE = (
+    "Each process counts limits for itself, so that several allow several times as much;"
+    f' give "store" in the configuration, {SQLITE}PATH or {REDIS[0]}HOST:PORT, to have them count together.'
+)
+
+log = logging.getLogger("tinytracer")
 
 
 def read_store(text: str, folder: str | os.PathLike[str]) -> str:
@@ -31,14 +39,43 @@ def read_store(text: str, folder: str | os.PathLike[str]) -> str:
     return text
 
 
-def open_store(text: str) -> Store:
-    """Return the store that ``read_store`` has checked; one outside is reached at the first question."""
-    if text.startswith(SQLITE):
-        from lookingglass.in_sqlite import SQLite
+def open_store(text: str, keeping: Keeping | None = None) -> Store:
+    """Return the store that ``read_store`` has checked; one outside is reached at the first question.
 
-        return SQLite(text[len(SQLITE) :])
+    ``keeping`` says how much room frozen answers have in it.
+    """
+    if text.startswith(SQLITE):
+        from lookingglass.in_sqlite import SQLite, pages_of
+
+        return SQLite(text[len(SQLITE) :], pages_of(keeping))
     if text.startswith(REDIS):
         from lookingglass.in_redis import Redis
 
         return Redis(text)
     return Memory()
+
+
+def open_cabinet(text: str, keeping: Keeping) -> Cabinet:
+    """Return where frozen answers are kept in the same store; one outside is reached at the first of them."""
+    if text.startswith(SQLITE):
+        from lookingglass.in_sqlite import SQLiteCabinet
+
+        return SQLiteCabinet(text[len(SQLITE) :], keeping)
+    if text.startswith(REDIS):
+        from lookingglass.in_redis import RedisCabinet
+
+        return RedisCabinet(text, keeping)
+    return MemoryCabinet(keeping)
+
+
+class Caution:
+    """Tell the operator once that limits are those of each process, where there are several."""
+
+    def __init__(self, store: str) -> None:
+        self._is_due = store == MEMORY
+
+    def heed(self, is_multiprocess: bool) -> None:
+        """Look whether it matters; a request knows that (PEP 3333), and nothing before it."""
+        if self._is_due and is_multiprocess:
+            self._is_due = False
+            log.warning(COUNTED_ALONE)

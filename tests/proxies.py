@@ -29,27 +29,31 @@ http {{
     include {folder}/site.conf;
 }}
 """
-# A connection to a server is used for many clients, as a proxy does that is asked much.
+# A connection to a server serves many clients, and whoever leaves has left (abortonclose).
 HAPROXY = """
 defaults
     mode http
     timeout connect 2s
     timeout client 30s
     timeout server 70s
+    timeout check 5s
     option redispatch
     retries 3
     http-reuse always
+    option abortonclose
 frontend clients
     bind 127.0.0.1:{port}
     {headers}
     default_backend glasses
 backend glasses
     balance roundrobin
-    option httpchk GET /healthz
+    option httpchk
+    http-check send meth GET uri /healthz ver HTTP/1.1 hdr Host lg
     default-server check inter 100ms fall 1 rise 1
     {servers}
 """
-APPENDING = "option forwardfor"  # to what a visitor may have written
+HALF = "option forwardfor"  # which appends, and lets Forwarded through as the visitor has written it
+APPENDING = f"{HALF}\n    http-request del-header Forwarded"
 
 
 def program(name: str) -> str:
