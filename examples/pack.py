@@ -1,7 +1,6 @@
 """Pack a folder into one program, the same bytes each time: `python3 examples/pack.py FOLDER FILE`.
 
-Docstrings and comments are left out, and lines keep their numbers. Where a licence asks that changes be told,
-nothing is changed.
+Docstrings and comments are left out, and lines keep their numbers.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import tokenize
 import zipfile
 from pathlib import Path
 
-AS_THEY_ARE = ("waitress", "cgi.py")
+# Licences that ask for changes to be told, docstrings that --help shows, and a program that ps shows.
+AS_THEY_ARE = ("waitress/", "cgi.py", "tinytracer.py", "lookingglass/watcher.py")
 SHEBANG = b"#!/usr/bin/env python3\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip file can tell
 MODE = 0o100644 << 16
@@ -37,10 +37,10 @@ def code_of(text: str) -> str:
     return "\n".join(each.rstrip() for each in lines) + "\n"
 
 
-def packed(folder: Path, path: Path) -> bytes:
+def packed(name: str, content: bytes) -> bytes:
     """Return what of a file goes into the program."""
-    is_code = path.suffix == ".py" and path.relative_to(folder).parts[0] not in AS_THEY_ARE
-    return code_of(path.read_text()).encode() if is_code else path.read_bytes()
+    is_shortened = name.endswith(".py") and not name.startswith(AS_THEY_ARE)
+    return code_of(content.decode()).encode() if is_shortened else content
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
             for path in files:
                 entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), EPOCH)
                 entry.external_attr, entry.compress_type = MODE, zipfile.ZIP_DEFLATED
-                archive.writestr(entry, packed(folder, path), compresslevel=9)
+                archive.writestr(entry, packed(entry.filename, path.read_bytes()), compresslevel=9)
     target.chmod(0o755)
 
 
