@@ -213,7 +213,7 @@ def path_of(name: str, target: str = "") -> str:
 
 def success(data: Mapping[str, Any], started: float) -> Envelope:
     """Wrap data that was begun at ``started`` (monotonic clock), with the members of section 2.3.1."""
-    times = {"performed_at": _utc(time.time()), "runtime": round(time.monotonic() - started, 6)}
+    times = {"performed_at": utc(time.time()), "runtime": round(time.monotonic() - started, 6)}
     return {"status": "success", "data": {**data, **times}}
 
 
@@ -334,7 +334,7 @@ def _run_data(
     if media != JSON or (document is None and not facts):
         media, output = (TEXT if media == JSON else media), lines(text)
     data = {
-        "performed_at": _utc(end.performed_at),
+        "performed_at": utc(end.performed_at),
         "runtime": round(end.runtime, 3),
         "router": subject.router.name,
         "output": facts if output is None else output,
@@ -354,6 +354,11 @@ def lines(text: str) -> list[str]:
     return parts if parts[-1] else parts[:-1]
 
 
+def utc(seconds: float) -> str:
+    """Return seconds since the epoch as ISO 8601 has them."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 def _listed(router: Router, command: Command, base: str, first: Router) -> dict[str, str]:
     has_target = command.argument != "none"
     elsewhere = "" if command.name in first.commands else f"?router={quote(router.name, safe='')}"
@@ -363,10 +368,6 @@ def _listed(router: Router, command: Command, base: str, first: Router) -> dict[
         "description": command.description,
         "command": command.name,
     }
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _read_protocol(value: str) -> int:

@@ -27,6 +27,7 @@ from lookingglass import (
     several,
     several_answers,
     stores,
+    themes,
     urls,
     visitors,
 )
@@ -38,16 +39,19 @@ from lookingglass.answers import (
     Pieces,
     Reply,
     Start,
+    json_reply,
     once_begun,
     problem_reply,
     starter,
 )
 from lookingglass.configuration import find_configuration, find_file, new_file
+from lookingglass.frozen import Archive
 from lookingglass.glass import Answer, Glass, Question
 from lookingglass.headers import FRESH, LIVE, OPEN, PREFLIGHT, SECURITY
 from lookingglass.negotiation import best_offer
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
+from lookingglass.results import RESULT_NAME
 from lookingglass.several import Several
 from lookingglass.turnstile import Turnstile
 from lookingglass.visitors import Visitor
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 V1 = r"/\.well-known/looking-glass/v1"
+RESULT = f"(?-i:{RESULT_NAME})"  # of a frozen answer, in small letters only
 ALL, CORS, OWN = "all", "cors", "own"  # which sites' programs may read: all, those that "cors" names, none
 # A route is a pattern of the whole path, in any case, the method of TinyTracer that answers, and for whom.
 ROUTES = [
@@ -74,11 +79,16 @@ ROUTES = [
         (V1 + r"/(?P<path>.+)", "run", CORS),
         (r"/\.well-known/looking-glass/?", "index", ALL),
         (r"/(?P<name>style\.css|script\.js|icon\.svg)", "asset", OWN),
+        (r"/(?P<name>theme\.css|logo)", "theme", OWN),
         (r"/healthz", "healthz", OWN),
+        (r"/api/ip", "ip", ALL),
         (r"/api/info", "info", ALL),
         (r"/api/capabilities", "capabilities", ALL),
         (r"/openapi\.json", "openapi", ALL),
         (r"/metrics", "metrics", OWN),
+        (rf"/results/(?P<name>{RESULT})(?P<suffix>\.json|\.txt|\.svg|)", "archived", ALL),
+        (rf"/results/(?P<name>{RESULT})/vs/(?P<other>{RESULT})(?P<suffix>\.json|\.txt|)", "archived", ALL),
+        (rf"/results/(?P<name>{RESULT})/vs/(?P<other>)", "archived", ALL),
         (r"/testfiles/(?P<path>.+)", "testfile", OWN),
     )
 ]
@@ -104,6 +114,7 @@ class TinyTracer:
         self._page = page.Page(configuration)
         self._shelf = Shelf()
         self._glass: Glass = Glass(configuration, before._glass if before else None)
+        self._archive = Archive(configuration, self._glass.results)
         self._turnstile: Turnstile = before._turnstile if before else Turnstile(configuration.limits)
         self._turnstile.adjust(configuration.limits)
         self._caution = stores.Caution(configuration.store)
@@ -222,6 +233,12 @@ class TinyTracer:
     def _capabilities(self, environ: Environ) -> Answering:
         return self._shelf.get("capabilities", lambda: ready_json(dict(self._configuration.capabilities)))
 
+    def _ip(self, environ: Environ) -> Answering:
+        """Tell the visitor's address, to the page on a name of ours that has both address families."""
+        if not self._configuration.showip:
+            raise NotFound("Addresses of visitors are not told here.")
+        return json_reply({"ip": self._visitor(environ).address}, 200, OPEN)
+
     def _openapi(self, environ: Environ) -> Answering:
         from lookingglass import openapi
 
@@ -241,6 +258,10 @@ class TinyTracer:
         name = name.lower()
         return self._shelf.get(name, lambda: Ready(resources.resource(name), ASSETS[name], {}))
 
+    def _theme(self, environ: Environ, name: str) -> Answering:
+        name = name.lower()
+        return self._shelf.get(name, lambda: Ready(*themes.read(self._configuration.theme, name), {}))
+
     def _healthz(self, environ: Environ) -> Answering:
         self._glass.check_health()
         return HEALTHY
@@ -252,6 +273,9 @@ class TinyTracer:
         response = downloads.send(Request(environ), self._configuration.testfiles, path, admit)
         response.headers.update(SECURITY.items())
         return response
+
+    def _archived(self, environ: Environ, **parts: str) -> Answering:
+        return self._archive.answer(environ, self._base(environ), **parts)
 
     def _to_page(self, environ: Environ) -> Answering:
         """Lead to the path with a slash at its end, below which the page's relative links work."""
@@ -274,7 +298,9 @@ class TinyTracer:
         except Problem as problem:
             return refuse(problem)
         represent = page.as_page_of_several if isinstance(answer, Several) else page.as_page
-        return self._live(answer, represent(*self._page.render(given, client, choice)), refuse, {})
+        return self._live(
+            answer, represent(*self._page.render(given, client, choice)), refuse, self._page.headers
+        )
 
     def _run(self, environ: Environ, path: str) -> Answering:
         sharing = self._sharing(environ, CORS)
@@ -308,6 +334,7 @@ class TinyTracer:
             if problem:
                 raise problem
             self._refuse_forged(environ)
+            visitor = visitor._replace(base=self._base(environ))
         except Problem as error:
             raise self._glass.refuse(question, visitor, error) from None
         if several.is_asked(question):

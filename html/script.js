@@ -1,130 +1,768 @@
-// Run the form's command without leaving the page: server-sent events in, text out, never markup.
+// Ask without leaving the page. Output goes in as text; markup comes from this server's own "view" events only.
 "use strict";
 
-const element = (id) => document.getElementById(id);
-const [form, router, cmd, ip, protocol, vrfs, vrf, run, stop, status, clock, output] =
-  ["form", "router", "cmd", "ip", "protocol", "vrfs", "vrf", "run", "stop", "status", "clock", "output"].map(element);
-let underWay = null; // the AbortController of the answer in progress
+const LINES = 200; // of a block of text, which is laid out only when it is looked at
+const CHARACTERS = 16384; // of a block, however long its lines are
+const WRITE = 65536; // characters that are written in a frame
+const LINKS = 500; // in an answer
+const ANSWERS = 12; // on the page
+const KEPT = 24; // results that "Compare with" offers
+const REFUSED = new Set([429, 503]); // HTTP statuses after which it is worth to ask again
+const DOUBLE = 500; // milliseconds in which a second click on Run does not stop what the first has begun
 
-// Leave only what the chosen router has, and choose the first of it if need be.
-function narrow(select) {
+const element = (id) => document.getElementById(id);
+const [form, router, cmd, ip, run, status, spoken, answers] =
+  ["form", "router", "cmd", "ip", "run", "status", "spoken", "answers"].map(element);
+const title = document.title;
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+let underWay = null; // the Asking in progress
+let refusedUntil = 0; // by performance.now()
+
+function make(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+const button = (text, act, className = "") => make("button", { type: "button", className, onclick: act }, text);
+
+// --- the form
+
+const others = () => [...form.querySelectorAll('[name="routers"]')];
+const chosen = () => cmd.selectedOptions[0];
+const wants = () => (chosen() ? chosen().dataset.argument : "none") !== "none";
+
+// Return the names of the routers that are asked, the one in the menu first.
+function asked() {
+  return [...new Set([router.value, ...others().filter((box) => box.checked).map((box) => box.value)])];
+}
+
+function placeOf(name) {
+  const option = [...(router.options ?? [])].find((each) => each.value === name);
+  return option ? option.textContent : name;
+}
+
+// Leave only what all of the routers have, and choose the first of it if need be.
+function narrow(select, names) {
   for (const option of select.options) {
-    const missing = option.value !== "" && !option.dataset.routers.split(" ").includes(router.value);
-    option.hidden = option.disabled = missing;
-    if (missing && option.selected) select.value = "";
+    const on = option.value === "" ? names : option.dataset.routers.split(" ");
+    option.hidden = option.disabled = !names.every((name) => on.includes(name));
+    if (option.disabled && option.selected) select.value = "";
+  }
+  for (const group of select.querySelectorAll("optgroup")) {
+    group.hidden = [...group.children].every((option) => option.hidden);
   }
   if (!select.value) select.value = [...select.options].find((option) => option.value && !option.disabled)?.value ?? "";
 }
 
-// Offer a target and a vrf only where the command takes one.
+// Show what the chosen command is and wants, and offer a target and a vrf only where it takes one.
 function offer() {
-  narrow(cmd);
-  narrow(vrf);
-  const chosen = cmd.selectedOptions[0];
-  ip.disabled = !chosen || chosen.dataset.argument === "none";
-  vrfs.hidden = vrf.disabled = !chosen || !("vrf" in chosen.dataset);
+  const names = asked();
+  for (const box of others()) {
+    box.parentElement.hidden = box.value === router.value;
+  }
+  const summary = form.querySelector("#others summary");
+  if (summary) summary.textContent = names.length > 1 ? `and from ${names.length - 1} more` : "and from others";
+  narrow(cmd, names);
+  const data = chosen()?.dataset ?? { description: "These routers have no command in common." };
+  element("description").textContent = data.description;
+  element("wanted").textContent = data.wanted ? `: ${data.wanted}` : "";
+  element("to").hidden = ip.disabled = !wants();
+  const vrf = element("vrf");
+  if (vrf) {
+    element("vrf-field").hidden = vrf.disabled = !data.vrf;
+    if (data.vrf) narrow(vrf, names);
+  }
+  complain("");
 }
 
-// Return the parameters that differ from their defaults.
-function parameters(always) {
-  const chosen = { protocol: protocol.value, vrf: vrf.disabled ? "" : vrf.value };
-  const given = Object.entries(chosen).filter(([, value]) => value);
-  return new URLSearchParams({ ...always, router: router.value, ...Object.fromEntries(given) });
+// Tell what is wrong with the target, under its field.
+function complain(text) {
+  element("error").textContent = text;
+  if (text) {
+    ip.setAttribute("aria-invalid", "true");
+    ip.setAttribute("aria-describedby", "error");
+    ip.focus();
+  } else {
+    ip.removeAttribute("aria-invalid");
+    ip.removeAttribute("aria-describedby");
+  }
 }
 
-function address() {
-  const words = cmd.value.split(" ").map(encodeURIComponent).join("/");
-  const target = ip.disabled ? "" : `/${encodeURIComponent(ip.value.trim())}`;
-  return `.well-known/looking-glass/v1/${words}${target}?${parameters({})}`;
+// Return the target that somebody means who has pasted something; lookingglass/pasted.py does the same.
+function clean(pasted, argument) {
+  let text = pasted.replace(/[\u00ad\u200b\u200e\u200f\u2060\ufeff]/g, "").trim();
+  if (text.length > 2048) return text;
+  if (argument === "asn") return text.replace(/^asn?\s*([0-9]{1,10})$/i, "AS$1");
+  if (!["host", "addr", "address"].includes(argument)) return text;
+  if (argument !== "host") text = text.replace(/\s/g, "");
+  const slash = text.indexOf("/");
+  const url = /^[a-z][a-z0-9+.-]{0,30}:\/\/([^/?#]*)/i.exec(text);
+  if (url) text = url[1].slice(url[1].lastIndexOf("@") + 1);
+  else if (slash >= 0 && !/^\s*[0-9.]+\s*$/.test(text.slice(slash + 1))) text = text.slice(0, slash);
+  text = (/^\[([0-9a-f:.]{2,45})\](?::[0-9]{1,5})?$/i.exec(text) ?? [null, text])[1];
+  text = (/^([^:/[\]]+):[0-9]{1,5}$/.exec(text) ?? [null, text])[1];
+  // IDNA 2003 and IDNA 2008 read some letters differently: nobody knows which name is meant
+  if (!/[^\x00-\x7f]/.test(text) || text.length > 253 || /[\u00df\u1e9e\u03c2\u200c\u200d]/.test(text)) return text;
+  try {
+    const name = new URL(`http://${text}/`).hostname;
+    return /^[0-9.]+$/.test(name) ? text : name;
+  } catch {
+    return text;
+  }
 }
 
-function permalink() {
-  history.replaceState(null, "", `?${parameters({ ip: ip.value.trim(), cmd: cmd.value })}`);
+// Show the target as it will be asked; return whether there is one where one is wanted.
+function tidy() {
+  if (!wants()) return true;
+  const { argument, wanted, example } = chosen().dataset;
+  const target = clean(ip.value, argument);
+  if (target !== ip.value) ip.value = target;
+  const wrong = target === "" || /^\.{1,2}$/.test(target); // dots would be read as a path's own
+  if (wrong) complain(`Enter ${/^[aeiou]/i.test(wanted) ? "an" : "a"} ${wanted}, such as ${example}.`);
+  return !wrong;
 }
 
-function tell(text, bad = false) {
-  status.textContent = text;
-  status.classList.toggle("bad", bad);
+// Return the question that the form asks.
+function question() {
+  const target = wants() ? ip.value : "";
+  const names = asked();
+  const vrf = element("vrf");
+  const more = [
+    ["protocol", form.querySelector('[name="protocol"]:checked')?.value],
+    ["vrf", vrf && !vrf.disabled ? vrf.value : ""],
+  ].filter(([, value]) => value);
+  const path = [...cmd.value.split(" "), ...(target ? [target] : [])].map(encodeURIComponent).join("/");
+  const where = names.length > 1 ? [["routers", names.join(",")]] : [["router", names[0]]];
+  const fields = [["ip", target], ["cmd", cmd.value], ["router", names[0]]];
+  const rest = names.slice(1).map((name) => ["routers", name]);
+  return {
+    names,
+    title: target ? `${cmd.value} ${target}` : cmd.value,
+    url: `.well-known/looking-glass/v1/${path}?${new URLSearchParams([...where, ...more])}`,
+    link: `?${new URLSearchParams([...fields, ...rest, ...more])}`,
+    fields: { target, cmd: cmd.value, protocol: more[0]?.[0] === "protocol" ? more[0][1] : "", vrf: vrf?.value ?? "" },
+  };
 }
 
-// Stay at the end of the output, unless the visitor has scrolled away from it.
-function append(text) {
-  const isFollowed = output.getBoundingClientRect().bottom <= window.innerHeight + 40;
-  output.append(text);
-  if (isFollowed) output.scrollIntoView({ block: "end" });
+// Fill in the form as it was for a question, for some of its routers.
+function refill({ fields }, names) {
+  router.value = names[0];
+  for (const box of others()) box.checked = names.slice(1).includes(box.value);
+  cmd.value = fields.cmd;
+  if (element("vrf")) element("vrf").value = fields.vrf;
+  chooseFamily(fields.protocol);
+  offer();
+  ip.value = fields.target;
 }
+
+function chooseFamily(value) {
+  const radio = form.querySelector(`[name="protocol"][value="${value}"]`);
+  if (radio) radio.checked = true;
+}
+
+const TAKES = { asn: ["asn"], prefix: ["addr"], address: ["host", "addr", "address"] };
+const kindOf = (text) => (/^as/i.test(text) ? "asn" : text.includes("/") ? "prefix" : "address");
+
+// Return the command that an address, a prefix or an AS number can be asked next; the chosen one if it can.
+function taker(text) {
+  const takes = (option) => option && !option.disabled && TAKES[kindOf(text)].includes(option.dataset.argument);
+  return takes(chosen()) ? chosen() : [...cmd.options].find(takes);
+}
+
+function fill(text) {
+  const option = taker(text);
+  if (!option) return;
+  cmd.value = option.value;
+  chooseFamily("");
+  offer();
+  ip.value = text;
+  ip.focus();
+}
+
+// Let a link fill in the form; with a key held down it opens as any link.
+function filling(link, text) {
+  link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    fill(text);
+  });
+  return link;
+}
+
+function linkTo(text, shown = text) {
+  const fields = { ip: text, cmd: taker(text)?.value ?? "", router: router.value };
+  return filling(make("a", { href: `?${new URLSearchParams(fields)}` }, shown), text);
+}
+
+// Ask the configured names of this glass that have one address family for the visitor's other address.
+async function findOwn(yours) {
+  const shown = () => [...yours.querySelectorAll("a")];
+  for (const link of shown()) filling(link, link.textContent);
+  for (const [family, isOther] of [["ipv4", /:/], ["ipv6", /^[^:]*$/]]) {
+    const url = yours.dataset[family];
+    if (!url || shown().some((link) => !isOther.test(link.textContent))) continue;
+    try {
+      const address = (await (await fetch(url, { credentials: "omit" })).json()).ip;
+      if (typeof address !== "string" || !/^[0-9a-f.:]{2,45}$/i.test(address)) continue;
+      if (shown().every((link) => link.textContent !== address)) yours.append(" ", linkTo(address));
+      yours.hidden = false;
+    } catch {
+      // The visitor has no address of this family.
+    }
+  }
+}
+
+// --- text
+
+// Show text as it comes, at a bounded cost, and stay at its end unless the reader has scrolled up.
+class Lines {
+  constructor(label) {
+    this.box = make("pre", { tabIndex: 0 });
+    this.box.setAttribute("aria-label", label);
+    this.box.setAttribute("role", "group"); // no landmark: there may be several of a name
+    this.waiting = "";
+    this.follows = true;
+    this.top = 0;
+    this.box.addEventListener("scroll", () => {
+      const { scrollTop, scrollHeight, clientHeight } = this.box;
+      this.follows = scrollHeight - clientHeight - scrollTop < 24 || (this.follows && scrollTop >= this.top);
+      this.top = scrollTop;
+    });
+  }
+
+  write(text) {
+    this.waiting += text;
+    this.frame ??= requestAnimationFrame(() => this.flush());
+  }
+
+  flush() {
+    this.frame = null;
+    let end = this.waiting.length;
+    if (end > WRITE) end = this.waiting.lastIndexOf("\n", WRITE) + 1 || WRITE;
+    this.append(this.waiting.slice(0, end));
+    this.waiting = this.waiting.slice(end);
+    if (this.follows) this.box.scrollTop = this.box.scrollHeight;
+    if (this.waiting) this.frame = requestAnimationFrame(() => this.flush());
+    else this.onrest?.();
+  }
+
+  append(text) {
+    for (let at = 0; at < text.length; ) {
+      if (!this.last || this.count >= LINES || this.last.length >= CHARACTERS) this.open();
+      let end = at;
+      while (this.count < LINES && end < text.length) {
+        end = text.indexOf("\n", end) + 1 || text.length;
+        if (text[end - 1] === "\n") this.count += 1;
+      }
+      end = Math.min(end, at + CHARACTERS - this.last.length);
+      this.last.appendData(text.slice(at, end));
+      at = end;
+    }
+  }
+
+  open() {
+    if (this.last && this.count >= LINES) this.last.parentElement.classList.add("full");
+    this.count = 0;
+    this.last = document.createTextNode("");
+    this.box.append(make("span", { className: "lines" }, this.last));
+  }
+
+  // Call back when all is written.
+  rest(act) {
+    if (this.frame) this.onrest = act;
+    else act();
+  }
+
+  toString() {
+    return this.box.textContent + this.waiting;
+  }
+}
+
+const TARGETS =
+  /(?<![\w.:-])(?:AS[1-9]\d{0,9}|(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{1,4}|(?:[0-9a-f]{1,4}:){1,6}:)(?:\/\d{1,3})?)(?![\w%-]|\.\d)/gi;
+const NUMBERS = /(?<![\w:.])[1-9]\d{0,9}(?![\w:.])/g; // in an AS path
+
+function isTarget(text) {
+  const address = text.split("/")[0];
+  return /^as/i.test(text) || URL.canParse(`http://${address.includes(":") ? `[${address}]` : address}/`);
+}
+
+// Make links of the addresses and AS numbers in text; the keyboard stops at each only once.
+function* link(root) {
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  const known = new Set();
+  let count = 0;
+  const texts = [];
+  while (walker.nextNode()) texts.push(walker.currentNode);
+  for (const text of texts) {
+    yield;
+    if (text.parentElement?.closest("a, button, svg, summary, .bar")) continue;
+    const isPath = text.parentElement?.closest(".path");
+    const parts = [];
+    let at = 0;
+    for (const match of text.data.matchAll(isPath ? NUMBERS : TARGETS)) {
+      if (count >= LINKS) break;
+      const target = isPath ? `AS${match[0]}` : match[0];
+      if (!isTarget(target) || !taker(target)) continue;
+      count += 1;
+      const made = linkTo(target, match[0]);
+      if (known.has(target)) made.tabIndex = -1;
+      known.add(target);
+      parts.push(text.data.slice(at, match.index), made);
+      at = match.index + match[0].length;
+    }
+    if (parts.length) text.replaceWith(...parts, text.data.slice(at));
+    if (count >= LINKS) return;
+  }
+}
+
+// Take the steps of something long between frames.
+function slowly(steps) {
+  const until = performance.now() + 8;
+  while (performance.now() < until) if (steps.next().done) return;
+  setTimeout(slowly, 16, steps);
+}
+
+// --- an answer
+
+// One router's answer: heading, verdict, actions, what the server draws, text.
+class Panel {
+  constructor(asking, name) {
+    this.asking = asking;
+    this.name = name;
+    this.from = placeOf(name);
+    this.isOver = false;
+    this.began = performance.now();
+    this.lines = new Lines(`Text: ${asking.question.title}`);
+    this.heading = make("div", { className: "heading" },
+      make("h2", {}, asking.question.title), make("span", { className: "place" }, this.from),
+      make("strong", { className: "verdict" }));
+    this.actions = make("p", { className: "actions" });
+    this.drawing = make("div", { className: "drawing" });
+    const wrap = make("input", { type: "checkbox", onchange: () => this.lines.box.classList.toggle("wrapped", wrap.checked) });
+    this.text = make("details", { className: "text", open: true },
+      make("summary", {}, "Text"), make("label", { className: "wrap" }, wrap, " wrap lines"), this.lines.box);
+    const bar = make("header", { className: "bar" }, this.heading, this.actions);
+    this.article = make("article", { className: "answer" }, make("div", { className: "view" }, bar, this.drawing), this.text);
+    this.article.dataset.router = name;
+    this.text.querySelector("summary").addEventListener("click", () => (this.isChosen = true));
+    this.tell("running", "●", "running 0.0 s");
+  }
+
+  get verdict() {
+    return this.heading.querySelector(".verdict");
+  }
+
+  // Show a verdict of the script's own: on what the server does not see, or does not say.
+  tell(kind, mark, words) {
+    const sign = make("span", {}, mark);
+    sign.setAttribute("aria-hidden", "true");
+    this.verdict.className = `verdict ${kind}`;
+    delete this.verdict.dataset.spoken;
+    this.verdict.replaceChildren(sign, ` ${words}`);
+    this.base = 0;
+    this.noted = this.began;
+    this.asking.retitle();
+  }
+
+  // Show what the server has drawn: the inside of .view, of which the bar stays, for a finger may be on it.
+  view(html) {
+    const fresh = make("template", { innerHTML: html }).content;
+    const bar = fresh.querySelector(".bar");
+    if (bar) {
+      this.heading.replaceChildren(...bar.childNodes);
+      bar.remove();
+      const running = /([\d.]+) of/.exec(this.verdict?.textContent ?? "");
+      this.base = running ? Number(running[1]) : 0;
+      this.noted = performance.now();
+      this.hasView = true;
+    }
+    const same = make("div", { className: "drawing" }, fresh);
+    if (!same.isEqualNode(this.drawing)) this.drawing.replaceChildren(...same.childNodes);
+    if (!this.isChosen) this.text.open = !this.drawing.querySelector("table");
+    this.asking.retitle();
+  }
+
+  tick() {
+    const verdict = this.verdict;
+    if (this.isOver || !verdict?.classList.contains("running")) return;
+    const seconds = (this.base + (performance.now() - this.noted) / 1000).toFixed(calm.matches ? 0 : 1);
+    const words = verdict.lastChild;
+    words.textContent = words.textContent.replace(/[\d.]+(?= of| s)/, seconds);
+  }
+
+  // Show the end: by the last view, or by the envelope where there was none.
+  finish(envelope) {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.envelope = envelope;
+    if (!this.hasView || this.verdict?.matches(".running, .waiting")) {
+      if (envelope.status === "success") this.tell("good", "✓", "done");
+      else if (REFUSED.has(envelope.code) && !envelope.data) this.tell("refused", "⏳", envelope.message);
+      else this.tell("bad", "✗", envelope.message ?? "failed");
+    }
+    keep(this);
+    this.end();
+  }
+
+  // End without an envelope: the visitor or the connection was first.
+  cease(kind, mark, words) {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.tell(kind, mark, words);
+    this.end();
+  }
+
+  end() {
+    offerActions(this);
+    this.lines.rest(() => slowly(link(this.lines.box)));
+    slowly(link(this.drawing));
+    this.asking.retitle();
+  }
+
+  get words() {
+    return (this.verdict?.textContent ?? "").replace(/\s+/g, " ").trim();
+  }
+
+  get speech() {
+    const { spoken: said } = this.verdict?.dataset ?? {};
+    return said ?? this.words.replace(/^\S+ /, "");
+  }
+
+  get when() {
+    return this.heading.querySelector("time")?.textContent ?? this.envelope?.data?.performed_at ?? new Date().toISOString();
+  }
+
+  get result() {
+    return this.envelope?.data?.result;
+  }
+}
+
+// --- asking
+
+// A question under way, and the panels of its answers.
+class Asking {
+  constructor(question) {
+    this.question = question;
+    this.controller = new AbortController();
+    this.began = performance.now();
+    this.panels = new Map();
+    this.section = make("div", { className: "group" });
+  }
+
+  begin() {
+    const { names } = this.question;
+    this.section.classList.add(names.length > 4 ? "many" : `of-${names.length > 1 ? names.length + (names.length % 2) : 1}`);
+    for (const name of names) {
+      const panel = new Panel(this, name);
+      this.panels.set(name.toLowerCase(), panel);
+      if (names.length > 1 && names.length < 5) panel.actions.append(button("Stop", () => this.leave(panel), "stop"));
+      if (names.length === 1) panel.actions.append(button("Stop", () => this.stop(), "stop"));
+      if (names.length > 4) makeRow(panel);
+      this.section.append(panel.article);
+    }
+    answers.prepend(this.section);
+    this.section.querySelector(".bar").scrollIntoView({ block: "nearest" });
+    while (answers.children.length > ANSWERS) answers.lastElementChild.remove();
+    this.ticking = setInterval(() => this.panels.forEach((panel) => panel.tick()), calm.matches ? 1000 : 100);
+    const from = names.length > 1 ? `from ${names.length} routers` : "";
+    spoken.textContent = `${this.question.title} ${from} runs.`;
+    this.retitle();
+  }
+
+  panel(data) {
+    const name = data.router ?? data.data?.router ?? "";
+    return this.panels.size === 1 ? [...this.panels.values()][0] : this.panels.get(name.toLowerCase());
+  }
+
+  take(event, data) {
+    const panel = this.panel(data);
+    if (!panel) {
+      if (event === "view") this.viewAll(data.html);
+      if (event === "result") this.hasEnded = true;
+      return;
+    }
+    if (panel.isOver) return;
+    if (event === "output") panel.lines.write(data.text);
+    if (event === "view") panel.view(data.html);
+    if (event === "waiting") panel.tell("waiting", "…", `waits, ${ordinal(data.place)} in the queue`);
+    if (event === "result") panel.finish(data);
+  }
+
+  // Show what the server draws of all routers together.
+  viewAll(html) {
+    this.whole ??= this.section.insertBefore(make("div", { className: "view" }), this.section.firstChild);
+    this.whole.innerHTML = html;
+  }
+
+  // Say in the window's title how it stands.
+  retitle() {
+    const all = [...this.panels.values()];
+    const done = all.filter((panel) => panel.isOver).length;
+    if (!all.length) return; // nothing has come, so that the last answer's title stays
+    const state = all.length > 1 ? `${done} of ${all.length} done` : all[0].isOver ? all[0].words : "● running";
+    document.title = `${state} · ${this.question.title} · ${title}`;
+  }
+
+  // Let one of several answers go.
+  leave(panel) {
+    panel.cease("stopped", "■", "stopped");
+    if ([...this.panels.values()].every((each) => each.isOver)) this.controller.abort();
+  }
+
+  stop() {
+    this.controller.abort();
+  }
+
+  // End what has not ended by itself.
+  end() {
+    clearInterval(this.ticking);
+    const isStopped = this.controller.signal.aborted;
+    for (const panel of this.panels.values()) {
+      if (isStopped) panel.cease("stopped", "■", "stopped");
+      else panel.cease("lost", "⚡", "connection lost");
+    }
+    const all = [...this.panels.values()];
+    if (all.length) spoken.textContent = all.map((panel) => `${all.length > 1 ? `${panel.name}: ` : ""}${panel.speech}`).slice(0, 8).join("; ");
+    this.retitle();
+  }
+}
+
+const ordinal = (number) =>
+  `${number}${{ 1: "st", 2: "nd", 3: "rd" }[number % 100 > 10 && number % 100 < 20 ? 0 : number % 10] ?? "th"}`;
 
 // Yield [event, data] of a stream of server-sent events; comments are passed over.
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (let { value, done } = await reader.read(); !done; { value, done } = await reader.read()) {
-    const blocks = (rest + value).split("\n\n");
-    rest = blocks.pop();
-    for (const block of blocks) {
-      const match = /^event: (.*)\ndata: (.*)$/.exec(block);
+    let from = Math.max(0, rest.length - 1);
+    rest += value;
+    let at = 0;
+    for (let end = rest.indexOf("\n\n", from); end >= 0; end = rest.indexOf("\n\n", at)) {
+      const match = /^event: (.*)\ndata: (.*)$/.exec(rest.slice(at, end));
       if (match) yield [match[1], JSON.parse(match[2])];
+      at = end + 2;
     }
+    rest = rest.slice(at);
   }
 }
 
-function finish(envelope) {
-  const age = envelope.age ? `, ${envelope.age} s ago` : "";
-  tell(envelope.message ?? `${envelope.status} after ${envelope.data.runtime.toFixed(1)} s${age}`, envelope.status !== "success");
+// Say why a question is not answered: under the field, in the button that counts down, or above the answers.
+function refuse(response, envelope) {
+  const message = envelope.message ?? "The looking glass has refused.";
+  if (response.status === 400 && wants()) complain(message);
+  else status.textContent = REFUSED.has(response.status) ? `⏳ ${message}` : message;
+  if (!REFUSED.has(response.status)) return;
+  refusedUntil = performance.now() + 1000 * (Number(response.headers.get("Retry-After")) || 5);
+  countDown();
 }
 
-// Return the envelope at the end; null: the connection has ended before.
-async function follow(url, signal) {
-  const response = await fetch(url, { headers: { Accept: "text/event-stream" }, signal });
-  if (response.headers.get("Content-Type").startsWith("application/json")) return response.json();
-  for await (const [name, data] of events(response.body)) {
-    if (name === "output") append(data.text);
-    if (name === "result") return { ...data, age: response.headers.get("Age") };
+function countDown() {
+  const seconds = Math.ceil((refusedUntil - performance.now()) / 1000);
+  if (seconds > 0) {
+    run.setAttribute("aria-disabled", "true");
+    run.textContent = `in ${seconds} s`;
+    setTimeout(countDown, 250);
+  } else {
+    run.removeAttribute("aria-disabled");
+    run.textContent = "Run";
+    if (status.textContent.startsWith("⏳")) status.textContent = "";
   }
-  return null;
 }
 
-// Show that a command runs, or no longer; the keyboard's focus is not lost with the button that had it.
-function show(running) {
-  const focused = document.activeElement;
-  run.disabled = running;
-  stop.disabled = !running;
-  if (focused === (running ? run : stop)) (running ? stop : run).focus({ preventScroll: true });
-}
-
-async function submit(event) {
-  event.preventDefault();
-  if (underWay) return;
-  if (!ip.disabled && /^\.{1,2}$/.test(ip.value.trim())) return tell("A dot is no target.", true); // but a path's own
-  underWay = new AbortController();
-  output.textContent = "";
-  output.scrollIntoView({ block: "nearest" });
+async function ask() {
+  const asking = (underWay = new Asking(question()));
+  history.replaceState(null, "", asking.question.link);
+  status.textContent = "";
   show(true);
-  permalink();
-  tell("running");
-  const started = performance.now();
-  const elapsed = () => `${((performance.now() - started) / 1000).toFixed(1)} s`;
-  const ticking = setInterval(() => (clock.textContent = elapsed()), 100);
   try {
-    const envelope = await follow(address(), underWay.signal);
-    if (envelope) finish(envelope);
-    else tell("The connection was lost; the output is not complete.", true);
+    const response = await fetch(`${asking.question.url}&view=1`,
+      { headers: { Accept: "text/event-stream" }, signal: asking.controller.signal });
+    if (response.headers.get("Content-Type").startsWith("text/event-stream")) {
+      asking.begin();
+      for await (const [event, data] of events(response.body)) asking.take(event, data);
+    } else refuse(response, await response.json());
   } catch {
-    if (underWay.signal.aborted) tell(`stopped after ${elapsed()}`, true);
-    else tell(`The looking glass cannot be reached${output.textContent ? "; the output is not complete" : ""}.`, true);
+    if (!asking.controller.signal.aborted && !asking.panels.size) status.textContent = "The looking glass cannot be reached.";
   }
-  clearInterval(ticking);
-  clock.textContent = "";
+  asking.end();
   underWay = null;
   show(false);
 }
 
-form.addEventListener("submit", submit);
-stop.addEventListener("click", () => underWay?.abort());
-router.addEventListener("change", offer);
-cmd.addEventListener("change", offer);
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") underWay?.abort();
+// Turn Run into Stop and back; the keyboard's focus is not lost with the button that had it.
+function show(running) {
+  const focused = document.activeElement;
+  run.hidden = running;
+  stop.hidden = !running;
+  if (focused === (running ? run : stop)) (running ? stop : run).focus({ preventScroll: true });
+}
+
+function submit(event) {
+  event?.preventDefault();
+  if (underWay) status.textContent = "Stop what is running first, with Stop or Esc.";
+  else if (performance.now() >= refusedUntil && chosen() && tidy()) {
+    complain("");
+    ask();
+  }
+}
+
+// --- what one can do with an answer
+
+const curl = (panel) => {
+  const url = new URL(panel.asking.question.url, document.baseURI).href.replaceAll("'", "%27");
+  return `curl -N -H 'Accept: text/plain' '${url}'`;
+};
+
+const linkOf = (panel) => new URL(panel.result ?? panel.asking.question.link, document.baseURI).href;
+
+const headOf = (panel) => `${panel.asking.question.title} from ${panel.from}, ${panel.when}: ${panel.words}`;
+
+const asText = (panel) => `${headOf(panel)}\n${linkOf(panel)}\n\n${panel.lines}`;
+
+// Write Markdown in which nothing of the output is markup: the fence is longer than any in it.
+function asMarkdown(panel) {
+  const text = `${panel.lines}`.replace(/\n?$/, "\n");
+  const fence = "`".repeat(Math.max(3, 1 + Math.max(0, ...(text.match(/`+/g) ?? []).map((run) => run.length))));
+  const head = headOf(panel).replace(/[\\`*_{}[\]<>()#+!|~&-]/g, "\\$&");
+  return `**${head}**\n\n${fence}\n${text}${fence}\n\n<${linkOf(panel)}>\n`;
+}
+
+function save(panel) {
+  const href = URL.createObjectURL(new Blob([asText(panel)], { type: "text/plain" }));
+  const name = `${panel.asking.question.title} ${panel.name} ${panel.when}`.replace(/[^\w.-]+/g, "-");
+  make("a", { href, download: `${name.slice(0, 120)}.txt` }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 10000);
+}
+
+// Copy, also where the page came without TLS, and say so on what was pressed.
+async function copy(text, pressed) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = make("textarea", { value: text, className: "unseen" });
+    pressed.after(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    pressed.focus();
+  }
+  pressed.dataset.name ??= pressed.textContent;
+  pressed.textContent = "Copied";
+  setTimeout(() => (pressed.textContent = pressed.dataset.name), 1500);
+}
+
+const copier = (name, write) => button(name, (event) => copy(write(), event.target));
+
+function offerActions(panel) {
+  const hadFocus = panel.actions.contains(document.activeElement);
+  const href = linkOf(panel);
+  const goal = make("a", { href, className: "button", onclick: (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    copy(href, goal);
+  } }, "Link");
+  const again = button("Again", () => {
+    refill(panel.asking.question, [panel.name]);
+    submit();
+  });
+  const menu = make("details", { className: "menu" }, make("summary", {}, "More"), make("div", {},
+    copier("Copy as Markdown", () => asMarkdown(panel)), copier("Copy the curl line", () => curl(panel)),
+    button("Download", () => save(panel)), ...(panel.result ? [comparing(panel)] : [])));
+  panel.actions.querySelector(".stop")?.remove();
+  panel.actions.append(copier("Copy", () => asText(panel)), goal, again, menu);
+  if (hadFocus) again.focus({ preventScroll: true });
+}
+
+// --- results of this browser, to compare with
+
+const idOf = (url) => /\/results\/([\w-]{8,64})(?:[./?#].*)?$/.exec(url)?.[1];
+
+function kept() {
+  try {
+    return JSON.parse(localStorage.getItem("tinytracer")) ?? [];
+  } catch {
+    return [];
+  }
+}
+
+function keep(panel) {
+  const id = panel.result && idOf(panel.result);
+  if (!id) return;
+  try {
+    const entry = { id, words: `${panel.asking.question.title}, ${panel.from}, ${panel.when}` };
+    localStorage.setItem("tinytracer", JSON.stringify([entry, ...kept()].slice(0, KEPT)));
+  } catch {
+    // A browser that keeps nothing compares with pasted links only.
+  }
+}
+
+function comparing(panel) {
+  const own = idOf(panel.result);
+  const select = make("select", {});
+  select.setAttribute("aria-label", "Compare with a result of this browser");
+  const pasted = make("input", { placeholder: "or paste a result's link" });
+  pasted.setAttribute("aria-label", "Compare with a pasted link");
+  const list = () => {
+    const found = kept().filter(({ id }) => id !== own);
+    select.replaceChildren(...found.map(({ id, words }) => make("option", { value: id }, words)));
+    select.hidden = !found.length;
+  };
+  const compare = make("form", { onsubmit: (event) => {
+    event.preventDefault();
+    const other = pasted.value.trim() ? idOf(pasted.value.trim()) : select.value;
+    pasted.setCustomValidity(other ? "" : "Paste the link of a result, such as https://…/results/….");
+    if (other) location.href = `results/${other}/vs/${own}`;
+    else pasted.reportValidity();
+  } }, make("strong", {}, "Compare with"), select, pasted, make("button", {}, "Compare"));
+  pasted.addEventListener("input", () => pasted.setCustomValidity(""));
+  panel.actions.addEventListener("toggle", list, true);
+  list();
+  return compare;
+}
+
+// --- five and more routers: a row each, which opens the whole answer
+
+function makeRow(panel) {
+  panel.article.classList.add("row");
+  const opener = button("Open", () => {
+    const isOpen = panel.article.classList.toggle("open");
+    opener.textContent = isOpen ? "Close" : "Open";
+    opener.setAttribute("aria-expanded", isOpen);
+  }, "opener");
+  opener.setAttribute("aria-expanded", "false");
+  panel.actions.append(opener);
+}
+
+const stop = button("Stop", () => {
+  if (underWay && performance.now() - underWay.began > DOUBLE) underWay.stop();
 });
-stop.hidden = false;
+stop.id = "stop";
+stop.hidden = true;
+run.after(stop);
+
+form.addEventListener("submit", submit);
+form.addEventListener("change", (event) => {
+  if (event.target === ip) {
+    if (wants()) ip.value = clean(ip.value, chosen().dataset.argument);
+  } else offer();
+});
+ip.addEventListener("input", () => ip.hasAttribute("aria-invalid") && complain(""));
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const open = document.querySelector(".menu[open]");
+  if (open) {
+    open.open = false;
+    open.firstChild.focus();
+  } else underWay?.stop();
+});
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll(".menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+const told = element("error").textContent; // by the server
 offer();
+complain(told);
+const yours = element("yours");
+if (yours) findOwn(yours);

@@ -196,6 +196,7 @@ def as_json(answer: Answer, start: Start) -> Pieces:
 
 def as_text(answer: Answer, start: Start) -> Pieces:
     """Yield the output itself, and a last line when it was cut short or is told again."""
+    answer.keep = None  # there is no place to tell where it would be kept
     start(200, TEXT, {})
     following = Following(answer)
     for text in following:
@@ -253,6 +254,7 @@ def event(name: str, data: str, router: str = "") -> bytes:
 
 def as_picture(answer: Answer, start: Start) -> Pieces:
     """Yield the picture of the finished answer, which any page may show; its styles are the only ones."""
+    answer.keep = None  # as of text
     end = yield from _awaited(answer)
     heading = heading_of(answer)
     picture = draw_alone(answer.facts(), f"{heading.title}, {heading.where}", answer.viewer.run.about)

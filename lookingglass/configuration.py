@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import rfc8522
 from commands import Router
-from lookingglass import targets
+from lookingglass import targets, themes
+from lookingglass.cabinet import Keeping
 from lookingglass.children import ENVIRONMENT
 from lookingglass.documents import StrPath, load_json
 from lookingglass.facts import PARSERS
@@ -26,11 +27,14 @@ from lookingglass.reading import (
     boolean,
     complete,
     deny,
+    duration,
+    existing_file,
     existing_folder,
     list_of,
     members,
     number,
     one_of,
+    or_false,
     origins,
     present,
     proxies,
@@ -132,6 +136,17 @@ LIMITS = (
     Key("requests", rate, "20/second",
         "Requests of one client for pages, lists and files; runs have their own limits, /healthz none."),
 )
+RESULTS = (
+    Key("keep", duration, "1 day", "For how long each is kept, such as 12 hours."),
+    Key("entries", number(1, 100_000, "answers", whole=True), 1000, "How many are kept."),
+    Key("mib", number(1, 16384, "MiB", whole=True), 64, "MiB that they may take, compressed."),
+)
+THEME = (
+    Key("css", existing_file(themes.STYLES), None,
+        "A style sheet beside the configuration, which goes behind the page's own."),
+    Key("logo", existing_file(themes.LOGOS), None,
+        "A picture beside the configuration, which stands before the title."),
+)
 TARGETS = (
     Key("deny", deny, None,
         "Networks to which no packets are sent; []: none; absent: special-purpose networks and multicast."),
@@ -149,12 +164,17 @@ TOP = (
         'https://www.example.net, or "*" for all. Lists and descriptions may be read by all.'),
     Key("debug", boolean, False, "Whether the log has more details."),
     Key("capabilities", members(CAPABILITIES), None, "Which address families are offered: one or both."),
+    Key("theme", members(THEME), None, "How the page looks: a style sheet and a logo of your own."),
     Key("commands", commands(COMMAND), None,
         "The commands of each router that has none of its own, or the name of a command set or a file."),
     Key("routers", routers(ROUTER), None, "The routers that are offered; absent: this machine."),
     Key("limits", members(LIMITS), None, "How much visitors may run."),
     Key("store", store, "memory",
-        "Where limits are counted: memory, sqlite:PATH for the processes of one machine, or redis://HOST:PORT."),
+        "Where limits are counted and results are kept: memory, sqlite:PATH for the processes of one "
+        "machine, or redis://HOST:PORT."),
+    Key("results", or_false(members(RESULTS)), None,
+        "Finished answers that are kept under a link; false: none. When there are too many, the oldest of "
+        "the /24 or /48 that has most goes."),
     Key("targets", members(TARGETS), None, "What may be a target."),
     Key("log", one_of("logfmt", "json"), "logfmt", "The format of the log's line for each answer."),
     Key("log_clients", one_of("full", "network", "none"), "network",
@@ -194,9 +214,11 @@ class Configuration(NamedTuple):
     cors: Collection[str]  # origins, or "*"
     debug: bool
     capabilities: Mapping[str, bool]  # ipv4, ipv6
+    theme: Mapping[str, str]  # css, logo: absolute paths of those that are configured
     routers: tuple[Router, ...]  # at least one
     limits: Limits
     store: str  # for stores.open_store
+    results: Keeping | None  # None: no answers are kept
     deny: targets.DenyTable
     log: str
     log_clients: str
@@ -298,9 +320,11 @@ def read(document: object, folder: StrPath) -> Configuration:
         **{name: value for name, value in complete(INFO, info).items() if name in {"title", "blurb"}},
         "info": info,
         "capabilities": capabilities,
+        "theme": present(given.get("theme")),
         "routers": found,
         "programs": programs,
         "limits": limits,
+        "results": _keeping(given.get("results")),
         "deny": targets.DenyTable.built_in() if denied is None else denied,
     }
     return Configuration(**{name: values[name] for name in Configuration._fields})
@@ -311,6 +335,14 @@ def _families(document: object) -> tuple[int, ...]:
     given = document.get("capabilities") if isinstance(document, dict) else None
     capabilities = complete(CAPABILITIES, members(CAPABILITIES)(given, Place("", [])))
     return tuple(family for family in (4, 6) if capabilities[f"ipv{family}"]) or (4, 6)
+
+
+def _keeping(given: Any) -> Keeping | None:
+    """Return how much of answers is kept, None for nothing."""
+    if given is False:
+        return None
+    values = complete(RESULTS, given)
+    return Keeping(values["keep"], values["entries"], values["mib"] << 20)
 
 
 def _limits(given: dict[str, Any], place: Place) -> Limits:

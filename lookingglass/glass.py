@@ -21,6 +21,7 @@ from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.patience import Patience, Patient
 from lookingglass.problems import HTTPProblem, Problem, Quota, Refusal
 from lookingglass.registry import Runs
+from lookingglass.results import Results, open_results
 from lookingglass.runs import Viewer
 from lookingglass.store import Store
 from lookingglass.stores import open_store
@@ -32,6 +33,9 @@ from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
 WORDS = {"time": "timeout", "full": "cut", "left": "left", "closing": "stopped"}
 NO_FACTS: dict[str, Any] = {}  # is known from the output of what has not begun
 REFUSALS = {**dict.fromkeys((400, 404, 406, 429, 503), "refused"), 502: "unreachable", 504: "timeout"}
+
+
+Keep = Callable[[Subject, int, rfc8522.Envelope], rfc8522.Envelope]  # adds ``result`` where it is kept
 
 
 class Question(NamedTuple):
@@ -83,6 +87,7 @@ class Answer(Patient):
     ) -> None:
         super().__init__(record, before if isinstance(before, Patience) else None)
         self.has_left = False  # the visitor
+        self.keep: Keep | None = None  # what keeps it at its end; None: nothing does
         self.quotas = place.quotas  # what limits leave to the visitor
         self._look_up = None if isinstance(before, Patience) else before
         self._start = start
@@ -164,7 +169,10 @@ class Answer(Patient):
             text, end = self.viewer.result()
             facts = self.viewer.run.facts(is_last=True)
             document = find_json(text) if self.subject.media == JSON else None
-            self._outcome = rfc8522.outcome(self.subject, text, end, facts, document)
+            status, envelope = rfc8522.outcome(self.subject, text, end, facts, document)
+            if self.keep:
+                envelope = self.keep(self.subject, status, envelope)
+            self._outcome = status, envelope
         return self._outcome
 
     def close(self) -> None:
@@ -278,7 +286,12 @@ class Glass:
         self.journal: Journal = Journal(lines, before=before.journal if before else None)
         self.runs: Runs = before.runs if before else Runs(0)
         self.runs.output_limit = self.limits.output_kib * 1024
-        self._store: Store = before._store if before else open_store(configuration.store)
+        self._store: Store = (
+            before._store if before else open_store(configuration.store, configuration.results)
+        )
+        self.results: Results | None = (
+            before.results if before else open_results(configuration.store, configuration.results)
+        )
         self._guard: Guard = Guard(self.limits, self._store, queue=before.queue if before else None)
         self.queue: Queue = self._guard.queue
         self._resolver: Resolver = before._resolver if before else Resolver(self.runs.loop, 1, 1.0)
@@ -320,6 +333,8 @@ class Glass:
         """End what runs and start nothing more; waits for at most two seconds."""
         self.runs.close()
         self._guard.close()
+        if self.results:
+            self.results.close()
 
     def check(self, question: Question, record: Record | None = None) -> Checked:
         """Check a question as far as one can without running, and note in the record what it asks.
@@ -388,6 +403,7 @@ class Glass:
         start = functools.partial(self._start, checked, visitor)
         answer = Answer(before, start, place, record, self.journal)
         answer.router, answer.is_watched = checked.router, checked.parameters.view
+        answer.keep = functools.partial(self.results.keep, visitor) if self.results else None
         return answer
 
     def _start(

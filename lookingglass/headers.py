@@ -5,6 +5,8 @@ Strict-Transport-Security is left to the proxy that speaks TLS, and Server is ne
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 # RFC 9110 section 5.6.2: a token; a possessive quantifier keeps the time linear for any header.
 TCHARS = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 # What the page does without: features of Permissions-Policy that browsers know.
@@ -17,9 +19,11 @@ DENIED = (
 )  # fmt: skip
 
 # Every answer.
+CONNECT = "connect-src 'self'"
+POLICY = "Content-Security-Policy"
 SECURITY = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    POLICY: (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; {CONNECT};"
         " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -47,3 +51,9 @@ PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD",
     "Access-Control-Max-Age": "600",
 }
+
+
+def allowing(urls: Iterable[str]) -> dict[str, str]:
+    """Return the header that lets a page's script read some URLs beside its own site's; none for none."""
+    more = "".join(f" {url}" for url in urls)
+    return {POLICY: SECURITY[POLICY].replace(CONNECT, CONNECT + more)} if more else {}

@@ -1,9 +1,10 @@
-"""Limits in Redis or Valkey, for the processes of several machines."""
+"""Limits and frozen answers in Redis or Valkey, for the processes of several machines."""
 
 from __future__ import annotations
 
 import json
 import math
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from lookingglass.cabinet import ENTRY_OVERHEAD, Keeping
 from lookingglass.problems import ROUNDING
 from lookingglass.sharing import LEASE, Lost, Shared
 from lookingglass.store import OWNED, SHARE_RETRY, Claim, Decision, Share, Token
@@ -154,6 +156,69 @@ if redis.call('PEXPIRE', base .. 'held:' .. ARGV[1], ARGV[2]) == 0 then return '
 return 'done'
 """
 
+# ARGV: a name, an owner, a body, its size, seconds of its life, most entries, most bytes. An entry is a key
+# that expires. Beside it stand its size, its place among all and among its owner's, and the owners' sums.
+KEEP_SCRIPT = """
+local base, name, owner = KEYS[1], ARGV[1], ARGV[2]
+local life, entries, bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
+local all, owners = base .. 'results', base .. 'results:owners'
+local sizes, sums, counts = base .. 'results:sizes', base .. 'results:sums', base .. 'results:counts'
+
+local function drop(each)  -- a server that is short of memory may have dropped any of these keys itself
+    local whose = redis.call('HGET', owners, each) or ''
+    redis.call('HINCRBY', sums, whose, -tonumber(redis.call('HGET', sizes, each) or 0))
+    if redis.call('HINCRBY', counts, whose, -1) <= 0 then redis.call('HDEL', counts, whose) end
+    if redis.call('HEXISTS', counts, whose) == 0 then redis.call('HDEL', sums, whose) end
+    redis.call('DEL', base .. 'result:' .. each)
+    redis.call('HDEL', owners, each)
+    redis.call('HDEL', sizes, each)
+    redis.call('ZREM', all, each)
+    redis.call('ZREM', base .. 'results:of:' .. whose, each)
+end
+
+local function drop_of_most(tallies)  -- the oldest of the owner that has most, or of several such owners
+    local most, whose, which, since = -1, '', nil, 0
+    local found = redis.call('HGETALL', tallies)
+    for number = 1, #found, 2 do
+        local tally = tonumber(found[number + 1])
+        if tally >= most then
+            local oldest = redis.call('ZRANGE', base .. 'results:of:' .. found[number], 0, 0, 'WITHSCORES')
+            local score = tonumber(oldest[2] or 0)
+            if tally > most or score < since then
+                most, whose, which, since = tally, found[number], oldest[1], score
+            end
+        end
+    end
+    if which then return drop(which) end
+    redis.call('HDEL', sums, whose)
+    redis.call('HDEL', counts, whose)
+end
+
+local function used()
+    local sum = 0
+    for _, each in ipairs(redis.call('HVALS', sums)) do sum = sum + tonumber(each) end
+    return sum
+end
+
+for _, each in ipairs(redis.call('ZRANGEBYSCORE', all, '-inf', now)) do drop(each) end
+local mine = base .. 'results:of:' .. owner
+redis.call('SET', base .. 'result:' .. name, ARGV[3], 'PX', string.format('%.0f', life * 1000))
+redis.call('ZADD', all, string.format('%.17g', now + life), name)
+redis.call('ZADD', mine, string.format('%.17g', now + life), name)
+redis.call('HSET', owners, name, owner)
+redis.call('HSET', sizes, name, ARGV[4])
+redis.call('HINCRBY', sums, owner, ARGV[4])
+redis.call('HINCRBY', counts, owner, 1)
+while used() > bytes do drop_of_most(sums) end
+if redis.call('ZCARD', all) > entries then drop_of_most(counts) end
+for _, each in ipairs({all, owners, sizes, sums, counts, mine, base .. 'results:secret'}) do
+    redis.call('PEXPIRE', each, string.format('%.0f', life * 1000))
+end
+return redis.call('EXISTS', base .. 'result:' .. name)
+"""
+
 
 class Redis(Shared):
     """Keep everything in a Redis server; a decision is one script, by the server's clock."""
@@ -162,13 +227,7 @@ class Redis(Shared):
         super().__init__()
         self.name = "Redis"  # a URL may have a password in it
         self._prefix = prefix
-        self._client = redis.Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT,
-            socket_connect_timeout=TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
-        )
+        self._client = _client(url, decode_responses=True)
         scripts = {
             "decide": DECIDE_SCRIPT,
             "settle": SETTLE_SCRIPT,
@@ -214,3 +273,47 @@ def _plain(claim: Claim) -> dict[str, Any]:
     if isinstance(claim, Share):
         return claim._asdict()
     return {**claim._asdict(), "speed": claim.rate.speed}
+
+
+class RedisCabinet:
+    """Keep frozen answers in a Redis server, by its own clock."""
+
+    def __init__(self, url: str, keeping: Keeping, prefix: str = KEY_PREFIX) -> None:
+        self._keeping = keeping
+        self._prefix = prefix
+        self._client = _client(url)
+        self._keep = self._client.register_script(KEEP_SCRIPT)
+
+    def secret(self) -> bytes:
+        """Return the key that makes an owner of a network, made by the first process."""
+        key = f"{self._prefix}results:secret"
+        found: Any = self._client.get(key)
+        if found is None:
+            self._client.set(key, secrets.token_hex(16), nx=True)
+            found = self._client.get(key)
+        return bytes(found or b"")
+
+    def put(self, name: str, owner: str, body: bytes, now: float, expires: float) -> bool:
+        """Keep a body, and tell whether there was room."""
+        keeping = self._keeping
+        bounds = (len(body) + ENTRY_OVERHEAD, expires - now, keeping.entries, keeping.size)
+        return bool(self._keep(keys=[self._prefix], args=[name, owner, body, *bounds]))
+
+    def get(self, name: str, now: float) -> bytes | None:
+        """Return a body, None when there is none of this name or when it has expired."""
+        found: Any = self._client.get(f"{self._prefix}result:{name}")
+        return None if found is None else bytes(found)
+
+    def close(self) -> None:
+        """Let go of the server."""
+        self._client.close()
+
+
+def _client(url: str, **options: Any) -> redis.Redis:
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        **options,
+    )

@@ -1,19 +1,22 @@
-"""Limits in a SQLite file, for the processes of one machine."""
+"""Limits and frozen answers in one SQLite file, for the processes of one machine."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from lookingglass.sharing import LEASE, Lost, Shared
+from lookingglass.cabinet import ENTRY_OVERHEAD, Keeping
+from lookingglass.sharing import LEASE, QUEUE, Lost, Shared
 from lookingglass.store import OWNED, Claim, Decision, Ledger, Token
 
 BUSY = 0.25  # seconds that a decision waits for other processes
-PAGES = 16384  # of 4 KiB, which the file may have at most
+PAGES = 16384  # of 4 KiB, which limits may have at most
+PAGE = 4096  # bytes
 BOOT = "/proc/sys/kernel/random/boot_id"
 TABLES = """
 CREATE TABLE IF NOT EXISTS boot (id TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -26,6 +29,22 @@ CREATE TABLE IF NOT EXISTS bucket (
 CREATE INDEX IF NOT EXISTS bucket_full ON bucket (full);
 CREATE INDEX IF NOT EXISTS bucket_owner ON bucket (owner);
 """
+# Names are what answers are found by, owners what they are counted by: a keyed digest.
+RESULT_TABLES = """
+CREATE TABLE IF NOT EXISTS result (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,
+    expires REAL NOT NULL, size INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS result_owner ON result (owner, number, size);
+CREATE INDEX IF NOT EXISTS result_expires ON result (expires);
+CREATE TABLE IF NOT EXISTS result_secret (id INTEGER PRIMARY KEY, secret BLOB NOT NULL);
+INSERT OR IGNORE INTO result_secret VALUES (1, randomblob(16));
+"""
+KEEP = "INSERT INTO result (name, owner, expires, size, body) VALUES (?, ?, ?, ?, ?)"
+# The oldest of the owner that has most; of several, of the one whose oldest is the oldest.
+DROP = (
+    "DELETE FROM result WHERE number ="
+    " (SELECT min(number) FROM result GROUP BY owner ORDER BY {most} DESC, min(number) LIMIT 1)"
+)
 Execute = Callable[..., sqlite3.Cursor]
 EMPTY = ("boot", "holder", "held", "bucket")
 HELD = "SELECT total(count) FROM held JOIN holder USING (holder) WHERE key = ? AND expires > ?"
@@ -43,9 +62,11 @@ class SQLite(Shared, Ledger):
     an earlier start has left is forgotten.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, beside: int = 0) -> None:
+        """Keep them in a file in which ``beside`` pages may hold something else."""
         super().__init__()
         self.name = path
+        self._pages = PAGES + beside
         self._path = path
         self._file = (0, 0)  # device and inode
         self._database: sqlite3.Connection | None = None
@@ -56,14 +77,8 @@ class SQLite(Shared, Ledger):
 
     def _connect(self) -> None:
         self._disconnect()
-        with contextlib.suppress(FileExistsError):  # made for its owner only: it holds addresses of visitors
-            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL, 0o600))
-        database = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-        self._database = database
+        self._database = _open(self._path, self._pages)
         self._file = _identity(self._path)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
-        database.execute(f"PRAGMA max_page_count = {PAGES}")
         with open(BOOT, encoding="ascii") as file:
             boot = file.read().strip()
         with self._transaction("") as run:
@@ -163,6 +178,103 @@ class SQLite(Shared, Ledger):
             with contextlib.suppress(sqlite3.Error):  # some errors have rolled it back already
                 run("ROLLBACK")
             raise
+
+
+def pages_of(keeping: Keeping | None) -> int:
+    """Return how many pages frozen answers may have: an entry fills its last one only in part."""
+    return keeping.size // PAGE + 2 * keeping.entries + 64 if keeping else 0
+
+
+class SQLiteCabinet:
+    """Keep frozen answers in the file that limits are in; they outlive a start of the machine."""
+
+    def __init__(self, path: str, keeping: Keeping) -> None:
+        self._path = path
+        self._keeping = keeping
+        self._lock = threading.Lock()  # for the two that follow
+        self._database: sqlite3.Connection | None = None
+        self._file = (0, 0)  # device and inode
+
+    def secret(self) -> bytes:
+        """Return the key that makes an owner of a network, made by the first process."""
+        with self._connected() as run:
+            return bytes(run("SELECT secret FROM result_secret").fetchone()[0])
+
+    def put(self, name: str, owner: str, body: bytes, now: float, expires: float) -> bool:
+        """Keep a body, and tell whether there was room."""
+        with self._connected() as run:
+            run("BEGIN IMMEDIATE")
+            try:
+                run("DELETE FROM result WHERE expires <= ?", (now,))
+                run(KEEP, (name, owner, expires, len(body) + ENTRY_OVERHEAD, body))
+                while run("SELECT total(size) FROM result").fetchone()[0] > self._keeping.size:
+                    run(DROP.format(most="sum(size)"))
+                if run("SELECT count(*) FROM result").fetchone()[0] > self._keeping.entries:
+                    run(DROP.format(most="count(*)"))
+                is_kept = run("SELECT 1 FROM result WHERE name = ?", (name,)).fetchone() is not None
+                run("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # some errors have rolled it back already
+                    run("ROLLBACK")
+                raise
+            return is_kept
+
+    def get(self, name: str, now: float) -> bytes | None:
+        """Return a body, None when there is none of this name or when it has expired."""
+        with self._connected() as run:
+            found = run("SELECT body FROM result WHERE name = ? AND expires > ?", (name, now)).fetchone()
+            return bytes(found[0]) if found else None
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._disconnect()
+
+    @contextmanager
+    def _connected(self) -> Iterator[Execute]:
+        """Yield what runs a statement, one thread at a time; a file that was replaced is opened anew."""
+        if not self._lock.acquire(timeout=QUEUE):
+            raise sqlite3.OperationalError("other threads have kept it busy")
+        try:
+            database = self._database if self._is_current() else None
+            yield (database or self._connect()).execute
+        except BaseException:
+            self._disconnect()
+            raise
+        finally:
+            self._lock.release()
+
+    def _is_current(self) -> bool:
+        return os.path.exists(self._path) and _identity(self._path) == self._file
+
+    def _connect(self) -> sqlite3.Connection:
+        self._disconnect()
+        database = self._database = _open(self._path, PAGES + pages_of(self._keeping))
+        self._file = _identity(self._path)
+        for statement in RESULT_TABLES.split(";"):
+            database.execute(statement)
+        return database
+
+    def _disconnect(self) -> None:
+        database, self._database = self._database, None
+        if database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                database.close()
+
+
+def _open(path: str, pages: int) -> sqlite3.Connection:
+    """Open a file, or make it for its owner only: it holds addresses of visitors."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+    database = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute(f"PRAGMA max_page_count = {pages}")
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def _identity(path: str) -> tuple[int, int]:

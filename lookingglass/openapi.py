@@ -11,6 +11,7 @@ from lookingglass import targets
 from lookingglass.configuration import Configuration
 from lookingglass.facts import PARSERS
 from lookingglass.facts.schemas import STRING, Table, object_of
+from lookingglass.results import RESULT_NAME
 from rfc8522 import MEDIA_TYPE, MOST_ROUTERS, PREFIX, SOURCES, path_of
 
 LIST: Table = {"type": "array", "items": STRING}
@@ -105,6 +106,7 @@ RUN: dict[str, Table] = {
     "address": {**STRING, "description": "What a name was resolved to."},
     "vrf": STRING,
     "truncated": {"type": "boolean"},
+    "result": {**URI, "description": "Where this answer is kept for a while."},
 }
 LINES: Table = {"if": object_of({"format": {"const": JSON}}), "else": object_of({"output": LIST})}
 FAILURE: dict[str, Table] = {
@@ -145,6 +147,28 @@ SCHEMAS: dict[str, Table] = {
     "Info": object_of({"title blurb asn": STRING}),
     "Capabilities": object_of({"ipv4 ipv6": {"type": "boolean"}}, "ipv4 ipv6"),
     "Healthy": {"const": "ok"},
+    "Result": {
+        "description": "The envelope of the run, as it was.",
+        **object_of({"status": {"enum": ["success", "fail", "error"]}, "data": _ref("Run")}, "status data"),
+    },
+    "Comparison": _envelope(
+        "success",
+        object_of(
+            {
+                "a b": object_of({"result": URI, "performed_at router command target": STRING}),
+                "kind sentence": STRING,
+                "same": {"type": "boolean"},
+                "rows": {
+                    "type": "array",
+                    "items": object_of(
+                        {"label change": STRING, "matters": {"type": "boolean"}, "a b": {}},
+                        "a b change matters",
+                    ),
+                },
+            },
+            "a b kind sentence same rows",
+        ),
+    ),
 }
 API = f"{PREFIX}/v1"
 LIMITED = (405, 429, 500, 503)  # statuses of errors of what "limits.requests" counts
@@ -159,6 +183,14 @@ RESOURCES: dict[str, tuple[str, tuple[str, ...], str, str, tuple[int, ...]]] = {
     "/healthz": ("Tell whether it is alive", (), TEXT, "Healthy", (405, 500, 503)),
 }
 
+# What is kept: path -> summary, parameters, schema of JSON, other media types.
+KEPT_PATHS: dict[str, tuple[str, tuple[str, ...], str, tuple[str, ...]]] = {
+    "/results/{name}": ("Show a frozen answer", ("name",), "Result", (TEXT, "text/html", "image/svg+xml")),
+    "/results/{name}/vs/{other}": (
+        "Compare two frozen answers", ("name", "other"), "Comparison", (TEXT, "text/html"),
+    ),
+}  # fmt: skip
+
 
 def document(configuration: Configuration, base: str, version: str) -> dict[str, Any]:
     """Return the description; ``base`` is the URL under which visitors see the application."""
@@ -167,7 +199,10 @@ def document(configuration: Configuration, base: str, version: str) -> dict[str,
         "openapi": "3.1.0",
         "info": {"title": configuration.title, "version": version},
         "servers": [{"url": base}],
-        "paths": {path: {"get": operation} for path, operation in _operations(routers)},
+        "paths": {
+            path: {"get": operation}
+            for path, operation in (*_operations(routers), *(_kept() if configuration.results else ()))
+        },
         "components": {
             "schemas": SCHEMAS
             | {f"{name.capitalize()}Facts": parser.schema for name, parser in PARSERS.items()},
@@ -191,10 +226,22 @@ def _operations(routers: Sequence[Router]) -> Iterator[tuple[str, Table]]:
     for path, offered in offers.items():
         commands = [command for _, command in offered]
         vrf = any(command.wants("VRF") for command in commands)
-        query = [name for name in _parameters(routers) if name != "number" and (vrf or name != "vrf")]
+        query = [
+            name
+            for name, each in _parameters(routers).items()
+            if each["in"] == "query" and (vrf or name != "vrf")
+        ]
         wanted = [*_target(commands), *(_ref(name, "parameters") for name in query)]
         operation = _operation(path, commands[0].description, wanted, _outcome(commands), tuple(ERRORS))
         yield path, operation | {"description": f"On {', '.join(router.name for router, _ in offered)}."}
+
+
+def _kept() -> Iterator[tuple[str, Table]]:
+    """Yield the paths of frozen answers."""
+    for path, (summary, names, schema, others) in KEPT_PATHS.items():
+        parameters = [_ref(name, "parameters") for name in names]
+        content = {JSON: {"schema": _ref(schema)}, **{media: {"schema": STRING} for media in others}}
+        yield path, _operation(path, summary, parameters, content, (400, 404, 406, *LIMITED))
 
 
 def _operation(
@@ -278,4 +325,9 @@ def _parameters(routers: Sequence[Router]) -> Table:
         for name, (text, _) in PARAMETERS.items()
         if name != "vrf" or vrfs
     }
-    return found | {"number": {"name": "number", "in": "path", "required": True, "schema": number}}
+    kept = {"type": "string", "pattern": f"^{RESULT_NAME}$"}
+    paths = {"number": number, "name": kept, "other": kept}
+    return found | {
+        name: {"name": name, "in": "path", "required": True, "schema": schema}
+        for name, schema in paths.items()
+    }

@@ -6,10 +6,11 @@ import html
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 import rfc8522
 from commands import Command, Router
-from lookingglass import panels, resources
+from lookingglass import form, panels, pasted, resources
 from lookingglass.answers import (
     HTML,
     Following,
@@ -20,8 +21,8 @@ from lookingglass.answers import (
 )
 from lookingglass.configuration import Configuration
 from lookingglass.glass import Answer, Question
-from lookingglass.headers import FRESH, LIVE, SECURITY
-from lookingglass.problems import NotFound, Problem
+from lookingglass.headers import FRESH, LIVE, SECURITY, allowing
+from lookingglass.problems import NotFound, Problem, TargetError
 from lookingglass.ready import Ready
 from lookingglass.several import Several
 from lookingglass.several_answers import text_of
@@ -30,7 +31,6 @@ from lookingglass.views import heading_of, last_view
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
 NOTHING = dict.fromkeys(FIELDS, "")  # was filled in
 HTML_UTF8 = f"{HTML}; charset=utf-8"
-FAMILIES = {"": "automatic", "1": "IPv4", "2": "IPv6"}
 
 
 class Choice(NamedTuple):
@@ -42,38 +42,44 @@ class Choice(NamedTuple):
 
 
 class Page:
-    """Hold the page's template, cut where the output goes."""
+    """Hold the page's template, cut where the output goes; ``headers`` go with each page, behind SECURITY."""
 
     def __init__(self, configuration: Configuration) -> None:
         before, _, after = resources.resource("index.html").decode().partition("<!-- output -->")
         self._parts = (string.Template(before), string.Template(after))
         self._configuration = configuration
+        self._constant = _constant(configuration)
+        self.headers = allowing(form.own_urls(configuration).values())
 
     def render(
-        self, given: Mapping[str, str], client: str, choice: Choice | None = None, problem: str = ""
+        self,
+        given: Mapping[str, str],
+        client: str,
+        choice: Choice | None = None,
+        problem: Problem | str = "",
     ) -> tuple[bytes, bytes]:
         """Return what comes before and after the output.
 
         ``given`` has the FIELDS as filled in; ``client`` is the address to show, "" for none.
         """
-        routers = self._configuration.routers
+        configuration = self._configuration
+        routers = configuration.routers
         chosen = choice or choose(routers, given)
-        offered = (each for one in routers for each in one.commands.values())
-        both = all(self._configuration.capabilities.values())
+        is_field = isinstance(problem, TargetError)  # then it is told there
+        others = {name.lower() for name in _names(given["routers"])}
+        link = urlencode({"ip": client, "cmd": chosen.command.name, "router": chosen.router.name})
         values = {
-            "title": html.escape(self._configuration.title),
-            "blurb": self._configuration.blurb,
-            "client": html.escape(client),
-            "hideclient": "" if client else " hidden",
+            **self._constant,
             "target": html.escape(given["ip"] or client),
-            "routers": "".join(_option(each.name, each.name, each is chosen.router) for each in routers),
-            "several": "" if len(routers) > 1 else "hidden",
-            "commands": _command_options(routers, chosen.command),
-            "families": _family_options(given["protocol"]),
-            "bothfamilies": "" if both else "hidden",
-            "vrfs": _vrf_options(routers, given["vrf"]),
-            "anyvrf": "" if any(each.wants("VRF") for each in offered) else "hidden",
-            "problem": html.escape(problem),
+            "invalid": ' aria-invalid="true" aria-describedby="error"' if is_field else "",
+            "error": html.escape(str(problem)) if is_field else "",
+            "problem": "" if is_field else html.escape(str(problem)),
+            "router": form.router_field(routers, chosen.router),
+            "others": form.others_field(routers, others),
+            "command": form.command_field(routers, chosen.command),
+            "families": form.family_field(configuration.capabilities, given["protocol"]),
+            "vrf": form.vrf_field(routers, given["vrf"]),
+            "own": form.own_address(client, configuration, f"?{link}"),
         }
         before, after = (part.substitute(values).encode() for part in self._parts)
         return before, after
@@ -81,14 +87,15 @@ class Page:
     def blank(self, client: str) -> Ready:
         """Make the page without a question, which is private where it shows the visitor's address."""
         body = b"".join(self.render(NOTHING, client))
-        return Ready(body, HTML_UTF8, {"Cache-Control": "private, no-cache"} if client else {})
+        private = {"Cache-Control": "private, no-cache"} if client else {}
+        return Ready(body, HTML_UTF8, {**self.headers, **private})
 
     def reply(
         self, given: Mapping[str, str], client: str, choice: Choice, problem: Problem | None = None
     ) -> Reply:
         """Return the page without output: the form as filled in, or why it is not asked."""
-        body = b"".join(self.render(given, client, choice, str(problem or choice.problem)))
-        headers = {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE}
+        body = b"".join(self.render(given, client, choice, problem or choice.problem))
+        headers = {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE, **self.headers}
         if problem:
             return Reply(problem.status, {**headers, **problem_headers(problem)}, body)
         return Reply(200, headers, body)
@@ -122,10 +129,13 @@ def choose(routers: Sequence[Router], given: Mapping[str, str]) -> Choice:
 
 def question(given: Mapping[str, str], choice: Choice) -> tuple[Question, Problem | None]:
     """Return what the form asks, and why it is not asked, if it names what there is not."""
-    target = "" if choice.command.argument == "none" else given["ip"]
+    argument = choice.command.argument
+    target = "" if argument == "none" else pasted.clean(given["ip"], argument)
     path = rfc8522.path_of(given["cmd"] if choice.problem else choice.command.name, target)
-    named = {**given, "router": "" if given["routers"] else choice.router.name}
-    parameters = [(name, named[name]) for name in ("router", "routers", "protocol", "vrf") if named[name]]
+    first = choice.router.name
+    others = [name for name in _names(given["routers"]) if name.lower() != first.lower()]
+    where = ("routers", ",".join((first, *others))) if others else ("router", first)
+    parameters = [where, *((name, given[name]) for name in ("protocol", "vrf") if given[name])]
     return Question(path, tuple(parameters)), NotFound(choice.problem) if choice.problem else None
 
 
@@ -141,7 +151,7 @@ def as_page(before: bytes, after: bytes) -> Callable[[Answer, Start], Pieces]:
         if answer.has_left:
             return
         view = last_view(answer, following.status, following.envelope)
-        yield panels.end_streamed(view).encode() + after
+        yield panels.end_streamed(view, _link(following.envelope)).encode() + after
 
     return pieces
 
@@ -158,50 +168,32 @@ def as_page_of_several(before: bytes, after: bytes) -> Callable[[Several, Start]
                 yield html.escape(text).encode()
             if several.has_left:
                 return
-            yield panels.end_streamed(last_view(part, *part.outcome())).encode()
+            status, envelope = part.outcome()
+            yield panels.end_streamed(last_view(part, status, envelope), _link(envelope)).encode()
         yield after
 
     return pieces
 
 
-def _option(value: str, text: str, selected: bool, extra: str = "") -> str:
-    mark = " selected" if selected else ""
-    return f'<option value="{html.escape(value)}"{extra}{mark}>{html.escape(text)}</option>'
+def _link(envelope: rfc8522.Envelope) -> str:
+    """Return a link to the frozen answer, "" where it is not kept."""
+    result = envelope.get("data", {}).get("result")
+    return f'<a href="{html.escape(result)}">Link</a>' if result else ""
 
 
-def _on(routers: Iterable[str]) -> str:
-    """Return the attribute that tells the script on which routers there is an option."""
-    return f' data-routers="{html.escape(" ".join(routers))}"'
+def _names(listed: str) -> list[str]:
+    return list(dict.fromkeys(filter(None, listed.split(","))))
 
 
-def _command_options(routers: Iterable[Router], selected: Command) -> str:
-    """Offer the union of all routers' commands; each says on which routers, and with what argument."""
-    options: dict[str, tuple[Command, list[str]]] = {}
-    for router in routers:
-        for command in router.commands.values():
-            options.setdefault(command.name, (command, []))[1].append(router.name)
-    return "".join(
-        _option(
-            name,
-            name,
-            name == selected.name,
-            f' title="{html.escape(command.description)}" data-argument="{command.argument}"'
-            f"{_on(names)}{' data-vrf' if command.wants('VRF') else ''}",
-        )
-        for name, (command, names) in options.items()
-    )
-
-
-def _family_options(chosen: str) -> str:
-    afi = chosen.partition(",")[0]
-    return "".join(_option(value, text, value == afi) for value, text in FAMILIES.items())
-
-
-def _vrf_options(routers: Iterable[Router], chosen: str) -> str:
-    """Offer the union of all routers' vrfs; each says on which routers."""
-    options: dict[str, list[str]] = {}
-    for router in routers:
-        for vrf in router.vrfs:
-            options.setdefault(vrf, []).append(router.name)
-    listed = (_option(vrf, vrf, vrf.lower() == chosen.lower(), _on(names)) for vrf, names in options.items())
-    return "".join((_option("", "", not chosen), *listed))
+def _constant(configuration: Configuration) -> dict[str, str]:
+    """Return what is the same in each page."""
+    title = html.escape(configuration.title)
+    theme = configuration.theme
+    return {
+        "title": title,
+        "heading": f'<img src="logo" alt=""> {title}' if "logo" in theme else title,
+        "theme": '\n<link rel="stylesheet" href="theme.css">' if "css" in theme else "",
+        "blurb": configuration.blurb,
+        "descriptions": form.descriptions(configuration.routers),
+        "network": form.network(configuration),
+    }

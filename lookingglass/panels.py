@@ -10,6 +10,7 @@ from commands import Router
 from lookingglass.pictures import Drawing
 from lookingglass.pictures.markup import escape
 from lookingglass.pictures.verdicts import Verdict
+from lookingglass.results import place_of, title_of
 
 OPEN_TEXT = '<details class="text" open><summary>Text</summary><pre tabindex="0">'
 CLOSE_TEXT = "</pre></details>"
@@ -25,9 +26,7 @@ class Heading(NamedTuple):
     @classmethod
     def of(cls, router: Router, command: str, target: str | None) -> Heading:
         """Return what was asked of a router, whose place its details may tell."""
-        details = router.details
-        place = (str(details.get("city", "")), str(details.get("country", "")).upper())
-        return cls(f"{command} {target}" if target else command, router.name, " ".join(filter(None, place)))
+        return cls(title_of(command, target), router.name, place_of(router.details))
 
     @property
     def where(self) -> str:

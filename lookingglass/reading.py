@@ -20,6 +20,7 @@ from lookingglass.visitors import UNIX
 COMMENT = "$comment"  # a key that every object may have
 REQUIRED = object()  # the default of a key that has none
 PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+PERIOD_TEXT = re.compile(r"([1-9][0-9]{0,5}) (second|minute|hour|day)s?")
 RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
 URL = re.compile(r"https?://[^\s/?#@\"'<>]+(?:/[^\s?#\"'<>]*)?")
 EXAMPLE_ORIGIN = "https://www.example.net"
@@ -136,6 +137,15 @@ def list_of(read: Read) -> Read:
     return read_list
 
 
+def or_false(read: Read) -> Read:
+    """Return a reader of what may also be false."""
+
+    def read_or_false(value: Any, place: Place) -> Any:
+        return False if value is False else read(value, place)
+
+    return read_or_false
+
+
 def meant(word: str, known: Iterable[str]) -> str:
     """Return the known word that somebody most likely means; "" when there is none like it."""
     import difflib
@@ -194,6 +204,14 @@ def rate(value: Any, place: Place) -> Any:
     if not match:
         return place.refuse(f"expected a rate such as 10/minute ({', '.join(PERIODS)})", value)
     return Rate(int(match[1]), PERIODS[match[2]])
+
+
+def duration(value: Any, place: Place) -> Any:
+    """Read for how long something holds, such as ``1 day``; return seconds."""
+    match = PERIOD_TEXT.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        return place.refuse(f"expected a duration such as 1 day or 12 hours ({', '.join(PERIODS)})", value)
+    return int(match[1]) * PERIODS[match[2]]
 
 
 # --- addresses, URLs, folders
@@ -280,6 +298,18 @@ def existing_folder(value: Any, place: Place) -> Any:
     """Read the name of a folder that exists; return its absolute path."""
     where = os.path.join(place.folder, value) if is_text(value) and "\0" not in value else ""
     return os.path.realpath(where) if os.path.isdir(where) else place.refuse(FOLDER, value)
+
+
+def existing_file(media: Mapping[str, str]) -> Read:
+    """Return a reader of a file's name, which has one of some endings; it returns the absolute path."""
+    expected = f"expected the name of a file that exists and ends in {', '.join(media)}"
+
+    def read_file(value: Any, place: Place) -> Any:
+        where = os.path.join(place.folder, value) if is_text(value) and "\0" not in value else ""
+        fits = os.path.splitext(where)[1].lower() in media and os.path.isfile(where)
+        return os.path.realpath(where) if fits else place.refuse(expected, value)
+
+    return read_file
 
 
 def _origin(value: Any, place: Place) -> Any:

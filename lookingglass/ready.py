@@ -22,8 +22,11 @@ WORTH = 256  # bytes; what is smaller is not compressed
 class Ready:
     """Hold an answer in the two forms in which it is sent; it is a WSGI application."""
 
-    def __init__(self, body: bytes, media: str, headers: Mapping[str, str]) -> None:
-        """Make it; clients have to ask each time whether it has changed."""
+    def __init__(self, body: bytes, media: str, headers: Mapping[str, str], level: int = 9) -> None:
+        """Make it; clients have to ask each time whether it has changed, unless ``headers`` say otherwise.
+
+        ``level`` is gzip's: the best for what is made once.
+        """
         digest = hashlib.sha256(body).hexdigest()[:20]
         common = {
             "Content-Type": media,
@@ -32,7 +35,7 @@ class Ready:
             **SECURITY,
             **headers,
         }
-        packed = gzip.compress(body, mtime=0) if len(body) >= WORTH else b""
+        packed = gzip.compress(body, level, mtime=0) if len(body) >= WORTH else b""
         self.size = OVERHEAD + len(body) + len(packed)
         self._plain = _form(body, f'"{digest}"', common)
         self._packed = self._plain

@@ -16,6 +16,7 @@ from lookingglass.guard import Limits
 
 MIRROR = "tinytracer-configuration"  # the name of a file in memory, as /proc/PID/fd shows it
 LINK = f"/memfd:{MIRROR} (deleted)"
+FIXED = ("store", "results")  # keys whose values hold as long as the server runs
 KEPT = "it cannot change while the server runs; restart the server, or write what it was"
 SHOWN = 12  # changed keys in one line
 
@@ -80,8 +81,8 @@ class Newest:
             old = self._application.configuration
             try:
                 new = self._load()
-                if new.store != old.store:
-                    raise ConfigurationError([f"store: {KEPT}"])
+                if fixed := [key for key in FIXED if getattr(new, key) != getattr(old, key)]:
+                    raise ConfigurationError(f"{key}: {KEPT}" for key in fixed)
                 self._application = self._renew(new, self._application)
             except ConfigurationError as error:
                 log.error("The configuration is not reloaded; what is wrong with it:")

@@ -49,6 +49,11 @@ class RouterAnswer:
         """Tell whether its outcome is known."""
         return bool(self.envelope)
 
+    def forgo_result(self) -> None:
+        """Have the answer not kept: there is no place to tell where it would be."""
+        if self._answer:
+            self._answer.keep = None
+
     def hold(self, place: int) -> None:
         """Wait until others are over."""
         self.is_held = True

@@ -31,6 +31,8 @@ def as_json(several: Several, start: Start) -> Pieces:
 
 def as_text(several: Several, start: Start) -> Pieces:
     """Yield router by router: a line with its name, its output, and a last line when that was cut short."""
+    for part in several.parts:
+        part.forgo_result()
     start(200, TEXT, {})
     for piece in in_turn(several):
         yield piece.encode()

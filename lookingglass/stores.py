@@ -1,4 +1,4 @@
-"""Which store the configuration names."""
+"""Which store the configuration names: for limits, and for frozen answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 
+from lookingglass.cabinet import Cabinet, Keeping, MemoryCabinet
 from lookingglass.store import Memory, Store
 
 MEMORY = "memory"
@@ -38,17 +39,33 @@ def read_store(text: str, folder: str | os.PathLike[str]) -> str:
     return text
 
 
-def open_store(text: str) -> Store:
-    """Return the store that ``read_store`` has checked; one outside is reached at the first question."""
-    if text.startswith(SQLITE):
-        from lookingglass.in_sqlite import SQLite
+def open_store(text: str, keeping: Keeping | None = None) -> Store:
+    """Return the store that ``read_store`` has checked; one outside is reached at the first question.
 
-        return SQLite(text[len(SQLITE) :])
+    ``keeping`` says how much room frozen answers have in it.
+    """
+    if text.startswith(SQLITE):
+        from lookingglass.in_sqlite import SQLite, pages_of
+
+        return SQLite(text[len(SQLITE) :], pages_of(keeping))
     if text.startswith(REDIS):
         from lookingglass.in_redis import Redis
 
         return Redis(text)
     return Memory()
+
+
+def open_cabinet(text: str, keeping: Keeping) -> Cabinet:
+    """Return where frozen answers are kept in the same store; one outside is reached at the first of them."""
+    if text.startswith(SQLITE):
+        from lookingglass.in_sqlite import SQLiteCabinet
+
+        return SQLiteCabinet(text[len(SQLITE) :], keeping)
+    if text.startswith(REDIS):
+        from lookingglass.in_redis import RedisCabinet
+
+        return RedisCabinet(text, keeping)
+    return MemoryCabinet(keeping)
 
 
 class Caution:

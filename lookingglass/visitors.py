@@ -50,6 +50,7 @@ class Visitor(NamedTuple):
 
     address: str  # canonical; "" when it is not known
     key: str  # what limits count: the IPv4 address, the IPv6 /64, or one key for all unknown visitors
+    base: str = ""  # the URL under which the visitor sees this looking glass, of one who asks for a run
 
     @property
     def network(self) -> str:

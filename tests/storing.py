@@ -11,16 +11,11 @@ import json
 import mmap
 import os
 import random
-import signal
 import struct
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import redis
 
 from lookingglass.sharing import Shared
 from lookingglass.store import Claim, Gone, Rate, Share, Token
@@ -31,38 +26,6 @@ KEYS = {"a": 2, "b": 3, "c": 5, "d": 9}
 BUCKET = Token("bucket", Rate(1, 86400.0), 100_000.0)
 CERTAIN, POSSIBLE, BEGUN, SPENT = range(4)
 CELLS = 4 * len(KEYS) * WORKERS
-
-
-class RedisServer:
-    """A redis-server of our own, at a unix socket."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.url = f"unix://{folder}/redis.sock"
-        self.start()
-
-    def start(self) -> None:
-        argv = ["redis-server", "--port", "0", "--unixsocket", f"{self.folder}/redis.sock"]
-        options = ["--save", "", "--appendonly", "no", "--dir", str(self.folder)]
-        self.process = subprocess.Popen([*argv, *options], stdout=subprocess.DEVNULL)
-        self.client = redis.Redis.from_url(self.url, decode_responses=True)
-        end = time.monotonic() + 20
-        while True:
-            try:
-                self.client.ping()
-                return
-            except redis.RedisError:
-                assert time.monotonic() < end
-                time.sleep(0.02)
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        self.client.close()
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
-        self.process.wait(10)
 
 
 class Cells:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import HERE
+from tinytracer import __version__
 
 DIFFS = re.findall(
     r"^## Add a (.*?)\n.*?```diff\n(.*?)```", (HERE / "CONTRIBUTING.md").read_text(), re.S | re.M
@@ -20,13 +21,13 @@ SHOWS = {
     "command": "print(sorted(glass(json.load(open('config.json.template'))).routers[0].commands))",
     "parser": "print(facts.facts('uptime', ' 1:16 up 4 min,  0 users,  load average: 0.78, 0.27, 0.85'))",
     "configuration key": "print(glass({'info': {'phone': '+49 30 1'}, 'commands': RUN}).info)",
-    "WSGI route": "print(get(TinyTracer(glass({'commands': RUN})), '/api/ip'))",
+    "WSGI route": "print(get(TinyTracer(glass({'commands': RUN})), '/api/version'))",
 }
 EXPECTED = {
     "command": "['mtr', 'ping', 'show route', 'tracepath', 'traceroute']",
     "parser": "{'load': [0.78, 0.27, 0.85]}",
     "configuration key": "{'phone': '+49 30 1'}",
-    "WSGI route": json.dumps({"ip": "198.51.100.7"}),
+    "WSGI route": json.dumps({"version": __version__}),
 }
 PROGRAM = """
 import json

@@ -149,8 +149,21 @@ def test_every_command_of_any_router_has_a_path_and_no_other() -> None:
         *("show/route/community/{target}", "fail", "wait", "json", "show/route", "trace/{target}", "healthz"),
     }
     assert {path for path in paths if not path.startswith(V1)} == {
-        *("/.well-known/looking-glass", "/api/info", "/api/capabilities", "/healthz")
+        *("/.well-known/looking-glass", "/api/info", "/api/capabilities", "/healthz"),
+        *("/results/{name}", "/results/{name}/vs/{other}"),
     }
+    assert not [path for path in describe(results=False)["paths"] if path.startswith("/results")]
+
+
+def test_results_and_their_comparison_are_as_described() -> None:
+    document = describe()
+    ask = asker(build({"routers": ROUTERS}))
+    names = [ask(f"{V1}/ping/192.0.2.{host}").json["data"]["result"].rpartition("/")[2] for host in (1, 2)]
+    check(document, "/results/{name}", ask(f"/results/{names[0]}"))
+    check(document, "/results/{name}", ask(f"/results/{'0' * 32}"))
+    check(document, "/results/{name}/vs/{other}", ask(f"/results/{names[0]}/vs/{names[1]}"))
+    for media in ("text/plain", "text/html", "image/svg+xml"):
+        check(document, "/results/{name}", ask(f"/results/{names[0]}", media))
 
 
 def test_parameters_are_those_of_the_routers() -> None:

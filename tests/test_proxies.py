@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.proxies import APPENDING, HALF, replace_once, site_of, start_haproxy, start_nginx
-from tests.storing import RedisServer
+from tests.redis_server import RedisServer
 from tests.support import GENEROUS, MEDIA, V1, Server, configuration, free_port, gone_within, soon
 from tests.test_http import FILES, STATUS, answers, bytes_of
 

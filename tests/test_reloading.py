@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,17 @@ def test_broken_file_is_refused_with_every_mistake_and_changes_nothing(
     assert watched.says("cannot be read")
     assert watched.ask("one")["data"]["output"] == ["one"]
     assert not any(RELOADED in line for line in watched.lines)
+
+
+def test_results_outlive_a_reload(watched: Watched, config: Path) -> None:
+    result = watched.ask("one")["data"]["result"]
+    write(config, results={"keep": "2 days"})
+    watched.reload()
+    assert watched.says("results: it cannot change while the server runs; restart the server")
+    write(config, results={}, showip=False)
+    watched.reload()
+    assert watched.says(RELOADED)
+    assert watched.server.json(urllib.parse.urlsplit(result).path)["data"]["output"] == ["one"]
 
 
 def test_store_cannot_change_while_the_server_runs(watched: Watched, config: Path, tmp_path: Path) -> None:

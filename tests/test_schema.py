@@ -32,6 +32,16 @@ SECTIONS: dict[str, tuple[Sequence[Key], dict[str, Any], Callable[[str, Any], di
         PROPERTIES["limits"],
         lambda key, value: changed(f"limits/{key}", value),
     ),
+    "results": (
+        configuration.RESULTS,
+        PROPERTIES["results"],
+        lambda key, value: changed(f"results/{key}", value),
+    ),
+    "theme": (
+        configuration.THEME,
+        PROPERTIES["theme"],
+        lambda key, value: changed(f"theme/{key}", value),
+    ),
     "targets": (
         configuration.TARGETS,
         PROPERTIES["targets"],

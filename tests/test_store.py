@@ -28,7 +28,8 @@ from lookingglass.problems import Refusal
 from lookingglass.sharing import Shared
 from lookingglass.store import OWNED, Claim, Gone, Memory, Share, Store, Token
 from lookingglass.stores import open_store, read_store
-from tests.storing import BUCKET, CERTAIN, KEYS, POSSIBLE, SPENT, Cells, RedisServer
+from tests.redis_server import RedisServer
+from tests.storing import BUCKET, CERTAIN, KEYS, POSSIBLE, SPENT, Cells
 from tests.support import (
     GENEROUS,
     HERE,

@@ -94,8 +94,8 @@ def test_empty_elements_of_the_header_count_for_nothing(forwarded: str, client: 
 
 
 def test_peer_that_the_host_does_not_tell_is_nobody() -> None:
-    assert Visitor.of({}, True) == ("", "unknown")
-    assert Visitor.of({"REMOTE_ADDR": None}, False) == ("", "unknown")
+    assert Visitor.of({}, True) == Visitor("", "unknown")
+    assert Visitor.of({"REMOTE_ADDR": None}, False) == Visitor("", "unknown")
 
 
 @pytest.mark.parametrize("header", ["10.0.0.1," * 1800, "1" * 16000, ":" * 16000, "[" * 16000, "1.1," * 4000])

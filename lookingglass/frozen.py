@@ -1,0 +1,268 @@
+"""Frozen answers and their comparisons over HTTP: as page, JSON, text and picture."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+import time
+from calendar import timegm
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+import rfc8522
+from commands import JSON, SVG, TEXT
+from lookingglass import comparisons, frames, panels, side_by_side
+from lookingglass.answers import HTML, Environ, Reply, picture_policy
+from lookingglass.configuration import Configuration
+from lookingglass.headers import FRESH, OPEN, SECURITY
+from lookingglass.negotiation import best_offer
+from lookingglass.panels import Heading
+from lookingglass.pictures import About, draw, draw_alone, verdicts
+from lookingglass.pictures.kinds import kind_of
+from lookingglass.pictures.markup import escape
+from lookingglass.pictures.markup import name as isolated
+from lookingglass.problems import HTTPProblem, NotFound, Problem
+from lookingglass.ready import Ready
+from lookingglass.results import RESULT_NAME, RESULTS_PATH, Frozen, Results, with_result
+from lookingglass.side_by_side import Head, when
+from lookingglass.urls import query_of
+
+SUFFIXES = {".json": JSON, ".txt": TEXT, ".svg": SVG}
+# Programs that say nothing get JSON, as they do of a run; browsers prefer HTML, and images SVG.
+OFFERS = (JSON, HTML, TEXT, SVG)
+UNITS = {"day": 86400, "hour": 3600, "minute": 60, "second": 1}
+MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+# What people paste: a name, or a link to a result in any form
+PASTED = re.compile(rf"(?:.{{0,2000}}{RESULTS_PATH}/)?({RESULT_NAME})(?:[./?#].{{0,500}})?", re.DOTALL)
+NOINDEX = {"X-Robots-Tag": "noindex, nofollow"}
+
+
+class Sheet(NamedTuple):
+    """Hold one representation."""
+
+    media: str
+    body: str
+    headers: dict[str, str] = {}  # noqa: RUF012 - it is never changed
+
+
+class Archive:
+    """Answer requests for what is kept."""
+
+    def __init__(self, configuration: Configuration, results: Results | None) -> None:
+        self._configuration = configuration
+        self._routers = {router.name: router for router in configuration.routers}
+        self._results = results
+
+    def answer(
+        self, environ: Environ, base: str, name: str, other: str | None = None, suffix: str = ""
+    ) -> Ready | Reply:
+        """Show an answer, or compare it with another one; "" is one whose link the query has.
+
+        Raises a Problem, where programs ask: people get a page that says it.
+        """
+        try:
+            if other is None:
+                return self._show(environ, base, name, suffix.lower())
+            if not other:
+                return _lead(base, name, dict(query_of(environ)).get("with", ""))
+            return self._compare(environ, base, (name, other), suffix.lower())
+        except Problem as problem:
+            if _media(environ, suffix.lower(), OFFERS) != HTML:
+                raise
+            return self._refuse(problem, "../" if other is None else "../../../")
+
+    def _show(self, environ: Environ, base: str, name: str, suffix: str) -> Ready:
+        frozen = self._find(name)
+        offers = OFFERS if suffix or _has_picture(frozen) else OFFERS[:3]
+        return _ready(self._sheet(frozen, _media(environ, suffix, offers), base, name), frozen.kept_until)
+
+    def _compare(self, environ: Environ, base: str, names: tuple[str, str], suffix: str) -> Ready:
+        """Compare two answers; what comes of it is kept for as long as both of them."""
+        a, b = map(self._find, names)
+        sheet = self._compared((names[0], a), (names[1], b), _media(environ, suffix, OFFERS[:3]), base)
+        return _ready(sheet, min(a.kept_until, b.kept_until))
+
+    def _find(self, name: str) -> Frozen:
+        if self._results is None:
+            raise NotFound("This looking glass keeps no results.")
+        frozen = self._results.find(name)
+        if frozen is None:
+            kept = lasting(self._results.keeping.seconds)
+            raise NotFound(
+                f"There is no such result, or not any more: results are kept for {kept}, or less when"
+                " there are many."
+            )
+        return frozen
+
+    def _refuse(self, problem: Problem, up: str) -> Reply:
+        """Return the page that tells people what is wrong."""
+        retry = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
+        main = f'<p role="alert">{escape(str(problem))}</p>'
+        headers = {"Content-Type": f"{HTML}; charset=utf-8", **SECURITY, **FRESH, **NOINDEX, **OPEN, **retry}
+        return Reply(problem.status, headers, frames.frame(self._configuration, "No result", main, up))
+
+    # --- one answer
+
+    def _sheet(self, frozen: Frozen, media: str, base: str, name: str) -> Sheet:
+        if media == JSON:
+            return Sheet(JSON, json.dumps(with_result(frozen.envelope, base, name)) + "\n")
+        if media == TEXT:
+            note = frozen.envelope.get("message")
+            return Sheet(TEXT, text_of(frozen) + (f"\n--- {note}\n" if note else ""))
+        if media == SVG:
+            title = f"{frozen.title}, {_heading(frozen).where}, {when(frozen.data['performed_at'])}"
+            if picture := draw_alone(frozen.data, title, self._about(frozen)):
+                return Sheet(SVG, picture, {"Content-Security-Policy": picture_policy()})
+            raise HTTPProblem(406, "There is no picture of this answer; ping and routes have one.")
+        return Sheet(HTML, self._page(frozen, base, name))
+
+    def _page(self, frozen: Frozen, base: str, name: str) -> str:
+        data = frozen.data
+        heading = _heading(frozen)
+        verdict = verdicts.of_outcome(frozen.status, frozen.envelope)
+        drawing = draw(data, True, about=self._about(frozen))
+        seen = panels.view(heading, verdict, drawing, data["performed_at"], data["runtime"])
+        actions = _actions(frozen, name)
+        main = (
+            f'<p class="frozen">From {isolated(heading.where)} at {_time(data["performed_at"])},'
+            f" kept until {_time(frozen.kept_until)}.</p>"
+            f"{panels.panel(heading, seen, text_of(frozen), actions)}"
+            f'<form class="with" method="get" action="{name}/vs/"><label for="with">Compare with</label>'
+            ' <input id="with" name="with" required placeholder="the link of another result">'
+            f" <button>Compare</button></form>{_curl(frozen, base)}"
+        )
+        return frames.frame(self._configuration, f"Frozen: {frozen.title}", main, "../").decode()
+
+    def _about(self, frozen: Frozen) -> About:
+        router = self._routers.get(frozen.router)
+        return About(router.details.get("autonomous_system") if router else None)
+
+    # --- two answers
+
+    def _compared(
+        self, first: tuple[str, Frozen], second: tuple[str, Frozen], media: str, base: str
+    ) -> Sheet:
+        (name_a, a), (name_b, b) = first, second
+        comparison = comparisons.compare(a.data, b.data)
+        links = (f"{base}{RESULTS_PATH}/{name_a}", f"{base}{RESULTS_PATH}/{name_b}")
+        if media == JSON:
+            sides = {"a": _described(a, links[0]), "b": _described(b, links[1])}
+            envelope = {"status": "success", "data": {**sides, **comparison.document()}}
+            return Sheet(JSON, json.dumps(envelope) + "\n")
+        if media == TEXT:
+            heads = _head("A", a, links[0]), _head("B", b, links[1])
+            return Sheet(TEXT, side_by_side.as_text(heads, comparison))
+        heads = _head("A", a, f"../../{name_a}"), _head("B", b, f"../../{name_b}")
+        main = (
+            f"{side_by_side.as_html(heads, comparison)}"
+            f'<p class="actions"><a class="button" href="../../{name_b}/vs/{name_a}">Swap</a>'
+            f' <a class="button" href="{name_b}.txt">Text</a>'
+            f' <a class="button" href="{name_b}.json">JSON</a></p>'
+        )
+        return Sheet(
+            HTML, frames.frame(self._configuration, "Two answers compared", main, "../../../").decode()
+        )
+
+
+def _lead(base: str, name: str, pasted: str) -> Reply:
+    """Lead from the form of a result's page to the comparison with the result whose link was pasted."""
+    match = PASTED.fullmatch(pasted.strip())
+    if not match:
+        raise HTTPProblem(400, f"Paste the link of a result, such as {base}{RESULTS_PATH}/….")
+    where = f"../../{match[1]}/vs/{name}"  # relative: a policy of form-action lets no other host in
+    return Reply(303, {"Location": where, "Content-Type": TEXT, **FRESH, **SECURITY}, b"")
+
+
+def lasting(seconds: float) -> str:
+    """Return a duration in words."""
+    unit, size = next(((unit, size) for unit, size in UNITS.items() if seconds % size == 0), ("second", 1))
+    number = round(seconds / size)
+    return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
+def text_of(frozen: Frozen) -> str:
+    """Return the output as text."""
+    output = frozen.data["output"]
+    if not isinstance(output, list) or not all(isinstance(line, str) for line in output):
+        return json.dumps(output, indent=2) + "\n"
+    return "".join(f"{line}\n" for line in output)
+
+
+def _has_picture(frozen: Frozen) -> bool:
+    return kind_of(frozen.data) in {"ping", "paths"}
+
+
+def _media(environ: Environ, suffix: str, offers: tuple[str, ...]) -> str:
+    """Return what a suffix or an Accept header asks for; JSON where nothing is accepted, as for a run."""
+    accept = environ.get("HTTP_ACCEPT", "")
+    if HTML in accept.lower():  # text browsers like all equally, but what they name is what they are for
+        offers = (HTML, *offers)
+    if media := SUFFIXES.get(suffix) or best_offer(accept, offers):
+        return media
+    return SVG if best_offer(accept, (SVG,)) else JSON
+
+
+def _ready(sheet: Sheet, until: str) -> Ready:
+    """Return what may be kept by everybody until it expires here."""
+    seconds = max(0, timegm(time.strptime(until, MOMENT)) - int(time.time()))
+    media = sheet.media if sheet.media in {JSON, SVG} else f"{sheet.media}; charset=utf-8"
+    headers = {
+        "Cache-Control": f"public, max-age={seconds}, immutable",
+        "Vary": "Accept, Accept-Encoding",
+        **NOINDEX,
+        **OPEN,
+        **sheet.headers,
+    }
+    return Ready(sheet.body.encode(), media, headers, level=1)
+
+
+def _time(moment: str) -> str:
+    return f'<time datetime="{escape(moment)}">{escape(when(moment))}</time>'
+
+
+def _question(frozen: Frozen) -> dict[str, str]:
+    """Return the form's fields for asking the same again: a name by the family that it had."""
+    data = frozen.data
+    fields = {
+        "router": frozen.router,
+        "cmd": data["command"],
+        "ip": data.get("target"),
+        "vrf": data.get("vrf"),
+    }
+    address = data.get("address")
+    if address and address != data.get("target"):
+        fields["protocol"] = "2" if ":" in address else "1"
+    return {key: str(value) for key, value in fields.items() if value}
+
+
+def _actions(frozen: Frozen, name: str) -> str:
+    again = html.escape(f"../?{urlencode({**_question(frozen), 'run': '1'})}")
+    forms = {"Text": "txt", "JSON": "json", **({"Picture": "svg"} if _has_picture(frozen) else {})}
+    links = "".join(
+        f' <a class="button" href="{name}.{suffix}">{label}</a>' for label, suffix in forms.items()
+    )
+    return f'<a class="button" href="{again}" rel="nofollow">Again</a>{links}'
+
+
+def _curl(frozen: Frozen, base: str) -> str:
+    """Return the line that asks the same again in a terminal."""
+    data, question = frozen.data, _question(frozen)
+    path = quote(rfc8522.path_of(data["command"], question.get("ip", "")), safe="/:")
+    query = urlencode([(key, question[key]) for key in ("router", "protocol", "vrf") if key in question])
+    line = f"curl -N -H 'Accept: text/plain' {shlex.quote(f'{base}{rfc8522.PREFIX}/v1/{path}?{query}')}"
+    return f"<details><summary>curl</summary><pre>{html.escape(line)}</pre></details>"
+
+
+def _heading(frozen: Frozen) -> Heading:
+    return Heading(frozen.title, frozen.router, frozen.place)
+
+
+def _head(letter: str, frozen: Frozen, href: str) -> Head:
+    return Head(letter, href, frozen.title, _heading(frozen).where, frozen.data["performed_at"])
+
+
+def _described(frozen: Frozen, link: str) -> dict[str, Any]:
+    keys = ("performed_at", "router", "command", "target")
+    return {"result": link, **{key: frozen.data[key] for key in keys if key in frozen.data}}

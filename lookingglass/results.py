@@ -1,0 +1,140 @@
+"""Frozen answers: each finished one is kept for a while, under a name that nobody can guess.
+
+Nothing of the asker is in them. How much a network has is counted under a keyed digest of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from lookingglass.cabinet import Cabinet, Keeping
+from lookingglass.problems import Busy
+from lookingglass.stores import open_cabinet
+from lookingglass.visitors import Visitor
+from rfc8522 import Envelope, Subject, utc
+
+RESULTS_PATH = "/results"  # below which results are read
+RESULT_NAME = "[0-9a-f]{32}"  # 128 random bits
+LEVEL = 3  # of zlib: text shrinks nearly as much as by more, in a third of the time
+RETRY = 5.0  # seconds for which a store that has failed is left alone
+
+log = logging.getLogger("tinytracer")
+
+
+class Frozen(NamedTuple):
+    """Hold an answer as it was."""
+
+    title: str  # "ping lossy.example": command and target as asked
+    router: str
+    place: str  # "Berlin DE"; "" for none
+    status: int  # of HTTP
+    envelope: Envelope
+    kept_until: str  # UTC, ISO 8601
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Return what the envelope says of the run."""
+        data: dict[str, Any] = self.envelope["data"]
+        return data
+
+
+class Results:
+    """Keep answers in a cabinet; one that fails never harms an answer."""
+
+    def __init__(self, keeping: Keeping, cabinet: Cabinet, clock: Callable[[], float] = time.time) -> None:
+        self.keeping = keeping
+        self._cabinet = cabinet
+        self._clock = clock
+        self._secret = b""
+        self._resting_until: float | None = None  # by the monotonic clock: the store has failed
+        self._last: tuple[Frozen, bytes] | None = None  # viewers of one Run have the same answer: packed once
+
+    def keep(self, visitor: Visitor, subject: Subject, status: int, envelope: Envelope) -> Envelope:
+        """Keep a visitor's answer; return its envelope with ``result``, where it is kept."""
+        data = envelope.get("data")
+        if not data or not (status == 200 or data.get("output")) or self._is_resting():
+            return envelope
+        now = self._clock()
+        frozen = Frozen(
+            title_of(subject.command.name, subject.target),
+            subject.router.name,
+            place_of(subject.router.details),
+            status,
+            envelope,
+            utc(now + self.keeping.seconds),
+        )
+        name = secrets.token_hex(16)
+        try:
+            self._secret = self._secret or self._cabinet.secret()
+            owner = hashlib.blake2b(visitor.network.encode(), digest_size=8, key=self._secret).hexdigest()
+            is_kept = self._cabinet.put(name, owner, self._packed(frozen), now, now + self.keeping.seconds)
+        except Exception as error:  # whatever a store has: the answer goes on
+            self._rest(error)
+            return envelope
+        self._wake()
+        return with_result(envelope, visitor.base, name) if is_kept else envelope
+
+    def find(self, name: str) -> Frozen | None:
+        """Return what is kept under a name, None when there is nothing, or nothing any more; raises Busy."""
+        try:
+            body = self._cabinet.get(name, self._clock())
+        except Exception as error:
+            self._rest(error)
+            raise Busy("Results cannot be read now.") from error
+        try:
+            return Frozen(**json.loads(zlib.decompress(body))) if body else None
+        except (TypeError, ValueError, zlib.error):  # another version has written it, or somebody else
+            return None
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._cabinet.close()
+
+    def _packed(self, frozen: Frozen) -> bytes:
+        last = self._last
+        if last and last[0] == frozen:
+            return last[1]
+        packed = zlib.compress(json.dumps(frozen._asdict()).encode(), LEVEL)
+        self._last = frozen, packed
+        return packed
+
+    def _is_resting(self) -> bool:
+        return self._resting_until is not None and time.monotonic() < self._resting_until
+
+    def _rest(self, error: Exception) -> None:
+        """Leave a store alone that has failed; the log says it once."""
+        if self._resting_until is None:
+            log.error("Results cannot be kept now, so answers have none: %s", error)
+        self._resting_until = time.monotonic() + RETRY
+
+    def _wake(self) -> None:
+        if self._resting_until is not None:
+            log.warning("Results are kept again.")
+            self._resting_until = None
+
+
+def open_results(store: str, keeping: Keeping | None) -> Results | None:
+    """Return what keeps answers in a configured store; None: nothing does."""
+    return Results(keeping, open_cabinet(store, keeping)) if keeping else None
+
+
+def with_result(envelope: Envelope, base: str, name: str) -> Envelope:
+    """Return an envelope that tells where the answer is kept."""
+    return {**envelope, "data": {**envelope["data"], "result": f"{base}{RESULTS_PATH}/{name}"}}
+
+
+def title_of(command: str, target: str | None) -> str:
+    """Return the heading of an answer."""
+    return f"{command} {target}" if target else command
+
+
+def place_of(details: Mapping[str, Any]) -> str:
+    """Return where a router is: its city, and its country in capitals."""
+    return " ".join(filter(None, (str(details.get("city", "")), str(details.get("country", "")).upper())))

@@ -1,0 +1,158 @@
+"""What one can do with an answer in a browser: copy, save, link, ask again, compare."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.pages import answer, opened, result, run, view
+from tests.support import Serve, Server
+
+pytestmark = pytest.mark.browser
+ECHO = {"cmd4": ["echo", "{{TARGET}}"], "cmd6": ["echo", "{{TARGET}}"]}
+TEXT = "first\n```\nlast *bold* <b>\n"
+FIRST, SECOND = "a" * 22, "b" * 22
+
+
+@pytest.fixture
+def server(serve: Serve) -> Server:
+    return serve(
+        routers=[{"name": "one_1.example", "city": "Berlin", "country": "de", "commands": {"echo": ECHO}}]
+    )
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    with opened(browser, server, permissions=["clipboard-read", "clipboard-write"]) as page:
+        yield page
+
+
+def ask(page: Page, identity: str, target: str = "192.0.2.1") -> None:
+    """Have an answer on the page that is kept under this identity."""
+    page.unroute_all()
+    home = page.url.partition("?")[0]
+    answer(page, ("output", {"text": TEXT}), view(), result(result=f"{home}results/{identity}"))
+    run(page, "echo", target)
+    expect(page.locator(".answer").first.get_by_role("button", name="Again")).to_be_visible()
+    expect(page.locator("#run")).to_be_visible()
+
+
+def copied(page: Page) -> str:
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
+def test_text_is_copied_with_what_it_is(page: Page) -> None:
+    ask(page, FIRST)
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    head, link, rest = copied(page).split("\n", 2)
+    assert head == "echo 192.0.2.1 from one_1.example, 2026-11-25T15:44:25Z: ◐ 37 % lost"
+    assert link.endswith(f"/results/{FIRST}")
+    assert rest == f"\n{TEXT}"
+    expect(page.get_by_role("button", name="Copy", exact=True)).to_be_visible()  # again
+
+
+def test_markdown_has_nothing_of_the_output_as_markup(page: Page) -> None:
+    ask(page, FIRST)
+    page.get_by_text("More").click()
+    page.get_by_role("button", name="Copy as Markdown").click()
+    page.wait_for_timeout(100)
+    lines = copied(page).split("\n")
+    assert lines[0] == r"**echo 192.0.2.1 from one\_1.example, 2026\-11\-25T15:44:25Z: ◐ 37 % lost**"
+    assert lines[2:7] == ["````", "first", "```", "last *bold* <b>", "````"]
+
+
+def test_answer_is_saved_as_a_file(page: Page, tmp_path: Path) -> None:
+    ask(page, FIRST)
+    page.get_by_text("More").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == "echo-192.0.2.1-one_1.example-2026-11-25T15-44-25Z.txt"
+    download.value.save_as(tmp_path / "saved")
+    assert (tmp_path / "saved").read_text().endswith(TEXT)
+
+
+def test_link_is_the_result_or_the_question(page: Page) -> None:
+    ask(page, FIRST)
+    link = page.get_by_role("link", name="Link")
+    link.click()
+    expect(page.get_by_role("link", name="Copied")).to_be_visible()
+    assert copied(page).endswith(f"/results/{FIRST}")
+    page.unroute_all()
+    answer(page, ("output", {"text": TEXT}))
+    run(page, "echo", "192.0.2.2")
+    page.get_by_role("link", name="Link").first.click()
+    page.wait_for_timeout(100)
+    assert copied(page).endswith("/?ip=192.0.2.2&cmd=echo&router=one_1.example")
+
+
+def test_curl_line_asks_the_same(page: Page, server: Server) -> None:
+    run(page, "echo", "192.0.2.1")
+    page.get_by_text("More").click()
+    page.get_by_role("button", name="Copy the curl line").click()
+    page.wait_for_timeout(100)
+    argv = shlex.split(copied(page))
+    assert argv[0] == "curl"
+    shown = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20).stdout
+    assert shown == "192.0.2.1\n"
+
+
+def test_again_asks_what_was_asked_whatever_the_form_says(page: Page) -> None:
+    ask(page, FIRST)
+    page.locator("#ip").fill("192.0.2.9")
+    page.get_by_role("button", name="Again").click()
+    expect(page.locator("h2")).to_have_count(2)
+    expect(page.locator("#ip")).to_have_value("192.0.2.1")
+
+
+def test_result_is_compared_with_another_of_this_browser(page: Page) -> None:
+    home = page.url
+    page.route("**/results/**/vs/**", lambda route: route.fulfill(body="compared", content_type="text/html"))
+    ask(page, FIRST)
+    page.goto(home)  # the results of a browser are known in all its pages
+    page.route("**/results/**/vs/**", lambda route: route.fulfill(body="compared", content_type="text/html"))
+    ask(page, SECOND, "192.0.2.2")
+    page.route("**/results/**/vs/**", lambda route: route.fulfill(body="compared", content_type="text/html"))
+    page.get_by_text("More").click()
+    offered = page.get_by_label("Compare with a result of this browser").locator("option")
+    expect(offered).to_have_text(["echo 192.0.2.1, one_1.example, 2026-11-25T15:44:25Z"])
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_url(f"{home}results/{FIRST}/vs/{SECOND}")
+
+
+def test_result_is_compared_with_a_pasted_link(page: Page) -> None:
+    home = page.url
+    ask(page, SECOND)
+    page.route("**/results/**/vs/**", lambda route: route.fulfill(body="compared", content_type="text/html"))
+    page.get_by_text("More").click()
+    pasted = page.get_by_label("Compare with a pasted link")
+    pasted.fill("javascript:alert(1)")
+    page.get_by_role("button", name="Compare").click()
+    assert pasted.evaluate("each => each.validationMessage").startswith("Paste the link of a result")
+    pasted.fill(f"https://elsewhere.example/results/{FIRST}?x#y")
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_url(f"{home}results/{FIRST}/vs/{SECOND}")
+
+
+def test_number_of_results_that_a_browser_keeps_is_bounded(page: Page) -> None:
+    panel = "{ result: `/results/${id}`, asking: { question: { title: 't' } }, from: 'f', when: 'w' }"
+    for number in range(30):
+        page.evaluate(f"id => keep({panel})", f"{number:022}")
+    assert page.evaluate("kept().map(each => Number(each.id))") == list(range(29, 5, -1))
+
+
+def test_menu_closes_with_escape_and_elsewhere(page: Page) -> None:
+    ask(page, FIRST)
+    page.get_by_text("More").click()
+    expect(page.get_by_role("button", name="Download")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Download")).to_be_hidden()
+    expect(page.locator(".menu summary")).to_be_focused()
+    page.get_by_text("More").click()
+    page.locator("h1").click()
+    expect(page.get_by_role("button", name="Download")).to_be_hidden()
