@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from webob import Request
 
 import rfc8522
-from commands import EVENTS, JSON, SVG, TEXT
+from commands import TEXT
 from lookingglass import configuration as conf
 from lookingglass import (
     downloads,
@@ -24,32 +24,21 @@ from lookingglass import (
     notices,
     origins,
     page,
-    resources,
-    several,
-    several_answers,
     stores,
-    themes,
     urls,
     visitors,
 )
 from lookingglass.answers import (
-    HTML,
-    REPRESENTATIONS,
-    Body,
     Environ,
-    Pieces,
     Reply,
-    Start,
     json_reply,
-    once_begun,
     problem_reply,
-    starter,
 )
+from lookingglass.asking import Asking
 from lookingglass.configuration import find_configuration, find_file, new_file
 from lookingglass.frozen import Archive
-from lookingglass.glass import Answer, Glass, Question
-from lookingglass.headers import FRESH, LIVE, OPEN, PREFLIGHT, SECURITY
-from lookingglass.negotiation import best_offer
+from lookingglass.glass import Glass
+from lookingglass.headers import FRESH, OPEN, PREFLIGHT, SECURITY
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
 from lookingglass.results import RESULT_NAME
@@ -79,8 +68,7 @@ ROUTES = [
         (V1 + r"/routers/(?P<number>[^/]+)/?", "router_details", ALL),
         (V1 + r"/(?P<path>.+)", "run", CORS),
         (r"/\.well-known/looking-glass/?", "index", ALL),
-        (r"/(?P<name>style\.css|script\.js|icon\.svg)", "asset", OWN),
-        (r"/(?P<name>theme\.css|logo)", "theme", OWN),
+        (r"/(?P<name>style\.css|script\.js|icon\.svg|theme\.css|logo)", "asset", OWN),
         (r"/healthz", "healthz", OWN),
         (r"/api/ip", "ip", ALL),
         (r"/api/info", "info", ALL),
@@ -99,7 +87,6 @@ NO_ROUTE: tuple[str, str, Mapping[str, str]] = ("nothing", ALL, {})  # of ROUTES
 UNCOUNTED = {"healthz", "run"}  # handlers whose requests are none that "limits.requests" counts
 METHODS = ("GET", "HEAD", "OPTIONS")
 ALLOW = {"Allow": ", ".join(METHODS)}
-ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
 HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY, **FRESH}, b"ok")
 
 log = logging.getLogger("tinytracer")
@@ -117,6 +104,7 @@ class TinyTracer:
         self._page = page.Page(configuration)
         self._shelf = Shelf()
         self._glass: Glass = Glass(configuration, before._glass if before else None)
+        self._asking = Asking(configuration, self._glass)
         self._archive = Archive(configuration, self._glass.results)
         self._turnstile: Turnstile = before._turnstile if before else Turnstile(configuration.limits)
         self._turnstile.adjust(configuration.limits)
@@ -237,10 +225,7 @@ class TinyTracer:
         return self._shelf.get("capabilities", lambda: ready_json(dict(self._configuration.capabilities)))
 
     def _ip(self, environ: Environ) -> Answering:
-        """Tell the visitor's address, to the page on a name of ours that has both address families."""
-        if not self._configuration.showip:
-            raise NotFound("Addresses of visitors are not told here.")
-        return json_reply({"ip": self._visitor(environ).address}, 200, OPEN)
+        return json_reply(self._page.own_address(self._visitor(environ).address), 200, OPEN)
 
     def _openapi(self, environ: Environ) -> Answering:
         from lookingglass import openapi
@@ -266,11 +251,7 @@ class TinyTracer:
 
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()
-        return self._shelf.get(name, lambda: Ready(resources.resource(name), ASSETS[name], {}))
-
-    def _theme(self, environ: Environ, name: str) -> Answering:
-        name = name.lower()
-        return self._shelf.get(name, lambda: Ready(*themes.read(self._configuration.theme, name), {}))
+        return self._shelf.get(name, lambda: Ready(*self._page.asset(name), {}))
 
     def _healthz(self, environ: Environ) -> Answering:
         self._glass.check_health()
@@ -304,76 +285,15 @@ class TinyTracer:
         if not given["run"] or environ["REQUEST_METHOD"] == "HEAD":
             return refuse()
         try:
-            answer = self._ask(environ, *page.question(given, choice))
+            answer = self._asking.ask(environ, self._visitor(environ), *page.question(given, choice))
         except Problem as problem:
             return refuse(problem)
         represent = page.as_page_of_several if isinstance(answer, Several) else page.as_page
-        return self._live(
-            answer, represent(*self._page.render(given, client, choice)), refuse, self._page.headers
-        )
+        around = self._page.render(given, client, choice)
+        return self._asking.live(answer, represent(*around), refuse, self._page.headers)
 
     def _run(self, environ: Environ, path: str) -> Answering:
-        sharing = self._sharing(environ, CORS)
-        question, problem = Question(path), None
-        try:
-            question = Question(path, urls.query_of(environ))
-        except Problem as error:
-            problem = error
-        offered = several_answers.REPRESENTATIONS if several.is_asked(question) else REPRESENTATIONS
-        media = best_offer(environ.get("HTTP_ACCEPT", ""), tuple(offered)) or JSON
-        question = question._replace(wants_picture=media == SVG)
-        if environ["REQUEST_METHOD"] == "HEAD":  # which runs nothing, and leaves no record
-            if problem:
-                raise problem
-            self._refuse_forged(environ)
-            check = several.check if several.is_asked(question) else Glass.check
-            check(self._glass, question)
-            shown = JSON if media == HTML else media
-            return Reply(200, {"Content-Type": shown, **SECURITY, **FRESH, **LIVE, **sharing}, b"")
-        refuse = functools.partial(problem_reply, headers=sharing)
-        answer = self._ask(environ, question, problem)
-        if isinstance(answer, Several):
-            represent = several_answers.REPRESENTATIONS[JSON if answer.has_failed else media]
-            return self._live(answer, represent, refuse, sharing)
-        return self._live(answer, REPRESENTATIONS[media], refuse, sharing, tells_place=media == EVENTS)
-
-    def _ask(self, environ: Environ, question: Question, problem: Problem | None = None) -> Answer | Several:
-        """Return the answer in progress; a refusal leaves a record, whoever refuses."""
-        visitor = self._visitor(environ)
-        try:
-            if problem:
-                raise problem
-            self._refuse_forged(environ)
-            visitor = visitor._replace(base=self._base(environ))
-        except Problem as error:
-            raise self._glass.refuse(question, visitor, error) from None
-        if several.is_asked(question):
-            return several.ask(self._glass, question, visitor)
-        return self._glass.ask(question, visitor)
-
-    def _refuse_forged(self, environ: Environ) -> None:
-        origins.refuse_forged(environ, self._configuration.host, self._configuration.cors)
-
-    def _live(
-        self,
-        answer: Answer | Several,
-        represent: Callable[[Any, Start], Pieces],
-        refuse: Callable[[Problem], Reply],
-        sharing: Mapping[str, str],
-        tells_place: bool = False,
-    ) -> Answering:
-        def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
-            start = starter(start_response, answer, {**sharing, **self._glass.headers(answer.quotas)})
-            represented = represent(answer, start)
-            send = functools.partial(Reply.send, start_response=start_response)
-            pieces = once_begun(answer, represented, lambda problem: send(refuse(problem)), tells_place)
-            take_over = environ.get("lookingglass.live")  # of our own server, see tasks.Task
-            connection = None if take_over else visitors.connection_of(environ)
-            body = Body(answer, pieces, self._glass.runs.loop, connection)
-            taken: Iterable[bytes] = take_over(body) if take_over else body
-            return taken
-
-        return answering
+        return self._asking.run(environ, self._visitor(environ), path, self._sharing(environ, CORS))
 
     def _visitor(self, environ: Environ) -> Visitor:
         self._unbelieved.look(environ)

@@ -347,7 +347,7 @@ class Panel {
     this.article = make("article", { className: "answer" }, make("div", { className: "view" }, bar, this.drawing), this.text);
     this.article.dataset.router = name;
     this.text.querySelector("summary").addEventListener("click", () => (this.isChosen = true));
-    this.tell("running", "●", "running 0.0 s");
+    this.tell("running", "●", "running, 0.0 s");
   }
 
   get verdict() {
@@ -454,12 +454,12 @@ class Asking {
   begin() {
     const { names } = this.question;
     this.section.classList.add(names.length > 4 ? "many" : `of-${names.length > 1 ? names.length + (names.length % 2) : 1}`);
+    if (names.length > 4) this.head(names.length);
     for (const name of names) {
       const panel = new Panel(this, name);
       this.panels.set(name.toLowerCase(), panel);
-      if (names.length > 1 && names.length < 5) panel.actions.append(button("Stop", () => this.leave(panel), "stop"));
-      if (names.length === 1) panel.actions.append(button("Stop", () => this.stop(), "stop"));
       if (names.length > 4) makeRow(panel);
+      panel.actions.append(button("Stop", () => this.leave(panel), "stop"));
       this.section.append(panel.article);
     }
     answers.prepend(this.section);
@@ -469,6 +469,14 @@ class Asking {
     const from = names.length > 1 ? `from ${names.length} routers` : "";
     spoken.textContent = `${this.question.title} ${from} runs.`;
     this.retitle();
+  }
+
+  // Write the heading of a board, whose rows have none.
+  head(number) {
+    this.sum = make("strong", { className: "verdict" });
+    const heading = make("div", { className: "heading" }, make("h2", {}, this.question.title),
+      make("span", { className: "place" }, `from ${number} routers`), this.sum);
+    this.section.append(make("header", { className: "bar" }, heading));
   }
 
   panel(data) {
@@ -502,10 +510,15 @@ class Asking {
     const done = all.filter((panel) => panel.isOver).length;
     if (!all.length) return; // nothing has come, so that the last answer's title stays
     const state = all.length > 1 ? `${done} of ${all.length} done` : all[0].isOver ? all[0].words : "● running";
+    if (this.sum) {
+      const waiting = all.filter((panel) => panel.verdict?.matches(".waiting")).length;
+      const counts = [[done, "done"], [all.length - done - waiting, "running"], [waiting, "waiting"]];
+      this.sum.textContent = counts.filter(([count]) => count).map((pair) => pair.join(" ")).join(", ");
+    }
     document.title = `${state} · ${this.question.title} · ${title}`;
   }
 
-  // Let one of several answers go.
+  // Let one answer go; the connection with the last of them.
   leave(panel) {
     panel.cease("stopped", "■", "stopped");
     if ([...this.panels.values()].every((each) => each.isOver)) this.controller.abort();
@@ -576,6 +589,7 @@ async function ask() {
   const asking = (underWay = new Asking(question()));
   history.replaceState(null, "", asking.question.link);
   status.textContent = "";
+  stop.textContent = asking.question.names.length > 1 ? "Stop all" : "Stop";
   show(true);
   try {
     const response = await fetch(`${asking.question.url}&view=1`,

@@ -17,7 +17,7 @@ SMALLEST = 1_000_000  # bytes; a smaller file is there for something else than t
 MOST_FILES = 20
 
 
-class Wanted(NamedTuple):
+class Wish(NamedTuple):
     """Say what a command wants of a visitor, and an example."""
 
     words: str
@@ -25,11 +25,11 @@ class Wanted(NamedTuple):
 
 
 WANTED = {
-    "host": Wanted("address or host name", "192.0.2.1 or www.example.net"),
-    "addr": Wanted("address or prefix", "192.0.2.1 or 2001:db8::/32"),
-    "address": Wanted("address", "192.0.2.1 or 2001:db8::1"),
-    "asn": Wanted("AS number", "AS64500"),
-    "community": Wanted("community", "64500:100 or no-export"),
+    "host": Wish("address or host name", "192.0.2.1 or www.example.net"),
+    "addr": Wish("address or prefix", "192.0.2.1 or 2001:db8::/32"),
+    "address": Wish("address", "192.0.2.1 or 2001:db8::1"),
+    "asn": Wish("AS number", "AS64500"),
+    "community": Wish("community", "64500:100 or no-export"),
 }
 
 

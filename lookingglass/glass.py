@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 import rfc8522
 from commands import JSON, Command, Invocation, Router
-from lookingglass import targets
+from lookingglass import questions, targets
 from lookingglass.aiming import Aimer
 from lookingglass.configuration import Configuration
-from lookingglass.facts import PARSERS
 from lookingglass.facts.common import find_json
 from lookingglass.finished import Reuse
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.patience import Patience, Patient
-from lookingglass.problems import HTTPProblem, Problem, Quota, Refusal
+from lookingglass.problems import Problem, Quota, Refusal
+from lookingglass.questions import Checked, Question
 from lookingglass.registry import Runs
 from lookingglass.results import Results, open_results
 from lookingglass.runs import Viewer
@@ -27,7 +27,7 @@ from lookingglass.store import Store
 from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
 from lookingglass.waiting import Queue, Stand
-from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
+from rfc8522 import Parameters, Subject, Vocabulary
 
 # The journal's words: for why a Run has ended when not by itself, and for a Problem by its HTTP status.
 WORDS = {"time": "timeout", "full": "cut", "left": "left", "closing": "stopped"}
@@ -36,25 +36,6 @@ REFUSALS = {**dict.fromkeys((400, 404, 406, 429, 503), "refused"), 502: "unreach
 
 
 Keep = Callable[[Subject, int, rfc8522.Envelope], rfc8522.Envelope]  # adds ``result`` where it is kept
-
-
-class Question(NamedTuple):
-    """Hold what a visitor asks, as it came: nothing of it is checked."""
-
-    path: str  # below …/v1/: the words of a command and its target, see ``rfc8522.path_of``
-    parameters: tuple[tuple[str, str], ...] = ()  # RFC 8522 section 2.2
-    wants_picture: bool = False  # instead of the answer
-
-
-class Checked(NamedTuple):
-    """Hold a question that could be run, as far as one can tell without running."""
-
-    router: Router
-    command: Command
-    target: targets.Target | None
-    families: Sequence[int]  # IP versions, the preferred one first
-    vrf: str  # as configured; "" for none
-    parameters: Parameters
 
 
 class Common(NamedTuple):
@@ -342,19 +323,7 @@ class Glass:
         Raises Problem.
         """
         record = record or Record(Visitor("", ""), question.path)
-        parameters = Parameters.read(question.parameters)
-        router = rfc8522.choose(self.routers, parameters)
-        record.router = router.name
-        command, text = self.vocabulary.split(question.path, router)
-        record.command = command.name
-        if question.wants_picture and not (command.parser and PARSERS[command.parser].has_picture):
-            raise HTTPProblem(406, "There is no picture of this; JSON, text and events are offered.")
-        target = _read_target(command, text)
-        record.target = target.text if target else ""
-        record.asked = ""
-        families = self._aimer.families(command, target, parameters.protocol)
-        vrf = rfc8522.choose_vrf(router, command, parameters)
-        return Checked(router, command, target, families, vrf, parameters)
+        return questions.check(question, record, self.routers, self.vocabulary, self._aimer)
 
     def enter(self, visitor: Visitor) -> Lease:
         """Admit a question whose runs may wait; raises Refusal."""
@@ -461,11 +430,3 @@ def outcome_of(error: BaseException) -> Outcome:
     limit = error.limit if isinstance(error, Refusal) else ""
     word = REFUSALS.get(error.status, "failed")
     return Outcome(word, error.status, str(error), limit or error.failure_source)
-
-
-def _read_target(command: Command, text: str) -> targets.Target | None:
-    if command.argument != "none":
-        return targets.parse(text, command.argument)
-    if text:
-        raise ProtocolError("This command takes no target.")
-    return None

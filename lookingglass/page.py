@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import rfc8522
 from commands import Command, Router
-from lookingglass import form, panels, pasted, resources
+from lookingglass import form, panels, pasted, resources, themes
 from lookingglass.answers import (
     HTML,
     Following,
@@ -20,16 +20,18 @@ from lookingglass.answers import (
     problem_headers,
 )
 from lookingglass.configuration import Configuration
-from lookingglass.glass import Answer, Question
+from lookingglass.glass import Answer
 from lookingglass.headers import FRESH, LIVE, SECURITY, allowing
 from lookingglass.problems import NotFound, Problem, TargetError
+from lookingglass.questions import Question
 from lookingglass.ready import Ready
 from lookingglass.several import Several
 from lookingglass.several_answers import text_of
 from lookingglass.views import heading_of, last_view
 
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
-NOTHING = dict.fromkeys(FIELDS, "")  # was filled in
+BLANK = dict.fromkeys(FIELDS, "")  # was filled in
+ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
 HTML_UTF8 = f"{HTML}; charset=utf-8"
 
 
@@ -70,7 +72,7 @@ class Page:
         link = urlencode({"ip": client, "cmd": chosen.command.name, "router": chosen.router.name})
         values = {
             **self._constant,
-            "target": html.escape(given["ip"] or client),
+            "target": html.escape(pasted.clean(given["ip"], chosen.command.argument) or client),
             "invalid": ' aria-invalid="true" aria-describedby="error"' if is_field else "",
             "error": html.escape(str(problem)) if is_field else "",
             "problem": "" if is_field else html.escape(str(problem)),
@@ -86,9 +88,24 @@ class Page:
 
     def blank(self, client: str) -> Ready:
         """Make the page without a question, which is private where it shows the visitor's address."""
-        body = b"".join(self.render(NOTHING, client))
+        body = b"".join(self.render(BLANK, client))
         private = {"Cache-Control": "private, no-cache"} if client else {}
         return Ready(body, HTML_UTF8, {**self.headers, **private})
+
+    def asset(self, name: str) -> tuple[bytes, str]:
+        """Return a file that the page needs, and its media type; raises NotFound."""
+        if name in ASSETS:
+            return resources.resource(name), ASSETS[name]
+        return themes.read(self._configuration.theme, name)
+
+    def own_address(self, client: str) -> dict[str, str]:
+        """Return what /api/ip tells, to the page on a name of ours that has both address families.
+
+        Raises NotFound where addresses are not shown.
+        """
+        if not self._configuration.showip:
+            raise NotFound("Addresses of visitors are not told here.")
+        return {"ip": client}
 
     def reply(
         self, given: Mapping[str, str], client: str, choice: Choice, problem: Problem | None = None
@@ -132,9 +149,10 @@ def question(given: Mapping[str, str], choice: Choice) -> tuple[Question, Proble
     argument = choice.command.argument
     target = "" if argument == "none" else pasted.clean(given["ip"], argument)
     path = rfc8522.path_of(given["cmd"] if choice.problem else choice.command.name, target)
-    first = choice.router.name
-    others = [name for name in _names(given["routers"]) if name.lower() != first.lower()]
-    where = ("routers", ",".join((first, *others))) if others else ("router", first)
+    names = _names(given["routers"])
+    if given["router"] or not names:  # the menu's, and those that are ticked
+        names = list(dict.fromkeys((choice.router.name, *names)))
+    where = ("router", names[0]) if names == [choice.router.name] else ("routers", ",".join(names))
     parameters = [where, *((name, given[name]) for name in ("protocol", "vrf") if given[name])]
     return Question(path, tuple(parameters)), NotFound(choice.problem) if choice.problem else None
 
@@ -170,6 +188,7 @@ def as_page_of_several(before: bytes, after: bytes) -> Callable[[Several, Start]
                 return
             status, envelope = part.outcome()
             yield panels.end_streamed(last_view(part, status, envelope), _link(envelope)).encode()
+            part.close()
         yield after
 
     return pieces

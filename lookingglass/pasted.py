@@ -9,16 +9,16 @@ import re
 from collections.abc import Callable
 
 INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff"))  # what copying brings along
-LONGEST = 2048  # characters; nothing longer is looked at
+LONGEST_PASTE = 2048  # characters; nothing longer is looked at
 
 # RFC 3986 section 3: a scheme and an authority.
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}+://([^/?#]*+).*+", re.DOTALL)
+PASTED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}+://([^/?#]*+).*+", re.DOTALL)
 MASK = re.compile(r"\s*+[0-9.]+\s*+")  # what makes a prefix of an address, rather than a path
 # RFC 3986 section 3.2.2: IP-literal, perhaps with a port.
 BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?")
-WITH_PORT = re.compile(r"([^:/\[\]]++):[0-9]{1,5}")
+HOST_PORT = re.compile(r"([^:/\[\]]++):[0-9]{1,5}")
 NUMBER = re.compile(r"[Aa][Ss][Nn]?\s*+([0-9]{1,10})")
-NUMERIC = re.compile(r"[0-9.]+")
+NUMBERS_ONLY = re.compile(r"[0-9.]+")
 # What IDNA 2003 and IDNA 2008 read as different names (UTS 46 section 4): nobody knows which one is meant.
 AMBIGUOUS = frozenset("\u00df\u1e9e\u03c2\u200c\u200d")
 
@@ -27,15 +27,15 @@ def clean(text: str, argument: str) -> str:
     """Return what a command with such an argument can take, or the text without what surrounds it."""
     text = text.translate(INVISIBLE).strip()
     cleaner = CLEANERS.get(argument)
-    return cleaner(text) if cleaner and len(text) <= LONGEST else text
+    return cleaner(text) if cleaner and len(text) <= LONGEST_PASTE else text
 
 
 def _host(text: str) -> str:
-    if match := URL.fullmatch(text):
+    if match := PASTED_URL.fullmatch(text):
         text = match[1].rpartition("@")[2]
     elif "/" in text and not MASK.fullmatch(text.partition("/")[2]):
         text = text.partition("/")[0]
-    for pattern in (BRACKETED, WITH_PORT):
+    for pattern in (BRACKETED, HOST_PORT):
         if match := pattern.fullmatch(text):
             text = match[1]
     return text if text.isascii() else _a_labels(text)
@@ -58,7 +58,7 @@ def _a_labels(text: str) -> str:
         name = text.lower().encode("idna").decode()
     except UnicodeError:
         return text
-    return text if NUMERIC.fullmatch(name) else name
+    return text if NUMBERS_ONLY.fullmatch(name) else name
 
 
 CLEANERS: dict[str, Callable[[str], str]] = {

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 import rfc8522
 from commands import Router
-from lookingglass.glass import Answer, Common, Glass, Question, outcome_of
+from lookingglass.glass import Answer, Common, Glass, outcome_of
 from lookingglass.guard import Lease
 from lookingglass.journal import Record
 from lookingglass.problems import Busy, Problem, Quota, Refusal
+from lookingglass.questions import Question
 from lookingglass.runs import Viewer
 from lookingglass.visitors import Visitor
 from lookingglass.waiting import Stand
@@ -148,9 +149,7 @@ class Several:
     bytes are sent.
     """
 
-    def __init__(
-        self, parts: Sequence[RouterAnswer], at_once: int, longest: int, place: Lease, stand: Stand
-    ) -> None:
+    def __init__(self, parts: Sequence[RouterAnswer], glass: Glass, place: Lease, stand: Stand) -> None:
         self.parts = parts
         self.record = parts[0].record
         self.has_left = False  # the visitor
@@ -158,8 +157,9 @@ class Several:
         self.quotas: tuple[Quota, ...] = ()
         self.age = None  # each router's own
         self._began = time.monotonic()
-        self._at_once = at_once
-        self._longest = longest  # characters of output, after which no other run begins
+        self._at_once = glass.limits.routers_at_once
+        self._longest = WHOLE * glass.limits.output_kib * 1024  # characters of output
+        self._loop = glass.runs.loop
         self._place = place
         self._stand = stand
         self._bell = threading.Event()
@@ -196,13 +196,19 @@ class Several:
                 if part.is_over or (size > self._longest and part.refuse(Busy(TOO_LONG))):
                     continue
                 if under_way < self._at_once:
+                    before = part.size
                     part.follow()
+                    size += part.size - before
                     under_way += not part.is_over
                 else:
                     part.hold(place + 1)
                 place = max(place, part.place)
         if all(part.runs or part.is_over for part in self.parts):
             self._stand.leave()
+
+    def wake_at(self, moment: float) -> None:
+        """Tell of news at a moment by the monotonic clock."""
+        self._loop.call_at(moment, self._tell)
 
     def outcome(self) -> tuple[int, Envelope]:
         """Return the HTTP status and the envelope, when it is over."""
@@ -224,6 +230,7 @@ class Several:
         """End all, and give everything back; more than once does no harm."""
         for part in self.parts:
             part.close()
+        self._loop.cancel(self._tell)
         self._stand.leave()
         self._place.end()
 
@@ -275,8 +282,7 @@ def ask(glass: Glass, question: Question, visitor: Visitor) -> Several:
         except Problem as problem:
             glass.journal.close(record, outcome_of(problem))
             parts.append(RouterAnswer(router, record, None, problem))
-    limits = glass.limits
-    several = Several(parts, limits.routers_at_once, WHOLE * limits.output_kib * 1024, place, stand)
+    several = Several(parts, glass, place, stand)
     several.is_watched = Parameters.read(question.parameters).view
     several.follow()
     return several

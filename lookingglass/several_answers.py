@@ -11,7 +11,9 @@ from commands import EVENTS, JSON, TEXT
 from lookingglass.answers import HEARTBEAT, HTML, Pieces, Start, event, note_of
 from lookingglass.problems import SOON
 from lookingglass.several import RouterAnswer, Several
-from lookingglass.views import Watching
+from lookingglass.views import Overview, Watching
+
+CROWD = 5  # routers, from which on there is a view of all of them together
 
 
 def as_json(several: Several, start: Start) -> Pieces:
@@ -43,6 +45,8 @@ def as_events(several: Several, start: Start) -> Pieces:
     start(200, EVENTS, {})
     yield b": tinytracer\n\n"
     untold = {part: _news_of(part, several.is_watched) for part in several.parts}
+    is_crowded = several.is_watched and len(several.parts) >= CROWD
+    overview = Overview(several.parts) if is_crowded else None
     spoken = time.monotonic()  # when something was sent last
     while untold and not several.has_left:
         several.follow()
@@ -56,6 +60,9 @@ def as_events(several: Several, start: Start) -> Pieces:
             elif pairs:
                 is_silent, spoken, several.record = False, now, part.record
                 yield b"".join(event(name, data, part.router.name) for name, data in pairs)
+        if overview and (view := _of_all(several, overview, now, is_last=not untold)):
+            is_silent, spoken = False, now
+            yield event("view", view)
         if is_silent and now - spoken >= HEARTBEAT:
             spoken = now
             yield b": still running\n\n"
@@ -63,6 +70,14 @@ def as_events(several: Several, start: Start) -> Pieces:
             yield b""
     if not several.has_left:
         yield event("result", json.dumps(several.outcome()[1]))
+
+
+def _of_all(several: Several, overview: Overview, now: float, is_last: bool) -> str:
+    """Return the view of all routers if it is time for one, else ""; see to it that the next one comes."""
+    if is_last or now >= overview.next:
+        return overview.news()
+    several.wake_at(overview.next)
+    return ""
 
 
 def in_turn(several: Several) -> Iterator[str]:
@@ -119,7 +134,7 @@ def _news_of(part: RouterAnswer, is_watched: bool) -> Iterator[list[tuple[str, s
 
 
 # By media type, as those of one router.
-REPRESENTATIONS: dict[str, Callable[[Several, Start], Pieces]] = {
+TOGETHER: dict[str, Callable[[Several, Start], Pieces]] = {
     JSON: as_json,
     TEXT: as_text,
     EVENTS: as_events,

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from commands import Command, Router
 from lookingglass import machine, targets
 from lookingglass.configuration import Configuration
-from lookingglass.glass import Answer, Glass, Question
+from lookingglass.glass import Answer, Glass
 from lookingglass.guard import Rate
 from lookingglass.problems import Problem
+from lookingglass.questions import Question
 from lookingglass.stores import MEMORY
 from lookingglass.visitors import Visitor
 from rfc8522 import path_of

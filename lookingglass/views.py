@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from commands import Router
 from lookingglass import panels
+from lookingglass.facts.common import Facts
 from lookingglass.journal import Record
 from lookingglass.output import NOT_DRAWN, Drawn
 from lookingglass.panels import Heading
 from lookingglass.pictures import verdicts
+from lookingglass.pictures.board import Row, board
 from lookingglass.runs import Viewer
 from rfc8522 import Envelope
+
+OVERVIEW = 0.125  # seconds between two views of all routers, at least
 
 
 class Watched(Protocol):
@@ -28,6 +34,15 @@ class Watched(Protocol):
     def age(self) -> int | None: ...
     @property
     def seen(self) -> Viewer | None: ...
+
+
+class OneOfMany(Watched, Protocol):
+    """What one of several routers answers."""
+
+    @property
+    def is_over(self) -> bool: ...
+    def facts(self) -> Facts: ...
+    def outcome(self) -> tuple[int, Envelope]: ...
 
 
 class Watching:
@@ -63,6 +78,23 @@ class Watching:
         return _in_json(last_bar(self._watched, status, envelope), _last_drawn(self._watched))
 
 
+class Overview:
+    """Make the views of all routers' answers together: a board with one row each, as the data of events."""
+
+    def __init__(self, parts: Sequence[OneOfMany]) -> None:
+        self._parts = parts
+        self._known: list[tuple[int, bool, Facts]] = []
+        self.next = 0.0  # when there may be another one, by the monotonic clock
+
+    def news(self) -> str:
+        """Return a view if there is anything to see that was not there before, else ""."""
+        found = [(part.place, part.is_over, part.facts()) for part in self._parts]
+        if found == self._known:
+            return ""
+        self._known, self.next = found, time.monotonic() + OVERVIEW
+        return json.dumps({"html": board(list(map(_row, self._parts)))})
+
+
 def heading_of(watched: Watched) -> Heading:
     """Return what was asked, as far as it was understood."""
     record = watched.record
@@ -82,6 +114,19 @@ def last_view(watched: Watched, status: int, envelope: Envelope) -> str:
     """Return the view of an answer that has ended, as markup."""
     drawing = _last_drawn(watched).drawing
     return last_bar(watched, status, envelope) + drawing.figures + drawing.picture
+
+
+def _row(part: OneOfMany) -> Row:
+    if part.is_over:
+        standing = verdicts.of_outcome(*part.outcome())
+    elif part.place:
+        standing = verdicts.waiting(part.place)
+    elif part.seen:
+        standing = verdicts.running(part.facts(), *part.seen.times())
+    else:
+        standing = verdicts.verdict("waiting", "looks up the name")
+    heading = heading_of(part)
+    return Row(heading.router, heading.place, standing, part.facts(), part.is_over)
 
 
 def _last_drawn(watched: Watched) -> Drawn:

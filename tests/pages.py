@@ -16,7 +16,7 @@ EXPECTED = (
     "status of 503",
     "net::ERR_",
 )  # on the console, where a test means it
-RUNNING = '<strong class="verdict running"><span aria-hidden="true">●</span> running 5.1 of 30 s</strong>'
+RUNNING = '<strong class="verdict running"><span aria-hidden="true">●</span> running, 5.1 of 30 s</strong>'
 LOSSY = (
     '<strong class="verdict lossy" data-spoken="37 percent lost, average 18.3 milliseconds">'
     '<span aria-hidden="true">◐</span> 37 % lost</strong>'

@@ -50,6 +50,7 @@ ORDER = [
                 "frames",
                 "side_by_side",
                 "ready",
+                "asking",
                 "several_answers",
                 "answers",
                 "views",
@@ -64,6 +65,7 @@ ORDER = [
             *(
                 "several",
                 "glass",
+                "questions",
                 "patience",
                 "aiming",
                 "configuration",

@@ -19,7 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from webob import Request
 
 from lookingglass import configuration
-from lookingglass.glass import Question
+from lookingglass.questions import Question
 from lookingglass.visitors import Trust, Visitor, comes_from
 from tests.support import (
     GENEROUS,

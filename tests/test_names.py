@@ -21,7 +21,7 @@ import pytest
 
 from lookingglass import configuration as conf
 from lookingglass import names, targets
-from lookingglass.glass import Answer, Glass, Question
+from lookingglass.glass import Answer, Glass
 from lookingglass.loop import Loop
 from lookingglass.names import (
     LookUp,
@@ -32,6 +32,7 @@ from lookingglass.names import (
     Unresolved,
 )
 from lookingglass.problems import Busy, Problem, Refusal, TargetError
+from lookingglass.questions import Question
 from lookingglass.targets import Address, DenyTable
 from lookingglass.visitors import Visitor
 from tests.support import HERE, PRINTING, soon

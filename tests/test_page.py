@@ -75,7 +75,7 @@ def test_output_is_live_with_elapsed_time(page: Page) -> None:
     page.get_by_role("button", name="Run").click()
     expect(page.locator("pre")).to_contain_text("icmp_seq=1")
     assert "transmitted" not in page.locator("pre").inner_text()
-    expect(page.locator(".verdict")).to_have_text(re.compile(r"● running \d\.\d( of 30)? s"))
+    expect(page.locator(".verdict")).to_have_text(re.compile(r"● running, \d\.\d( of 30)? s"))
     expect(page.get_by_role("button", name="Run")).to_be_hidden()
 
 

@@ -96,7 +96,7 @@ def test_verdict_of_the_server_is_shown_told_and_spoken(page: Page) -> None:
 def test_clock_of_the_server_goes_on_in_the_page(page: Page) -> None:
     page.evaluate(HOLD, f"event: view\ndata: {json.dumps(view(RUNNING)[1])}\n\n")
     run(page, "ping", "192.0.2.1")
-    expect(page.locator(".verdict")).to_have_text(re.compile(r"● running (5\.[2-9]|[6-9]\.\d) of 30 s"))
+    expect(page.locator(".verdict")).to_have_text(re.compile(r"● running, (5\.[2-9]|[6-9]\.\d) of 30 s"))
     assert page.title().startswith("● running · ping")
 
 

@@ -441,8 +441,12 @@ def test_name_is_looked_up_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None
 def test_boxes_that_are_ticked_are_asked_one_by_one(application: TinyTracer) -> None:
     reply = asker(application)("/?run=1&cmd=who&router=b&routers=a&routers=c")
     assert reply.status == 200
-    assert "== a\na\n== c\nc\n" in reply.text
-    assert "== b" not in reply.text
+    assert re.findall(
+        r'<article class="answer" data-router="(.)">.*?<pre[^>]*>(.*?)</pre>', reply.text, re.DOTALL
+    ) == [
+        ("a", "a\n"),
+        ("c", "c\n"),
+    ]
     unknown = asker(application)(f"/?run=1&cmd=who&routers=a&routers={quote('<b>')}")
     assert unknown.status == 400
     assert "<b>" not in unknown.text
@@ -460,7 +464,7 @@ def test_question_with_view_waits_and_tells_its_place() -> None:
     body, status = begin(application, "who?view=1", "text/event-stream")
     pieces = iter(body)
     next(pieces)
-    assert events_of(next(pieces).decode()) == [("waiting", {"router": "a", "place": 1})]
+    assert events_of(next(pieces).decode())[0] == ("waiting", {"router": "a", "place": 1})
     assert status == ["200 OK"]
     figures = asker(application)("/metrics", REMOTE_ADDR="127.0.0.1").text
     assert "\ntinytracer_waiting 1.0" in figures
@@ -515,3 +519,41 @@ def test_same_question_shares_a_run_without_waiting_for_a_slot() -> None:
 @pytest.mark.parametrize("value", ["2", "", "yes"])
 def test_view_is_1_or_0(application: TinyTracer, value: str) -> None:
     assert error(asker(application)(f"{V1}/who?view={value}"), 400) == "The parameter view is 1 or 0."
+
+
+# --- views
+
+
+def views_of(text: str) -> list[tuple[str | None, str]]:
+    return [(data.get("router"), data["html"]) for name, data in events_of(text) if name == "view"]
+
+
+def test_five_routers_have_one_view_of_all_beside_their_own() -> None:
+    application = build({"routers": routers(*NINE), "limits": {**GENEROUS, "routers_at_once": 3}})
+    ask = asker(application)
+    found = views_of(ask(f"{V1}/slow?view=1&routers=r1,r2,r3,r4,r5", "text/event-stream").text)
+    boards = [html for router, html in found if router is None]
+    assert {router for router, _ in found if router} == {"r1", "r2", "r3", "r4", "r5"}
+    assert "waits, 1st in the queue" in boards[0]
+    assert "running" in boards[0]
+    assert boards[-1].count('class="standing verdict good"') == 5
+    assert all(html.count("<tr") == 6 for html in boards)
+    few = views_of(ask(f"{V1}/who?view=1&routers=r1,r2,r3,r4", "text/event-stream").text)
+    assert {router for router, _ in few} == {"r1", "r2", "r3", "r4"}
+    assert not views_of(ask(f"{V1}/who?routers=r1,r2,r3,r4,r5", "text/event-stream").text)
+    application.close()
+    is_left(application)
+
+
+def test_view_of_all_comes_at_most_eight_times_a_second_and_is_right_at_the_end() -> None:
+    application = build({"routers": routers(*NINE)})
+    body, _ = begin(application, "ping/127.0.0.1?view=1&routers=*", "text/event-stream")
+    began = time.monotonic()
+    views = views_of(b"".join(body).decode())
+    seconds = time.monotonic() - began
+    body.close()
+    boards = [html for router, html in views if router is None]
+    assert 2 < len(boards) <= 8 * seconds + 2  # the first one and the last one wait for nothing
+    assert boards[-1].count("all answered") == 9
+    application.close()
+    is_left(application)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from lookingglass.guard import Guard, Lease, Limits, Rate, network_of
 from lookingglass.problems import Problem, Refusal
 from lookingglass.store import Memory
+from lookingglass.stores import open_store
 from lookingglass.waiting import SPARE, Stand, Ticket
 from tests.limiting import Clock, refused
 from tests.support import examples, soon
@@ -549,3 +551,17 @@ def test_thread_sleeps_until_tokens_have_come_and_ends_when_nobody_waits() -> No
     assert soon(lambda: waits.slot, 5)
     assert waits.tries <= 5
     assert soon(lambda: not guard.queue._works)
+
+
+def test_slot_that_another_process_gives_back_is_noticed(tmp_path: Path) -> None:
+    limits = Limits(**{**ROOMY._asdict(), "concurrent": 1})
+    ours, theirs = (Guard(limits, open_store(f"sqlite:{tmp_path / 'limits.db'}")) for _ in range(2))
+    holder = theirs.slot(None, C1, "r1")
+    waits = Asker(ours, A1).ask()
+    assert waits.waits
+    holder.end()
+    assert soon(lambda: waits.slot, 10)
+    waits.end()
+    assert not ours.queue
+    for guard in (ours, theirs):
+        guard.close()
