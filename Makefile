@@ -93,9 +93,11 @@ others: .venv/dev.stamp test-tools
 		PYTHONDEVMODE=1 ".venv-$$version/bin/python" -m pytest -q -m "not lab and not browser and not slow" || exit 1; \
 	done
 
-# make bench BENCH=page,run,live,idle,leave JSON=FILE; BENCH_CORES=0 keeps the servers on one core
-bench: .venv/dev.stamp bench-tools
-	$(PY) -m tests.bench $(BENCH) $(JSON:%=--json %)
+# make bench writes BENCHMARKS.md, PEERS=1 with the other looking glasses that it finds (see tests/bench/peers.py);
+# make bench BENCH=page,run,guard,busy,live,idle,leave JSON=FILE measures some of it and writes no page.
+# BENCH_CORES=0 keeps the servers on one core.
+bench: .venv/dev.stamp tools bench-tools
+	$(PY) -m tests.bench $(BENCH) $(if $(BENCH),,--write BENCHMARKS.md) $(PEERS:1=--peers) $(JSON:%=--json %)
 
 # make soak SECONDS=60: 200 clients that ask as badly as they can, and what is left afterwards
 soak: .venv/dev.stamp tools

@@ -332,7 +332,8 @@ def test_healthz_is_ok_until_the_application_is_closing(ask: Ask) -> None:
         ("text/event-stream", "text/event-stream"),
         ("text/event-stream;q=0.5, text/plain", "text/plain"),
         ('text/plain;a=", ", text/event-stream', "text/event-stream"),
-        ('text/html;a="x,y", text/plain;q=0.1', "text/plain"),
+        ('text/csv;a="x,y", text/plain;q=0.1', "text/plain"),
+        ('text/html;a="x,y", text/plain;q=0.1', "application/json"),
     ],
 )
 def test_accept_chooses_the_representation(ask: Ask, accept: str | None, media: str) -> None:

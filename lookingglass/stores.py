@@ -12,7 +12,7 @@ from lookingglass.store import Memory, Store
 MEMORY = "memory"
 SQLITE = "sqlite:"
 REDIS = ("redis://", "rediss://", "unix://")
-ALONE = (
+COUNTED_ALONE = (
     "Each process counts limits for itself, so that several allow several times as much;"
     f' give "store" in the configuration, {SQLITE}PATH or {REDIS[0]}HOST:PORT, to have them count together.'
 )
@@ -78,4 +78,4 @@ class Caution:
         """Look whether it matters; a request knows that (PEP 3333), and nothing before it."""
         if self._is_due and is_multiprocess:
             self._is_due = False
-            log.warning(ALONE)
+            log.warning(COUNTED_ALONE)

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.table import Goal, Pair, Row, percentile, summary
+from tests.bench import report
+from tests.bench.__main__ import GROUPS, PEERS
+from tests.bench.peers import Peer, beside
+from tests.bench.table import Goal, Pair, Row, machine, percentile, summary
 from tests.bench.viewers import PIPE, Line, judge, lines_of
 
 HERE = Path(__file__).parent.parent
 ROWS = {
     "run": ["fork, exec and wait | a run, ms", "runs for 8 clients: a second"],
+    "guard": ["guard of a run, memory | SQLite: median, µs", "guard of a run, memory | SQLite: p99, µs"],
     "idle": ["start to first answer, s", "idle: memory (PSS), MiB"],
 }
 
@@ -69,3 +73,30 @@ def test_line_that_does_not_come_exactly_once_is_wrong(seen: list[int], wrong: i
     )
     assert found["wrong"] == wrong
     assert found["viewers"] == [250.0] * 3
+
+
+def test_page_shows_all_rows_under_the_titles_of_their_groups() -> None:
+    rows = [
+        {"group": name, **summary(Row(f"one | two of {name}", Goal("ours", "≤", 2)), [Pair(1, 3)])}
+        for name in GROUPS | PEERS
+    ]
+    shown = report.page(machine(), rows)
+    assert [line[3:] for line in shown.splitlines() if line.startswith("## ")] == list(report.GROUPS.values())
+    for name in GROUPS:
+        assert rf"| one \| two of {name} | 1.00 | 3.00 | 3.00 | 3.00 .. 3.00 | ours ≤ 2 | **no** |" in shown
+    assert str(HERE) not in shown
+
+
+def test_peer_that_does_not_start_is_left_out_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(beside(Peer("nobody", "false", ()), 0.1)) == []
+    assert capsys.readouterr().err.startswith("nobody is left out: ")
+
+
+def test_peer_is_measured_beside_us() -> None:
+    peer = Peer("files", sys.executable, ("-m", "http.server", "--bind=127.0.0.1", "PORT"))
+    rounds = beside(peer, 0.1)
+    names = [
+        row.name.partition(": ")[2] for row, pair in next(rounds).items() if pair.bare > 0 and pair.ours > 0
+    ]
+    rounds.close()
+    assert names == ["start to first answer, s", "page, a second", "memory (PSS), MiB"]

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.bench import idle, live, pages, running
+from tests.bench import busy, guarding, idle, live, pages, peers, report, running
 from tests.bench.servers import allow_many_files
 from tests.bench.table import HEADING, Case, Pair, Row, line, machine, summary
 
@@ -29,12 +29,15 @@ class Group(NamedTuple):
 
 
 GROUPS = {
-    "page": Group(pages.CASES, 9, 1.0),  # one odd round in ten is usual, and the median leaves it out
+    "page": Group(pages.CASES, 5, 1.0),  # one odd round in ten is usual, and the median leaves it out
     "run": Group(running.CASES, 9, 1.0),
-    "live": Group(live.CASES, 3, 4.0),
-    "idle": Group(idle.CASES, 3, 10.0),
+    "guard": Group(guarding.CASES, 5, 1.0),
+    "busy": Group(busy.CASES, 3, 2.0),
+    "live": Group(live.CASES, 3, 3.0),
+    "idle": Group(idle.CASES, 3, 5.0),
     "leave": Group(idle.LEAVE, 3, 0.0),
 }
+PEERS = {"peers": Group(peers.CASES, 3, 1.0)}
 
 
 def measure(case: Case, rounds: int, seconds: float) -> list[dict[str, Any]]:
@@ -62,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--seconds", type=float, help="of a round of one server; default: as each group needs"
     )
+    parser.add_argument("--peers", action="store_true", help="measure other looking glasses as well")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all rounds there as well")
+    parser.add_argument("--write", metavar="FILE", type=Path, help="write the table there as Markdown")
     options = parser.parse_args(arguments)
     allow_many_files()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that no server is left
@@ -70,11 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about = machine()
     print("{cores} cores, {model}, Linux {kernel}, Python {python}, load before {load}".format(**about))
     rows = []
-    for name in options.groups:
-        cases, rounds, seconds = GROUPS[name]
-        rounds, seconds = options.rounds or rounds, options.seconds or seconds
+    chosen = {name: GROUPS[name] for name in options.groups} | (PEERS if options.peers else {})
+    for name, group in chosen.items():
+        rounds, seconds = options.rounds or group.rounds, options.seconds or group.seconds
         print(f"\n{name}: medians and ranges of {rounds} rounds of {seconds:g} s\n{HEADING}", flush=True)
-        for case in cases:
+        for case in group.cases:
             for row in measure(case, rounds, seconds):
                 print(line(row), flush=True)
                 rows.append({"group": name, **row})
@@ -83,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if options.json:
         options.json.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
+    if options.write:
+        options.write.write_text(report.page(about, rows))
 
 
 if __name__ == "__main__":

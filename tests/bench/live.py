@@ -87,12 +87,12 @@ def watch(count: int, runs: int, kind: Kind, seconds: float) -> Rounds:
     while True:
         with both(eight(**MANY_VIEWERS)) as servers:
             ours = servers[1]
-            _page_times(servers, WARM)
+            page_times(servers, WARM)
             memory = ours.pss()
             with Viewers(ours.port, count, runs, kind) as viewers:
                 time.sleep(SETTLED)
                 begin, used = time.time(), ours.cpu()
-                times = _page_times(servers, seconds / PAUSE)
+                times = page_times(servers, seconds / PAUSE)
                 end, used = time.time(), ours.cpu() - used
                 threads, memory = ours.threads(), ours.pss() - memory
                 seen = viewers.seen(begin, end)
@@ -109,7 +109,7 @@ def watch(count: int, runs: int, kind: Kind, seconds: float) -> Rounds:
         }
 
 
-def _page_times(servers: Sequence[Server], count: float) -> Pair:
+def page_times(servers: Sequence[Server], count: float) -> Pair:
     """Ask all for the page in turns, so many times, and return the 99th percentiles in milliseconds."""
     times: list[list[float]] = [[] for _ in servers]
     for _ in range(round(count)):

@@ -83,13 +83,13 @@ class Reply(NamedTuple):
 class Server:
     """A server in a process of its own."""
 
-    def __init__(self, *argv: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+    def __init__(self, *argv: str, program: str = sys.executable, folder: Path = HERE) -> None:
+        self.port = free_port()
         self._kept: socket.socket | None = None
         self._began = time.perf_counter()
-        words = [each.replace("PORT", str(self.port)) for each in argv]
-        self.process = subprocess.Popen([sys.executable, *words], cwd=HERE, stderr=subprocess.DEVNULL)
+        words = [each.replace("PORT", str(self.port)) for each in (program, *argv)]
+        nothing = subprocess.DEVNULL
+        self.process = subprocess.Popen(words, cwd=folder, stdin=nothing, stdout=nothing, stderr=nothing)
         if CORES:
             os.sched_setaffinity(self.process.pid, CORES)
 
@@ -106,11 +106,16 @@ class Server:
         """Return the seconds from the start to the first answer."""
         while (passed := time.perf_counter() - self._began) < START and self.process.poll() is None:
             with contextlib.suppress(OSError):
-                self.seconds("/healthz")
+                self.ask_first()
                 return passed
             time.sleep(0.002)
         self.process.kill()
+        self.process.wait()
         raise SystemExit(f"The server does not start: {self.process.args!r}")
+
+    def ask_first(self) -> None:
+        """Ask for something; raises OSError as long as there is no answer."""
+        self.seconds("/healthz")
 
     def get(self, path: str, etag: str | None = None) -> Reply:
         """Ask on a connection of its own."""
@@ -145,7 +150,7 @@ class Server:
 
     def pss(self) -> int:
         """Return the proportional set size in KiB."""
-        return sum(map(int, SUMMED_UP.findall(self._proc("smaps_rollup"))))
+        return pss_of(self.process.pid)
 
     def cpu(self) -> float:
         """Return the seconds of CPU that the process has used; its children do not count."""
@@ -162,6 +167,16 @@ class Server:
 
     def _proc(self, name: str) -> str:
         return Path(f"/proc/{self.process.pid}/{name}").read_text()
+
+
+def pss_of(pid: int) -> int:
+    """Return the proportional set size of a process in KiB."""
+    return sum(map(int, SUMMED_UP.findall(Path(f"/proc/{pid}/smaps_rollup").read_text())))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def request(path: str, accept: str = "*/*") -> bytes:

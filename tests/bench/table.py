@@ -119,7 +119,7 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "model": next(models, platform.machine()),
         "python": platform.python_version(),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],  # the rest is the distribution's
         "load": round(os.getloadavg()[0], 2),
     }
 
