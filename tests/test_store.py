@@ -185,13 +185,10 @@ def test_refund_never_fills_a_bucket_over_its_brim(store: Store) -> None:
     assert store.take([token]).left["token"] == pytest.approx(1, abs=0.01)
 
 
-def test_reserve_is_for_those_who_hold_nothing(store: Store) -> None:
-    token = Token("token", SLOW, 4, reserve=2.0, idle="busy")
-    busy = Share("busy", 9)
-    assert takes(store, busy)
+def test_reserve_is_for_those_who_may_take_it(store: Store) -> None:
+    token = Token("token", SLOW, 4, reserve=2.0)
     assert [takes(store, token) for _ in range(3)] == [True, True, False]
-    assert [takes(store, token._replace(idle="idle")) for _ in range(3)] == [True, True, False]
-    store.give([busy])
+    assert [takes(store, token._replace(reserve=0.0)) for _ in range(3)] == [True, True, False]
 
 
 def test_penalty_doubles_the_wait_down_to_its_floor(store: Store) -> None:
