@@ -641,6 +641,22 @@ def test_sqlite_on_a_full_disk_denies_until_there_is_room(tmp_path: Path, open_s
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@pytest.mark.lab
+def test_sqlite_on_a_read_only_disk_denies_until_it_is_writable(tmp_path: Path, open_shared: Open) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,ro", "none", folder], check=True)
+    try:
+        store = open_shared(f"sqlite:{folder}/limits.db")
+        assert gone_in(store) < PATIENCE
+        subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+        assert soon(lambda: is_back(store), BACK)
+        assert exactly(store, "a", 2)
+        store.close()
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
 def test_sqlite_file_never_grows_beyond_its_pages(
     tmp_path: Path, open_shared: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
