@@ -223,7 +223,7 @@ open({file!r}, "a").write(sys.argv[1] + "\\n")
 print(flush=True)
 time.sleep({seconds})
 """
-# Runs to one target network: of all, of four networks (what is kept for strangers gives each one), and of one.
+# Runs to one target network: of all, of four networks (what is kept gives each one), and of one.
 PER_TARGET, OF_FOUR_NETWORKS, OF_ONE_NETWORK = 16, 12, 4
 LIMITS: dict[str, Any] = {
     **GENEROUS,
