@@ -27,7 +27,7 @@ define install_missing
 	fi
 endef
 
-.PHONY: run check test lint unit others bench soak fuzz pyz wheel lab tools lab-tools bench-tools test-tools clean
+.PHONY: run check test lint unit others bench soak fuzz prices pyz wheel lab tools lab-tools bench-tools test-tools clean
 
 # make run LISTEN=127.0.0.1:8081
 run: .venv/run.stamp tools config.json
@@ -106,6 +106,10 @@ soak: .venv/dev.stamp tools
 # make fuzz EXAMPLES=1000: every property of the tests, with many more examples than in make test
 fuzz: .venv/dev.stamp test-tools
 	$(PY) -m tests.fuzz $(EXAMPLES)
+
+# make prices MINUTES=3: what attacks take from others, as SECURITY.md tells it
+prices: .venv/dev.stamp
+	$(PY) -m tests.prices $(MINUTES)
 
 # One file with its dependencies; legacy-cgi is named, for a marker is judged by the Python that builds.
 pyz: .venv/bin/python
