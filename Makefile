@@ -11,6 +11,8 @@ OTHER_PYTHONS := 3.12 3.13
 MODULES := $(shell sed -n 's/^py_modules = //p' setup.cfg | tr -d ,)
 BUILD ?= build
 PYZ ?= tinytracer.pyz
+# Of what the one file depends on: nothing here imports these.
+UNUSED := webob/client.py webob/dec.py webob/exc.py webob/static.py waitress/__main__.py waitress/runner.py
 
 # Install the Debian packages of missing PROGRAM:PACKAGE pairs where that is allowed, else name them.
 define install_missing
@@ -116,7 +118,7 @@ pyz: .venv/bin/python
 	rm -rf "$(BUILD)/pyz"
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --target "$(BUILD)/pyz" \
 		'WebOb>=1.8.11' 'waitress>=3.0.2' 'legacy-cgi>=2.6'
-	rm -rf "$(BUILD)/pyz/bin" "$(BUILD)/pyz/cgitb.py"
+	cd "$(BUILD)/pyz" && rm -rf bin cgitb.py $(UNUSED)
 	find "$(BUILD)/pyz" -path '*.dist-info/*' -type f ! -iname '*licen[cs]e*' -delete
 	cp $(MODULES:%=%.py) LICENSE "$(BUILD)/pyz"
 	cp -r lookingglass "$(BUILD)/pyz/lookingglass"
@@ -127,7 +129,7 @@ pyz: .venv/bin/python
 	printf '%s\n' 'import sys' '' 'if sys.version_info < (3, 11):' \
 		'    sys.exit("TinyTracer needs Python 3.11 or later.")' \
 		'from tinytracer import main' '' 'sys.exit(main())' > "$(BUILD)/pyz/__main__.py"
-	$(PY) -m zipapp "$(BUILD)/pyz" --compress --python '/usr/bin/env python3' --output "$(PYZ)"
+	$(PY) examples/pack.py "$(BUILD)/pyz" "$(PYZ)"
 
 wheel: .venv/dev.stamp
 	$(PY) -m build --wheel --sdist --outdir dist .
