@@ -29,7 +29,7 @@ define install_missing
 	fi
 endef
 
-.PHONY: run check test lint unit others bench soak fuzz prices pyz wheel lab tools lab-tools bench-tools test-tools clean
+.PHONY: run check test lint unit others bench soak fuzz prices docs pyz wheel lab tools lab-tools bench-tools test-tools clean
 
 # make run LISTEN=127.0.0.1:8081
 run: .venv/run.stamp tools config.json
@@ -112,6 +112,10 @@ fuzz: .venv/dev.stamp test-tools
 # make prices MINUTES=3: what attacks take from others, as SECURITY.md tells it
 prices: .venv/dev.stamp
 	$(PY) -m tests.prices $(MINUTES)
+
+# Write the lists of keys into docs/configuration.md.
+docs: .venv/run.stamp
+	$(PY) -m docs.reference
 
 # One file with its dependencies; legacy-cgi is named, for a marker is judged by the Python that builds.
 pyz: .venv/bin/python

@@ -21,6 +21,7 @@ from lookingglass import (
     downloads,
     journal,
     names,
+    notices,
     origins,
     page,
     stores,
@@ -74,6 +75,8 @@ ROUTES = [
         (r"/api/capabilities", "capabilities", ALL),
         (r"/openapi\.json", "openapi", ALL),
         (r"/metrics", "metrics", OWN),
+        (r"/robots\.txt", "robots", OWN),
+        (r"/\.well-known/security\.txt", "security", OWN),
         (rf"/results/(?P<name>{RESULT})(?P<suffix>\.json|\.txt|\.svg|)", "archived", ALL),
         (rf"/results/(?P<name>{RESULT})/vs/(?P<other>{RESULT})(?P<suffix>\.json|\.txt|)", "archived", ALL),
         (rf"/results/(?P<name>{RESULT})/vs/(?P<other>)", "archived", ALL),
@@ -238,6 +241,13 @@ class TinyTracer:
 
     def _metrics(self, environ: Environ) -> Answering:
         return self._figures.reply() if self._figures else self._nothing(environ)
+
+    def _robots(self, environ: Environ) -> Answering:
+        return self._ready(environ, "robots", notices.robots)
+
+    def _security(self, environ: Environ) -> Answering:
+        day = notices.today()
+        return self._ready(environ, day, lambda base: notices.security(self._configuration.info, base, day))
 
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()

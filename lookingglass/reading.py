@@ -186,10 +186,11 @@ def one_of(*choices: str) -> Read:
     return matching(re.compile("|".join(map(re.escape, choices))), f"one of {', '.join(choices)}")
 
 
-def number(low: float, high: float, unit: str, *, whole: bool = False) -> Read:
+def number(low: float, high: float, unit: str = "", *, whole: bool = False) -> Read:
     """Return a reader of a number with its unit, both ends included."""
     kinds = (int,) if whole else (int, float)
-    expected = f"expected {'a whole number' if whole else 'a number'} of {unit} from {low} to {high}"
+    of_what = f" of {unit}" if unit else ""
+    expected = f"expected {'a whole number' if whole else 'a number'}{of_what} from {low} to {high}"
 
     def read_number(value: Any, place: Place) -> Any:
         fits = isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high

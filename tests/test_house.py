@@ -45,6 +45,7 @@ ORDER = [
                 "pasted",
                 "openapi",
                 "metrics",
+                "notices",
                 "frozen",
                 "frames",
                 "side_by_side",
