@@ -448,6 +448,8 @@ HUGE: list[Data] = [
     bgp(path(" ".join(map(str, range(1, 60000))), best=True, communities=[f"1:{n}" for n in range(30000)])),
     bgp(*(path("1 2", prefix=f"10.{n // 250}.{n % 250}.0/24") for n in range(3000))),
     bgp(*(path(f"1 {n}") for n in range(3000))),
+    bgp(path("1 " * 100_000 + "9")),
+    bgp(*(path(f"{n} 9") for n in range(1, 9000))),
     peers(**{f"n{number}": "up" for number in range(3000)}),
     text(*(str(number % 7) for number in range(100_000))),
     text(*(str(number) for number in range(50_000))),
