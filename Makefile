@@ -11,6 +11,8 @@ OTHER_PYTHONS := 3.12 3.13
 MODULES := $(shell sed -n 's/^py_modules = //p' setup.cfg | tr -d ,)
 BUILD ?= build
 PYZ ?= tinytracer.pyz
+# Of what the one file depends on: nothing here imports these.
+UNUSED := webob/client.py webob/dec.py webob/exc.py webob/static.py waitress/__main__.py waitress/runner.py
 
 # Install the Debian packages of missing PROGRAM:PACKAGE pairs where that is allowed, else name them.
 define install_missing
@@ -27,7 +29,7 @@ define install_missing
 	fi
 endef
 
-.PHONY: run check test lint unit others bench soak fuzz docs pyz wheel lab tools lab-tools bench-tools test-tools clean
+.PHONY: run check test lint unit others bench soak fuzz prices docs pyz wheel lab tools lab-tools bench-tools test-tools clean
 
 # make run LISTEN=127.0.0.1:8081
 run: .venv/run.stamp tools config.json
@@ -107,6 +109,10 @@ soak: .venv/dev.stamp tools
 fuzz: .venv/dev.stamp test-tools
 	$(PY) -m tests.fuzz $(EXAMPLES)
 
+# make prices MINUTES=3: what attacks take from others, as SECURITY.md tells it
+prices: .venv/dev.stamp
+	$(PY) -m tests.prices $(MINUTES)
+
 # Write the lists of keys into docs/configuration.md.
 docs: .venv/run.stamp
 	$(PY) -m docs.reference
@@ -116,7 +122,7 @@ pyz: .venv/bin/python
 	rm -rf "$(BUILD)/pyz"
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --target "$(BUILD)/pyz" \
 		'WebOb>=1.8.11' 'waitress>=3.0.2' 'legacy-cgi>=2.6'
-	rm -rf "$(BUILD)/pyz/bin" "$(BUILD)/pyz/cgitb.py"
+	cd "$(BUILD)/pyz" && rm -rf bin cgitb.py $(UNUSED)
 	find "$(BUILD)/pyz" -path '*.dist-info/*' -type f ! -iname '*licen[cs]e*' -delete
 	cp $(MODULES:%=%.py) LICENSE "$(BUILD)/pyz"
 	cp -r lookingglass "$(BUILD)/pyz/lookingglass"
@@ -127,7 +133,7 @@ pyz: .venv/bin/python
 	printf '%s\n' 'import sys' '' 'if sys.version_info < (3, 11):' \
 		'    sys.exit("TinyTracer needs Python 3.11 or later.")' \
 		'from tinytracer import main' '' 'sys.exit(main())' > "$(BUILD)/pyz/__main__.py"
-	$(PY) -m zipapp "$(BUILD)/pyz" --compress --python '/usr/bin/env python3' --output "$(PYZ)"
+	$(PY) examples/pack.py "$(BUILD)/pyz" "$(PYZ)"
 
 wheel: .venv/dev.stamp
 	$(PY) -m build --wheel --sdist --outdir dist .

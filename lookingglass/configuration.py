@@ -124,7 +124,7 @@ LIMITS = (
     Key("target_rate", rate, "20/minute",
         "Runs towards one target's /24 or /48, for all together; a quarter for one client's /24 or /48."),
     Key("global_rate", rate, "120/minute",
-        "Runs for all clients together; a quarter is kept for those that run nothing."),
+        "Runs for all clients together; a quarter is kept for networks that have run little."),
     Key("slot_seconds", rate, "60/minute",
         "Seconds of runs for one client, charged at their end; its /24 or /48 has twice as many."),
     Key("network_share", number(0.001, 1), 0.25,

@@ -16,6 +16,7 @@ from lookingglass.facts.common import find_json
 from lookingglass.finished import Reuse
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
+from lookingglass.loop import Bell
 from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.patience import Patience, Patient
 from lookingglass.problems import Problem, Quota, Refusal
@@ -79,8 +80,8 @@ class Answer(Patient):
         self._outcome: tuple[int, rfc8522.Envelope] | None = None
         self._lock = threading.Lock()
         self._has_begun = self._is_closed = False
-        self._bell = threading.Event()
-        self.notify: Callable[[], None] = self._bell.set  # called in any thread when there may be news
+        self._bell = Bell()
+        self.notify: Callable[[], None] = self._bell.ring  # called in any thread when there may be news
         if self._look_up:
             self._look_up.listen(self._tell)
 
@@ -123,7 +124,6 @@ class Answer(Patient):
     def wait(self, seconds: float) -> None:
         """Wait until ``read`` has something to return, at most ``seconds``."""
         self._bell.wait(seconds)
-        self._bell.clear()
 
     @property
     def age(self) -> int | None:

@@ -129,7 +129,8 @@ def _news_of(part: RouterAnswer, is_watched: bool) -> Iterator[list[tuple[str, s
             view = watching.last(*part.outcome()) if watching else ""
         pairs += [("view", view)] if view else []
         if is_over:
-            pairs.append(("result", json.dumps(part.envelope)))
+            envelope = {key: value for key, value in part.envelope.items() if key != "router"}
+            pairs.append(("result", json.dumps(envelope)))  # an event names its router by itself
         yield pairs
 
 

@@ -76,7 +76,7 @@ ORDER = [
             ),
             "documents",
             *("journal", "turnstile", "results", "visitors"),
-            *("guard", "waiting", "stores", "in_sqlite", "in_redis", "sharing", "store", "cabinet"),
+            *("guard", "limits", "waiting", "stores", "in_sqlite", "in_redis", "sharing", "store", "cabinet"),
             *("registry", "finished", "runs", "children", "sources", "complaints", "output", "names"),
             *("roll", "watcher", "loop", "targets"),
             *("pictures.board", "pictures", "pictures.alone", "pictures.verdicts"),
