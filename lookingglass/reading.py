@@ -281,7 +281,7 @@ def with_metrics(value: Any, place: Place) -> Any:
     """Read the networks that may read figures, for which an optional package is needed."""
     found = networks(value, place)
     if found and not importlib.util.find_spec("prometheus_client"):
-        place.error("this needs a package that is not here; pip install 'tinytracer[metrics]'")
+        place.error("this needs a package that is not here; pip install prometheus_client")
         return None
     return found
 

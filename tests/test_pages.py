@@ -6,12 +6,14 @@ import ast
 import inspect
 import os
 import re
+import shlex
 from collections.abc import Iterator
 
 import pytest
 
-from lookingglass import journal, metrics
+from lookingglass import command_line, journal, metrics
 from tests.support import HERE
+from tinytracer import ACTIONS, __version__
 
 OPERATING = (HERE / "docs" / "operating.md").read_text()
 MESSAGES = re.findall(r"^## `(.+)`$", (HERE / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
@@ -48,6 +50,21 @@ def test_ten_messages_have_cause_and_cure() -> None:
 @pytest.mark.parametrize("message", MESSAGES)
 def test_message_is_one_of_the_program(message: str) -> None:
     assert any(message in text for text in TEXTS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for page in (HERE / "README.md", *sorted(HERE.glob("docs/*.md")))
+        for line in re.findall(
+            r"(?:^    |`|/bin/| )tinytracer ((?:serve|init|check|migrate)\b[^\n`]*)", page.read_text(), re.M
+        )
+        if "[" not in line
+    ],
+)
+def test_command_line_is_one_that_is_understood(line: str) -> None:
+    assert command_line.parse(shlex.split(line), __version__, ACTIONS).act
 
 
 def words(heading: str) -> set[str]:
