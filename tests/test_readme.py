@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -69,8 +69,9 @@ class Reader:
         """Start the server, in place of one that was started before."""
         self.stop()
         argv = [*self._enter, "make", "run"]
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         self._server = subprocess.Popen(
-            argv, cwd=self.clone, stderr=subprocess.PIPE, text=True, start_new_session=True
+            argv, cwd=self.clone, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
         lines = []
         for line in self._server.stderr or ():
@@ -83,7 +84,7 @@ class Reader:
         """Press Ctrl-C."""
         if self._server:
             below = descendants(self._server.pid)
-            os.killpg(self._server.pid, 2)
+            os.killpg(self._server.pid, signal.SIGINT)
             self._server.communicate(timeout=10)
             assert gone_within(2.0, *below)
             self._server = None
@@ -113,10 +114,9 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         subprocess.run([*enter, "sh", "-euc", INTERNET, "sh", str(tmp_path / "hosts")], check=True)
         yield reader
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            reader.stop()
         holder.kill()
         holder.wait()
+        reader.stop()
 
 
 @pytest.mark.lab
