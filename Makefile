@@ -70,7 +70,8 @@ config.json:
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	touch $@
 
-test: lint unit $(if $(TESTS),,others)
+test: lint unit
+	$(if $(TESTS),,$(MAKE) --jobs=2 --output-sync=target others)
 
 lint: .venv/dev.stamp
 	$(PY) -m ruff check .
@@ -84,16 +85,16 @@ unit: .venv/dev.stamp test-tools
 	$(PY) -m coverage report $(if $(TESTS),--fail-under=0)
 
 # The tests that need no lab and no browser, on the other supported Pythons that are installed.
-others: .venv/dev.stamp test-tools
-	@for version in $(OTHER_PYTHONS); do \
-		python=""; for each in "python$$version" "$$HOME"/.pyenv/versions/$$version.*/bin/python3; do \
-			"$$each" -c '' 2>/dev/null && python="$$each"; done; \
-		[ -n "$$python" ] || { echo "Python $$version is not installed: its tests are left out."; continue; }; \
-		[ -x ".venv-$$version/bin/python" ] || "$$python" -m venv ".venv-$$version" || exit 1; \
-		".venv-$$version/bin/python" -m pip install --quiet --disable-pip-version-check \
-			--config-settings editable_mode=compat --editable . --requirement requirements-dev.txt || exit 1; \
-		PYTHONDEVMODE=1 ".venv-$$version/bin/python" -m pytest -q -m "not lab and not browser and not slow" || exit 1; \
-	done
+others: $(OTHER_PYTHONS:%=other-%)
+
+other-%: .venv/dev.stamp test-tools
+	@python=""; for each in "python$*" "$$HOME"/.pyenv/versions/$*.*/bin/python3; do \
+		"$$each" -c '' 2>/dev/null && python="$$each"; done; \
+	[ -n "$$python" ] || { echo "Python $* is not installed: its tests are left out."; exit 0; }; \
+	{ [ -x ".venv-$*/bin/python" ] || "$$python" -m venv ".venv-$*"; } && \
+	flock Makefile ".venv-$*/bin/python" -m pip install --quiet --disable-pip-version-check \
+		--config-settings editable_mode=compat --editable . --requirement requirements-dev.txt && \
+	PYTHONDEVMODE=1 ".venv-$*/bin/python" -m pytest -q -m "not lab and not browser and not slow"
 
 # make bench writes BENCHMARKS.md, PEERS=1 with the other looking glasses that it finds (see tests/bench/peers.py);
 # make bench BENCH=page,run,guard,busy,live,idle,leave JSON=FILE measures some of it and writes no page.
