@@ -146,7 +146,7 @@ class TinyTracer:
 
     def _dispatch(self, environ: Environ) -> Answering:
         """Return what answers a request; an error may be read by whoever may read its resource."""
-        self._caution.heed(environ["wsgi.multiprocess"])
+        self._caution.heed(bool(environ.get("wsgi.multiprocess")))
         handler, readers, parts = _route(environ)
         if handler == "metrics" and not self._shows_figures(environ):
             handler, readers, parts = NO_ROUTE
