@@ -126,8 +126,8 @@ pyz: .venv/bin/python
 	cd "$(BUILD)/pyz" && rm -rf bin cgitb.py $(UNUSED)
 	find "$(BUILD)/pyz" -path '*.dist-info/*' -type f ! -iname '*licen[cs]e*' -delete
 	cp $(MODULES:%=%.py) LICENSE "$(BUILD)/pyz"
-	cp -r lookingglass "$(BUILD)/pyz/lookingglass"
-	cp -rL html "$(BUILD)/pyz/lookingglass/html"
+	cp -rL lookingglass "$(BUILD)/pyz/lookingglass"
+	cp -r html "$(BUILD)/pyz/lookingglass/html"
 	cp -r examples/routers "$(BUILD)/pyz/lookingglass/routers"
 	rm "$(BUILD)/pyz/lookingglass/routers/README.md"
 	find "$(BUILD)/pyz" -name __pycache__ -prune -exec rm -r {} +

@@ -44,7 +44,7 @@ from lookingglass.reading import (
     url,
     with_metrics,
 )
-from lookingglass.resources import resource
+from lookingglass.resources import ROOT, resource
 from lookingglass.templates import template
 from lookingglass.visitors import Trust
 from lookingglass.whitelist import Program, build, commands, formats, router_name, routers, via, vrf_name
@@ -284,7 +284,7 @@ def default() -> Configuration:
 
     Raises ConfigurationError when it has none of them.
     """
-    document = json.loads(resource("config.json.template"))
+    document = json.loads(resource("config.json.template", ROOT))
     offered = document["commands"]
     document["commands"] = {
         name: command

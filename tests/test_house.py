@@ -185,5 +185,11 @@ def test_nothing_of_ours_has_another_name_after_an_installation(tmp_path: Path) 
     installed = {name for name in os.listdir(tmp_path / "site") if not name.endswith(".dist-info")}
     assert installed == {"bin", "share", "tinytracer.py", "commands.py", "rfc8522.py", "lookingglass"}
     assert [each.name for each in (tmp_path / "site" / "share").rglob("*.*")] == ["tinytracer.1"]
-    for name in ("html/index.html", "html/config.schema.json", "routers/frr.json", "routers/birdlg"):
+    for name in (
+        "html/index.html",
+        "config.schema.json",
+        "config.json.template",
+        "routers/frr.json",
+        "routers/birdlg",
+    ):
         assert (tmp_path / "site" / "lookingglass" / name).is_file()
