@@ -153,9 +153,14 @@ class TinyTracer:
             handler, readers, parts = NO_ROUTE
         sharing = self._sharing(environ, readers)
         try:
-            if handler not in UNCOUNTED:
-                self._turnstile.request(self._visitor(environ).key)
-            return self._answer(environ, handler, parts, sharing)
+            if handler in UNCOUNTED:
+                return self._answer(environ, handler, parts, sharing)
+            client, began = self._visitor(environ).key, time.thread_time()
+            self._turnstile.request(client)
+            try:
+                return self._answer(environ, handler, parts, sharing)
+            finally:
+                self._turnstile.charge(client, time.thread_time() - began)
         except Problem as problem:
             return problem_reply(problem, sharing)
 

@@ -101,7 +101,8 @@ class Answer(Patient):
                 if self._is_closed:  # in another thread, meanwhile
                     self._leave_queue()
         if self._problem is not None:
-            raise self._problem.with_traceback(None) from None
+            problem = self._problem
+            raise problem.again() if isinstance(problem, Problem) else problem
         return self._has_begun
 
     def read(self) -> str | None:
@@ -161,6 +162,7 @@ class Answer(Patient):
         with self._lock:
             self._is_closed = True
             has_begun = self._has_begun
+        self.notify = self._bell.set  # whoever was notified is let go, who may hold this answer
         self._leave_queue()
         if not has_begun:
             self._end(Outcome("left", 0))
@@ -229,9 +231,8 @@ class Answer(Patient):
         """End before it has begun; ``begin`` raises the error from now on."""
         self._count_waiting()
         self._end(outcome_of(error), self._is_free(error))
-        if isinstance(error, Problem):
-            error.__context__ = None  # the Run keeps the error, whose frames lead back to the Run
-        self._problem = error
+        error.__cause__ = error.__context__ = None  # the Run keeps the error as well; frames lead to both
+        self._problem = error.with_traceback(None)
         self._leave_queue()
 
     def _tell(self) -> None:

@@ -409,7 +409,7 @@ class Viewer:
             if self._over:
                 return None
             if run.problem:
-                raise run.problem
+                raise run.problem.again()
             new = run.pieces[self._seen :]
             self._seen += len(new)
             self._over = self.end or run.end
