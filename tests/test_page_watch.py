@@ -331,13 +331,13 @@ def test_board_that_goes_on_leaves_what_is_focused(many_routers: Page) -> None:
     expect(page.locator(".board .running").first).to_be_visible()
     opener = page.get_by_role("button", name="two.example")
     opener.press("Enter")
-    opener.evaluate("each => (window.kept = each)")
+    opener.evaluate("each => (window.held = each)")
     page.locator('[data-router="two.example"]').get_by_role("button", name="Stop").click()
     expect(page.locator(".board .standing").nth(2)).to_have_text("■ stopped")
     opener.focus()
     page.get_by_role("button", name="Stop all").last.click()
     expect(page.locator(".board .standing").nth(1)).to_have_text("■ stopped")
-    assert opener.evaluate("each => each === window.kept && each.isConnected")
+    assert opener.evaluate("each => each === window.held && each.isConnected")
     expect(page.get_by_role("button", name="Stop all")).to_have_count(0)
 
 
