@@ -3,8 +3,8 @@ PYTHON ?= python3
 PY := .venv/bin/python
 TOOLS := ping:iputils-ping traceroute:traceroute mtr:mtr-tiny ip:iproute2
 LAB_TOOLS := dnsmasq:dnsmasq-base
-BENCH_TOOLS := wrk:wrk
-TEST_TOOLS := $(BENCH_TOOLS) chromium:chromium unshare:util-linux curl:curl sshd:openssh-server nginx:nginx-light haproxy:haproxy \
+BENCH_TOOLS := wrk:wrk chromium:chromium
+TEST_TOOLS := $(BENCH_TOOLS) unshare:util-linux curl:curl sshd:openssh-server nginx:nginx-light haproxy:haproxy \
 	bird:bird2 vtysh:frr gobgp:gobgpd bgpctl:openbgpd \
 	redis-server:redis-server openssl:openssl systemd-analyze:systemd visudo:sudo shellcheck:shellcheck
 OTHER_PYTHONS := 3.12 3.13
@@ -97,7 +97,7 @@ other-%: .venv/dev.stamp test-tools
 	PYTHONDEVMODE=1 ".venv-$*/bin/python" -m pytest -q -m "not lab and not browser and not slow"
 
 # make bench writes BENCHMARKS.md, PEERS=1 with the other looking glasses that it finds (see tests/bench/peers.py);
-# make bench BENCH=page,run,guard,busy,live,idle,leave JSON=FILE measures some of it and writes no page.
+# make bench BENCH=page,run,guard,busy,live,idle,leave,browser JSON=FILE measures some of it and writes no page.
 # BENCH_CORES=0 keeps the servers on one core.
 bench: .venv/dev.stamp tools bench-tools
 	$(PY) -m tests.bench $(BENCH) $(if $(BENCH),,--write BENCHMARKS.md) $(PEERS:1=--peers) $(JSON:%=--json %)

@@ -307,7 +307,7 @@ class TinyTracer:
             return refuse(problem)
         represent = page.as_page_of_several if isinstance(answer, Several) else page.as_page
         around = self._page.render(given, client, choice)
-        return self._asking.live(answer, represent(*around), refuse, self._page.headers)
+        return self._asking.live(answer, represent(*around, given), refuse, self._page.headers)
 
     def _run(self, environ: Environ, path: str) -> Answering:
         return self._asking.run(environ, self._visitor(environ), path, self._sharing(environ, CORS))

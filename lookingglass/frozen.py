@@ -123,12 +123,12 @@ class Archive:
         heading = _heading(frozen)
         verdict = verdicts.of_outcome(frozen.status, frozen.envelope)
         drawing = draw(data, True, about=self._about(frozen))
-        seen = panels.view(heading, verdict, drawing, data["performed_at"], data["runtime"])
-        actions = _actions(frozen, name)
+        moment = panels.Moment(data["performed_at"], data["runtime"])
+        seen = panels.view(heading, verdict, drawing, moment, _actions(frozen, name))
         main = (
             f'<p class="frozen">From {isolated(heading.where)} at {_time(data["performed_at"])},'
             f" kept until {_time(frozen.kept_until)}.</p>"
-            f"{panels.panel(heading, seen, text_of(frozen), actions)}"
+            f"{panels.panel(heading, seen, text_of(frozen))}"
             f'<form class="with" method="get" action="{name}/vs/"><label for="with">Compare with</label>'
             ' <input id="with" name="with" required placeholder="the link of another result">'
             f" <button>Compare</button></form>{_curl(frozen, base)}"
@@ -155,12 +155,12 @@ class Archive:
             heads = _head("A", a, links[0]), _head("B", b, links[1])
             return Sheet(TEXT, side_by_side.as_text(heads, comparison))
         heads = _head("A", a, f"../../{name_a}"), _head("B", b, f"../../{name_b}")
-        main = (
-            f"{side_by_side.as_html(heads, comparison)}"
-            f'<p class="actions"><a class="button" href="../../{name_b}/vs/{name_a}">Swap</a>'
+        actions = (
+            f'<a class="button" href="../../{name_b}/vs/{name_a}">Swap</a>'
             f' <a class="button" href="{name_b}.txt">Text</a>'
-            f' <a class="button" href="{name_b}.json">JSON</a></p>'
+            f' <a class="button" href="{name_b}.json">JSON</a>'
         )
+        main = side_by_side.as_html(heads, comparison, actions)
         return Sheet(
             HTML, frames.frame(self._configuration, "Two answers compared", main, "../../../").decode()
         )
@@ -243,7 +243,8 @@ def _actions(frozen: Frozen, name: str) -> str:
     links = "".join(
         f' <a class="button" href="{name}.{suffix}">{label}</a>' for label, suffix in forms.items()
     )
-    return f'<a class="button" href="{again}" rel="nofollow">Again</a>{links}'
+    link = f'<a class="button" href="{name}" rel="bookmark">Link</a>'
+    return f'{link} <a class="button" href="{again}" rel="nofollow">Again</a>{links}'
 
 
 def _curl(frozen: Frozen, base: str) -> str:
@@ -252,7 +253,7 @@ def _curl(frozen: Frozen, base: str) -> str:
     path = quote(rfc8522.path_of(data["command"], question.get("ip", "")), safe="/:")
     query = urlencode([(key, question[key]) for key in ("router", "protocol", "vrf") if key in question])
     line = f"curl -N -H 'Accept: text/plain' {shlex.quote(f'{base}{rfc8522.PREFIX}/v1/{path}?{query}')}"
-    return f"<details><summary>curl</summary><pre>{html.escape(line)}</pre></details>"
+    return f'<details><summary>curl</summary><pre class="curl">{html.escape(line)}</pre></details>'
 
 
 def _heading(frozen: Frozen) -> Heading:

@@ -118,19 +118,21 @@ def heading_of(watched: Watched) -> Heading:
     return Heading.of(watched.router, record.command or record.asked, record.target)
 
 
-def last_bar(watched: Watched, status: int, envelope: Envelope) -> str:
+def last_bar(watched: Watched, status: int, envelope: Envelope, actions: str = "") -> str:
     """Return the bar of an answer that has ended."""
     data = envelope.get("data", {})
     verdict = verdicts.of_outcome(status, envelope)
-    return panels.bar(
-        heading_of(watched), verdict, data.get("performed_at"), data.get("runtime"), watched.age
-    )
+    performed_at = data.get("performed_at")
+    moment = panels.Moment(performed_at, data.get("runtime"), watched.age) if performed_at else None
+    return panels.bar(heading_of(watched), verdict, moment, actions)
 
 
-def last_view(watched: Watched, status: int, envelope: Envelope, scale: float | None = None) -> str:
+def last_view(
+    watched: Watched, status: int, envelope: Envelope, actions: str = "", scale: float | None = None
+) -> str:
     """Return the view of an answer that has ended, as markup."""
     drawing = _last_drawn(watched, scale).drawing
-    return last_bar(watched, status, envelope) + drawing.figures + drawing.picture
+    return last_bar(watched, status, envelope, actions) + drawing.figures + drawing.picture
 
 
 def _row(part: OneOfMany) -> Row:

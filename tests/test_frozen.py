@@ -158,7 +158,6 @@ def test_page_has_heading_verdict_picture_text_and_ways_on(ask: Ask) -> None:
         f"{name}.{end}" for end in ("txt", "json", "svg")
     ]
     assert "curl -N -H 'Accept: text/plain'" in page.text
-    assert "script" not in page.names
 
 
 def test_again_asks_the_same_question(ask: Ask) -> None:
@@ -359,7 +358,7 @@ def test_hostile_names_are_inert_in_page_and_comparison() -> None:
         for reply in (ask(one, BROWSER), ask(both, BROWSER)):
             assert reply.status == 200
             page = Elements(reply.text)
-            assert "script" not in page.names
+            assert page.names.count("script") == 1  # our own
             assert not [each for each in page.attributes if each.startswith("on")]
             assert "\u202e" not in reply.text
             assert "alert(1)" in page.text

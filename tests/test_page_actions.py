@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -156,3 +157,68 @@ def test_menu_closes_with_escape_and_elsewhere(page: Page) -> None:
     page.get_by_text("More").click()
     page.locator("h1").click()
     expect(page.get_by_role("button", name="Download")).to_be_hidden()
+
+
+# --- pages that the server writes
+
+
+def kept_answer(page: Page, target: str) -> str:
+    """Have an answer kept, and return its URL."""
+    run(page, "echo", target)
+    link = page.locator(".answer").first.get_by_role("link", name="Link")
+    expect(page.locator("h2").first).to_have_text(f"echo {target}")
+    expect(link).to_have_attribute("href", re.compile("/results/"))
+    expect(page.locator("#run")).to_be_visible()
+    return str(link.get_attribute("href"))
+
+
+def test_page_of_a_result_is_copied_and_compared(page: Page) -> None:
+    links = [kept_answer(page, target) for target in ("192.0.2.1", "192.0.2.2")]
+    page.goto(links[0])
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert copied(page).startswith("echo 192.0.2.1 from one_1.example, Berlin DE, 20")
+    assert copied(page).endswith(f"{links[0]}\n\n192.0.2.1\n")
+    page.get_by_role("link", name="Link").click()
+    expect(page.get_by_role("link", name="Copied")).to_be_visible()
+    assert copied(page) == links[0]
+    page.get_by_text("More").click()
+    page.get_by_role("button", name="Copy as Markdown").click()
+    page.wait_for_timeout(100)
+    assert copied(page).startswith(r"**echo 192.0.2.1 from one\_1.example, Berlin DE, 20")
+    page.get_by_role("button", name="Copy the curl line").click()
+    page.wait_for_timeout(100)
+    assert copied(page).startswith("curl -N -H 'Accept: text/plain' ")
+    page.locator("h1").click()
+    page.get_by_label("Compare with a result of this browser").select_option(index=1)
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_url("**/vs/*")
+    expect(page.locator(".verdict")).to_contain_text("≠")
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert "192.0.2.2" in copied(page)
+    page.get_by_role("link", name="Swap").click()
+    expect(page.locator(".verdict")).to_contain_text("≠")
+
+
+def test_page_that_was_streamed_has_the_same_actions(page: Page) -> None:
+    page.goto(f"{page.url}?ip=192.0.2.7&cmd=echo&run=1")
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert copied(page).endswith("\n\n192.0.2.7\n")
+    page.get_by_role("link", name="Again").click()
+    expect(page.locator("pre").first).to_have_text("192.0.2.7\n")
+
+
+def test_page_of_a_result_leads_on_without_a_script(browser: Browser, server: Server) -> None:
+    with opened(browser, server, "?ip=192.0.2.7&cmd=echo&run=1", script=False) as page:
+        page.get_by_role("link", name="Link").click()
+        expect(page.locator("h1")).to_have_text("Frozen: echo 192.0.2.7")
+        first = page.url
+        page.get_by_role("link", name="Again").click()
+        expect(page.locator("pre")).to_have_text("192.0.2.7\n")
+        page.get_by_role("link", name="Link").click()
+        page.get_by_label("Compare with").fill(first)
+        page.get_by_role("button", name="Compare").click()
+        expect(page.locator(".verdict")).to_contain_text("=")
+        expect(page.get_by_role("button")).to_have_count(0)
