@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -13,6 +12,7 @@ from commands import Router
 from lookingglass.glass import Answer, Common, Glass, outcome_of
 from lookingglass.guard import Lease
 from lookingglass.journal import Record
+from lookingglass.loop import Bell
 from lookingglass.problems import Busy, Problem, Quota, Refusal, Unwanted
 from lookingglass.questions import Question
 from lookingglass.runs import Viewer
@@ -175,8 +175,8 @@ class Several:
         self._loop = glass.runs.loop
         self._place = place
         self._stand = stand
-        self._bell = threading.Event()
-        self.notify: Callable[[], None] = self._bell.set  # called in any thread when there may be news
+        self._bell = Bell()
+        self.notify: Callable[[], None] = self._bell.ring  # called in any thread when there may be news
         for part in parts:
             part.on_news(self._tell)
 
@@ -237,7 +237,6 @@ class Several:
     def wait(self, seconds: float) -> None:
         """Wait until there may be news, at most ``seconds``."""
         self._bell.wait(seconds)
-        self._bell.clear()
 
     def leave(self) -> None:
         """Let all end: the visitor has gone."""
