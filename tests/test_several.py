@@ -15,6 +15,7 @@ import pytest
 from webob import Request
 
 from lookingglass import several
+from lookingglass.glass import Glass
 from tests.support import (
     GENEROUS,
     MEDIA,
@@ -563,4 +564,23 @@ def test_view_of_all_comes_at_most_eight_times_a_second_and_is_right_at_the_end(
     assert 2 < len(boards) <= 8 * seconds + 2  # the first one and the last one wait for nothing
     assert boards[-1].count("all answered") == 9
     application.close()
+    is_left(application)
+
+
+@pytest.mark.parametrize("name", ["patiently", "look_up"])
+def test_failure_of_ours_leaves_nothing_held(
+    application: TinyTracer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    works = getattr(Glass, name)
+    calls: list[object] = []
+
+    def fails_later(glass: Glass, *arguments: Any) -> Any:
+        calls.append(arguments)
+        if name == "look_up" or len(calls) == 3:
+            raise MemoryError
+        return works(glass, *arguments)
+
+    monkeypatch.setattr(Glass, name, fails_later)
+    assert error(asker(application)(f"{V1}/say/192.0.2.1?routers=a,b,c"), 500)
+    assert calls
     is_left(application)
