@@ -16,6 +16,7 @@ from lookingglass.facts.common import find_json
 from lookingglass.finished import Reuse
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
+from lookingglass.loop import Bell
 from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.patience import Patience, Patient
 from lookingglass.problems import Problem, Quota, Refusal
@@ -79,8 +80,8 @@ class Answer(Patient):
         self._outcome: tuple[int, rfc8522.Envelope] | None = None
         self._lock = threading.Lock()
         self._has_begun = self._is_closed = False
-        self._bell = threading.Event()
-        self.notify: Callable[[], None] = self._bell.set  # called in any thread when there may be news
+        self._bell = Bell()
+        self.notify: Callable[[], None] = self._bell.ring  # called in any thread when there may be news
         if self._look_up:
             self._look_up.listen(self._tell)
 
@@ -124,7 +125,6 @@ class Answer(Patient):
     def wait(self, seconds: float) -> None:
         """Wait until ``read`` has something to return, at most ``seconds``."""
         self._bell.wait(seconds)
-        self._bell.clear()
 
     @property
     def age(self) -> int | None:
@@ -162,7 +162,7 @@ class Answer(Patient):
         with self._lock:
             self._is_closed = True
             has_begun = self._has_begun
-        self.notify = self._bell.set  # whoever was notified is let go, who may hold this answer
+        self.notify = self._bell.ring  # whoever was notified is let go, who may hold this answer
         self._leave_queue()
         if not has_begun:
             self._end(Outcome("left", 0))
@@ -279,6 +279,8 @@ class Glass:
         self._resolver: Resolver = before._resolver if before else Resolver(self.runs.loop, 1, 1.0)
         self._resolver.adjust(self.limits.lookups, self.limits.network_share)
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
+        # What stops one of several answers that a visitor watches, by its secret name.
+        self.stops: dict[str, Callable[[], None]] = before.stops if before else {}
         self._aimer = Aimer(families, configuration.deny, self._resolver)
 
     def ask(self, question: Question, visitor: Visitor) -> Answer:

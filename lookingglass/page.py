@@ -27,7 +27,7 @@ from lookingglass.questions import Question
 from lookingglass.ready import Ready
 from lookingglass.several import Several
 from lookingglass.several_answers import text_of
-from lookingglass.views import heading_of, last_view
+from lookingglass.views import CROWD, common_scale, heading_of, last_view
 
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
 BLANK = dict.fromkeys(FIELDS, "")  # was filled in
@@ -184,10 +184,14 @@ def as_page_of_several(before: bytes, after: bytes) -> Callable[[Several, Start]
             yield panels.begin_streamed(heading_of(part)).encode()
             for text in text_of(several, part):
                 yield html.escape(text).encode()
+            while len(several.parts) < CROWD and not (several.is_over or several.has_left):
+                several.follow()  # for the axis that all of them share
+                yield b""
             if several.has_left:
                 return
             status, envelope = part.outcome()
-            yield panels.end_streamed(last_view(part, status, envelope), _link(envelope)).encode()
+            view = last_view(part, status, envelope, common_scale(several.parts))
+            yield panels.end_streamed(view, _link(envelope)).encode()
             part.close()
         yield after
 
