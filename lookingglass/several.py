@@ -295,23 +295,41 @@ def ask(glass: Glass, question: Question, visitor: Visitor) -> Several:
         quotas = problem.quotas if isinstance(problem, Refusal) else ()
         problem.headers = {**problem.headers, **glass.headers(quotas)}
         raise glass.refuse(question, visitor, problem) from None
-    # A name is looked up once, when the first router is asked.
-    common = Common(stand, functools.cache(lambda target: glass.look_up(target, visitor)))
-    parts = []
-    for router in routers:
-        record = glass.journal.begin(visitor, question.path)
-        try:
-            checked = glass.check(_to(router, question), record)
-            answer = glass.patiently(checked, visitor, record, Lease(lambda refund: None), common)
-            parts.append(RouterAnswer(router, record, answer))
-        except Problem as problem:
-            glass.journal.close(record, outcome_of(problem))
-            parts.append(RouterAnswer(router, record, None, problem))
+    parts: list[RouterAnswer] = []
+    try:
+        # A name is looked up once, when the first router is asked.
+        common = Common(stand, functools.cache(lambda target: glass.look_up(target, visitor)))
+        for router in routers:
+            parts.append(_part(glass, router, question, visitor, common))
+    except BaseException:
+        for part in parts:
+            part.close()
+        stand.leave()
+        place.end()
+        raise
     several = Several(parts, glass, place, stand)
-    if Parameters.read(question.parameters).view:
-        several.watch()
-    several.follow()
+    try:
+        if Parameters.read(question.parameters).view:
+            several.watch()
+        several.follow()
+    except BaseException:
+        several.close()
+        raise
     return several
+
+
+def _part(glass: Glass, router: Router, question: Question, visitor: Visitor, common: Common) -> RouterAnswer:
+    """Return the answer of one router, which begins later, or is an error at once."""
+    record = glass.journal.begin(visitor, question.path)
+    try:
+        checked = glass.check(_to(router, question), record)
+        answer = glass.patiently(checked, visitor, record, Lease(lambda refund: None), common)
+    except BaseException as error:
+        glass.journal.close(record, outcome_of(error))
+        if isinstance(error, Problem):
+            return RouterAnswer(router, record, None, error)
+        raise
+    return RouterAnswer(router, record, answer)
 
 
 def _routers(glass: Glass, question: Question) -> list[Router]:
