@@ -22,6 +22,7 @@ from lookingglass.answers import (
 from lookingglass.configuration import Configuration
 from lookingglass.glass import Answer
 from lookingglass.headers import FRESH, LIVE, SECURITY, allowing
+from lookingglass.pictures.markup import escape
 from lookingglass.problems import NotFound, Problem, TargetError
 from lookingglass.questions import Question
 from lookingglass.ready import Ready
@@ -217,7 +218,7 @@ def _names(listed: str) -> list[str]:
 
 def _constant(configuration: Configuration) -> dict[str, str]:
     """Return what is the same in each page."""
-    title = html.escape(configuration.title)
+    title = escape(configuration.title)
     theme = configuration.theme
     return {
         "title": title,
