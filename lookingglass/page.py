@@ -28,7 +28,7 @@ from lookingglass.questions import Question
 from lookingglass.ready import Ready
 from lookingglass.several import Several
 from lookingglass.several_answers import text_of
-from lookingglass.views import CROWD, common_scale, heading_of, last_view
+from lookingglass.views import CROWD, common_scale, heading_of, last_view, overview
 
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
 BLANK = dict.fromkeys(FIELDS, "")  # was filled in
@@ -198,6 +198,8 @@ def as_page_of_several(
             view = last_view(part, status, envelope, actions, common_scale(several.parts))
             yield panels.end_streamed(view).encode()
             part.close()
+        if len(several.parts) >= CROWD:
+            yield f'<article class="answer all">{overview(several.parts)}</article>'.encode()
         yield after
 
     return pieces
