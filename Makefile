@@ -11,6 +11,8 @@ OTHER_PYTHONS := 3.12 3.13
 MODULES := $(shell sed -n 's/^py_modules = //p' setup.cfg | tr -d ,)
 BUILD ?= build
 PYZ ?= tinytracer.pyz
+# Of what the one file depends on: nothing here imports these.
+UNUSED := webob/client.py webob/dec.py webob/exc.py webob/static.py waitress/__main__.py waitress/runner.py
 
 # Install the Debian packages of missing PROGRAM:PACKAGE pairs where that is allowed, else name them.
 define install_missing
@@ -27,7 +29,7 @@ define install_missing
 	fi
 endef
 
-.PHONY: run check test lint unit others bench soak fuzz pyz wheel lab tools lab-tools bench-tools test-tools clean
+.PHONY: run check test lint unit others bench soak fuzz prices docs pyz wheel lab tools lab-tools bench-tools test-tools clean
 
 # make run LISTEN=127.0.0.1:8081
 run: .venv/run.stamp tools config.json
@@ -68,7 +70,8 @@ config.json:
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	touch $@
 
-test: lint unit $(if $(TESTS),,others)
+test: lint unit
+	$(if $(TESTS),,$(MAKE) --jobs=2 --output-sync=target others)
 
 lint: .venv/dev.stamp
 	$(PY) -m ruff check .
@@ -82,16 +85,16 @@ unit: .venv/dev.stamp test-tools
 	$(PY) -m coverage report $(if $(TESTS),--fail-under=0)
 
 # The tests that need no lab and no browser, on the other supported Pythons that are installed.
-others: .venv/dev.stamp test-tools
-	@for version in $(OTHER_PYTHONS); do \
-		python=""; for each in "python$$version" "$$HOME"/.pyenv/versions/$$version.*/bin/python3; do \
-			"$$each" -c '' 2>/dev/null && python="$$each"; done; \
-		[ -n "$$python" ] || { echo "Python $$version is not installed: its tests are left out."; continue; }; \
-		[ -x ".venv-$$version/bin/python" ] || "$$python" -m venv ".venv-$$version" || exit 1; \
-		".venv-$$version/bin/python" -m pip install --quiet --disable-pip-version-check \
-			--config-settings editable_mode=compat --editable . --requirement requirements-dev.txt || exit 1; \
-		PYTHONDEVMODE=1 ".venv-$$version/bin/python" -m pytest -q -m "not lab and not browser and not slow" || exit 1; \
-	done
+others: $(OTHER_PYTHONS:%=other-%)
+
+other-%: .venv/dev.stamp test-tools
+	@python=""; for each in "python$*" "$$HOME"/.pyenv/versions/$*.*/bin/python3; do \
+		"$$each" -c '' 2>/dev/null && python="$$each"; done; \
+	[ -n "$$python" ] || { echo "Python $* is not installed: its tests are left out."; exit 0; }; \
+	{ [ -x ".venv-$*/bin/python" ] || "$$python" -m venv ".venv-$*"; } && \
+	flock Makefile ".venv-$*/bin/python" -m pip install --quiet --disable-pip-version-check \
+		--config-settings editable_mode=compat --editable . --requirement requirements-dev.txt && \
+	PYTHONDEVMODE=1 ".venv-$*/bin/python" -m pytest -q -m "not lab and not browser and not slow"
 
 # make bench writes BENCHMARKS.md, PEERS=1 with the other looking glasses that it finds (see tests/bench/peers.py);
 # make bench BENCH=page,run,guard,busy,live,idle,leave,browser JSON=FILE measures some of it and writes no page.
@@ -107,12 +110,20 @@ soak: .venv/dev.stamp tools
 fuzz: .venv/dev.stamp test-tools
 	$(PY) -m tests.fuzz $(EXAMPLES)
 
+# make prices MINUTES=3: what attacks take from others, as SECURITY.md tells it
+prices: .venv/dev.stamp
+	$(PY) -m tests.prices $(MINUTES)
+
+# Write the lists of keys into docs/configuration.md.
+docs: .venv/run.stamp
+	$(PY) -m docs.reference
+
 # One file with its dependencies; legacy-cgi is named, for a marker is judged by the Python that builds.
 pyz: .venv/bin/python
 	rm -rf "$(BUILD)/pyz"
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --target "$(BUILD)/pyz" \
 		'WebOb>=1.8.11' 'waitress>=3.0.2' 'legacy-cgi>=2.6'
-	rm -rf "$(BUILD)/pyz/bin" "$(BUILD)/pyz/cgitb.py"
+	cd "$(BUILD)/pyz" && rm -rf bin cgitb.py $(UNUSED)
 	find "$(BUILD)/pyz" -path '*.dist-info/*' -type f ! -iname '*licen[cs]e*' -delete
 	cp $(MODULES:%=%.py) LICENSE "$(BUILD)/pyz"
 	cp -rL lookingglass "$(BUILD)/pyz/lookingglass"
@@ -123,7 +134,7 @@ pyz: .venv/bin/python
 	printf '%s\n' 'import sys' '' 'if sys.version_info < (3, 11):' \
 		'    sys.exit("TinyTracer needs Python 3.11 or later.")' \
 		'from tinytracer import main' '' 'sys.exit(main())' > "$(BUILD)/pyz/__main__.py"
-	$(PY) -m zipapp "$(BUILD)/pyz" --compress --python '/usr/bin/env python3' --output "$(PYZ)"
+	$(PY) examples/pack.py "$(BUILD)/pyz" "$(PYZ)"
 
 wheel: .venv/dev.stamp
 	$(PY) -m build --wheel --sdist --outdir dist .

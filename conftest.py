@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from examples.lab.lab import Lab
-from tests.support import Serve, Server, configuration, free_port, gone_within
+from tests.support import Serve, Server, build_pyz, configuration, free_port, gone_within
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -44,6 +44,12 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         children = server.children()
         server.stop()
         assert gone_within(2.0, *children)
+
+
+@pytest.fixture(scope="session")
+def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the one file, built into a folder of its own."""
+    return build_pyz(tmp_path_factory.mktemp("a file"))
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from lookingglass import (
     downloads,
     journal,
     names,
+    notices,
     origins,
     page,
     stores,
@@ -74,6 +75,8 @@ ROUTES = [
         (r"/api/capabilities", "capabilities", ALL),
         (r"/openapi\.json", "openapi", ALL),
         (r"/metrics", "metrics", OWN),
+        (r"/robots\.txt", "robots", OWN),
+        (r"/\.well-known/security\.txt", "security", OWN),
         (rf"/results/(?P<name>{RESULT})(?P<suffix>\.json|\.txt|\.svg|)", "archived", ALL),
         (rf"/results/(?P<name>{RESULT})/vs/(?P<other>{RESULT})(?P<suffix>\.json|\.txt|)", "archived", ALL),
         (rf"/results/(?P<name>{RESULT})/vs/(?P<other>)", "archived", ALL),
@@ -144,15 +147,20 @@ class TinyTracer:
 
     def _dispatch(self, environ: Environ) -> Answering:
         """Return what answers a request; an error may be read by whoever may read its resource."""
-        self._caution.heed(environ["wsgi.multiprocess"])
+        self._caution.heed(bool(environ.get("wsgi.multiprocess")))
         handler, readers, parts = _route(environ)
         if handler == "metrics" and not self._shows_figures(environ):
             handler, readers, parts = NO_ROUTE
         sharing = self._sharing(environ, readers)
         try:
-            if handler not in UNCOUNTED:
-                self._turnstile.request(self._visitor(environ).key)
-            return self._answer(environ, handler, parts, sharing)
+            if handler in UNCOUNTED:
+                return self._answer(environ, handler, parts, sharing)
+            client, began = self._visitor(environ).key, time.thread_time()
+            self._turnstile.request(client)
+            try:
+                return self._answer(environ, handler, parts, sharing)
+            finally:
+                self._turnstile.charge(client, time.thread_time() - began)
         except Problem as problem:
             return problem_reply(problem, sharing)
 
@@ -242,6 +250,13 @@ class TinyTracer:
 
     def _metrics(self, environ: Environ) -> Answering:
         return self._figures.reply() if self._figures else self._nothing(environ)
+
+    def _robots(self, environ: Environ) -> Answering:
+        return self._ready(environ, "robots", notices.robots)
+
+    def _security(self, environ: Environ) -> Answering:
+        day = notices.today()
+        return self._ready(environ, day, lambda base: notices.security(self._configuration.info, base, day))
 
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -135,7 +136,7 @@ def _in_zip() -> str:
 
 def _how_to_unpack(name: str) -> str:
     archive = _in_zip()
-    return f"python3 -m zipfile -e {archive} {UNPACKED} && " if archive else ""
+    return f"python3 -m zipfile -e {shlex.quote(archive)} {UNPACKED} && " if archive else ""
 
 
 def _unpacked(name: str) -> str:

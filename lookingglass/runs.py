@@ -24,7 +24,7 @@ from collections.abc import Callable
 from commands import Invocation
 from lookingglass.facts import PARSERS
 from lookingglass.facts.common import Facts
-from lookingglass.loop import Loop
+from lookingglass.loop import Bell, Loop
 from lookingglass.output import NOT_DRAWN, Digest, Drawn, Output
 from lookingglass.pictures import About
 from lookingglass.problems import Busy, Problem
@@ -376,8 +376,8 @@ class Viewer:
         self.end: End | None = None  # its own, when it is not the Run's
         self.age: float | None = None  # seconds since the end of a Run that is told again
         self.is_live = True
-        self._bell = threading.Event()
-        self.notify: Callable[[], None] = self._bell.set
+        self._bell = Bell()
+        self.notify: Callable[[], None] = self._bell.ring
         self._seen = 0
         self._over: End | None = None  # judged once, together with the last text
         self._report = ""
@@ -409,7 +409,7 @@ class Viewer:
             if self._over:
                 return None
             if run.problem:
-                raise run.problem
+                raise run.problem.again()
             new = run.pieces[self._seen :]
             self._seen += len(new)
             self._over = self.end or run.end
@@ -421,7 +421,6 @@ class Viewer:
         """Wait until the viewer is notified, at most ``seconds``; not at all at the end."""
         if self._over is None:
             self._bell.wait(seconds)
-            self._bell.clear()
 
     def result(self) -> tuple[str, End]:
         """Return all the text so far, and how it ended; call it after ``read`` gave None."""
@@ -431,7 +430,7 @@ class Viewer:
     def close(self) -> None:
         """Leave the Run, and let go of whoever was notified."""
         self.run.leave(self)
-        self.notify = self._bell.set
+        self.notify = self._bell.ring
 
 
 def _read(source: Source) -> bytes | None:

@@ -138,7 +138,8 @@ def _news_of(
             view = watching.last(*part.outcome(), scale) if is_over else watching.news(scale)
             pairs += [("view", view)] if view else []
         if is_over:
-            pairs.append(("result", json.dumps(part.envelope)))
+            envelope = {key: value for key, value in part.envelope.items() if key != "router"}
+            pairs.append(("result", json.dumps(envelope)))  # an event names its router by itself
         if pairs and not is_told:
             is_told, (name, data) = True, pairs[0]
             pairs[0] = (name, f'{{"stop": "{part.name}", {data[1:]}')

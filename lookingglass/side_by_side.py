@@ -96,7 +96,8 @@ def as_text(heads: tuple[Head, Head], comparison: Comparison) -> str:
     found = comparison.found
     sides = [[each.letter, each.title, each.where, when(each.performed_at), each.href] for each in heads]
     rows = [[row.label, _text(row.a), row.change, _text(row.b)] for row in found.rows]
-    return "\n".join([*_columns(sides), "", f"{found.sentence}.", "", *_columns(rows), ""])
+    sentence = f"{plain(found.sentence, LONGEST_SENTENCE)}."
+    return "\n".join([*_columns(sides), "", sentence, "", *_columns(rows), ""])
 
 
 def _text(cell: SideCell | None) -> str:

@@ -407,6 +407,17 @@ class Server:
         self.process.communicate(timeout=10)
 
 
+def build_pyz(folder: Path, **environ: str) -> Path:
+    """Build the one file, which stands alone in a folder then."""
+    file = folder / "one" / "tinytracer.pyz"
+    file.parent.mkdir()
+    argv = ["make", "pyz", f"BUILD={folder}", f"PYZ={file}"]
+    subprocess.run(
+        argv, cwd=HERE, env={**os.environ, **environ}, check=True, capture_output=True, timeout=180
+    )
+    return file
+
+
 class Glass:
     """TinyTracer in the lab's looking glass host, asked from there."""
 

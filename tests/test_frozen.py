@@ -365,6 +365,27 @@ def test_hostile_names_are_inert_in_page_and_comparison() -> None:
     assert "<" not in ask(f"{V1}/nothing", BROWSER).text
 
 
+@pytest.mark.parametrize("suffix", ["", ".txt", ".json"])
+def test_facts_from_json_are_inert_in_every_form_of_a_comparison(suffix: str) -> None:
+    evil = "\\u001b[2J\\u0007\\ud800"  # of JSON, which nobody has neutralised as text
+    table = (
+        '{{"prefix": "10.0.0.0/8", "paths": [{{"path": "1", "origin": "{0}{1}", "community": "{0}{1}",'
+        ' "nexthops": [{{"ip": "fe80::1%{0}"}}]}}]}}'
+    )
+    peers = '{{"peers": {{"192.0.2.1": {{"desc": "{0}", "state": "{0}{1}"}}}}}}'
+    pairs = {"route": table, "peers": peers}
+    commands = {
+        f"{name} {which}": printing(text.format(evil, which), "frr")
+        for name, text in pairs.items()
+        for which in ("a", "b")
+    }
+    ask = asker(build({"commands": commands}))
+    for name in pairs:
+        reply = ask(f"{pair(ask, f'{name}/a', f'{name}/b')}{suffix}", BROWSER)
+        assert reply.status == 200
+        assert not re.search("[^\\n -~\xa0-\ud7ff\ue000-\uffff]", reply.text)
+
+
 # --- processes, restarts, browsers
 
 

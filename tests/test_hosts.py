@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,86 +141,3 @@ def test_output_is_live(host: Server) -> None:
     pid = int(read_until(connection, rb"(\d+)\n(?:\r\n)?$")[1])
     connection.close()
     assert gone_within(1.5, pid)
-
-
-@pytest.fixture(scope="module")
-def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("a file")
-    file = folder / "tinytracer.pyz"
-    subprocess.run(
-        ["make", "pyz", f"BUILD={folder}", f"PYZ={file}"], cwd=HERE, check=True, capture_output=True
-    )
-    return file
-
-
-def start(argv: list[str], port: int, folder: Path) -> Server:
-    environ = {"PYTHONPATH": "", "HOME": str(folder)}
-    server = Server([*argv, "--listen", f"127.0.0.1:{port}"], port, environ, cwd=folder)
-    server.wait_until_ready()
-    return server
-
-
-def ask_a_fresh_installation(server: Server) -> None:
-    try:
-        assert "<form" in server.get("/")[2].decode()
-        assert server.get("/script.js")[0] == 200
-        commands = [each["command"] for each in server.json(f"{V1}/cmd")["data"]["commands"]]
-        assert "show route" in commands
-        status, _, body = server.get(f"{V1}/show/route/127.0.0.1")
-        assert status == 200
-        assert "127.0.0.1" in json.loads(body)["data"]["output"][0]
-    finally:
-        server.stop()
-    assert server.process.returncode == 0
-
-
-def test_one_file_runs_in_an_empty_folder_without_a_configuration(pyz: Path, tmp_path: Path) -> None:
-    ask_a_fresh_installation(start([*BARE, str(pyz)], free_port(), tmp_path))
-
-
-@pytest.mark.parametrize("path", ["./tinytracer.pyz", "tinytracer.pyz", "../{folder}//tinytracer.pyz"])
-def test_one_file_starts_by_any_path(pyz: Path, path: str) -> None:
-    argv = [*BARE, path.format(folder=pyz.parent.name)]
-    ask_a_fresh_installation(start(argv, free_port(), pyz.parent))
-
-
-def test_one_file_is_a_program(pyz: Path) -> None:
-    ask_a_fresh_installation(start([f"./{pyz.name}"], free_port(), pyz.parent))
-
-
-def test_one_file_is_small_and_its_exit_status_counts(pyz: Path, tmp_path: Path) -> None:
-    assert pyz.stat().st_size < 600_000
-    inside = set(zipfile.ZipFile(pyz).namelist())
-    assert {"lookingglass/html/index.html", "webob/__init__.py", "waitress/__init__.py", "LICENSE"} <= inside
-    bad = tmp_path / "config.json"
-    bad.write_text("{")
-    done = subprocess.run([*BARE, pyz, "check"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "line 1" in done.stderr
-
-
-def test_wheel_installs_and_runs(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", str(tmp_path / "dist"), str(HERE)],
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
-    assert "lookingglass/html/index.html" in zipfile.ZipFile(wheel).namelist()
-    venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    subprocess.run([venv / "bin" / "python", "-m", "pip", "install", "--quiet", str(wheel)], check=True)
-    work = tmp_path / "work"
-    work.mkdir()
-    for argv in ([venv / "bin" / "tinytracer"], [venv / "bin" / "python", "-m", "tinytracer"]):
-        ask_a_fresh_installation(start([str(each) for each in argv], free_port(), work))
-
-
-@pytest.mark.slow
-def test_set_up_in_a_clone_whose_path_has_a_space(tmp_path: Path) -> None:
-    clone = tmp_path / "a clone"
-    subprocess.run(["git", "clone", "--quiet", str(HERE), str(clone)], check=True)
-    for _ in range(2):
-        done = subprocess.run(["make", "check"], cwd=clone, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    assert os.path.exists(clone / "config.json")

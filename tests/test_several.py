@@ -82,7 +82,14 @@ def is_left(application: TinyTracer) -> None:
 
 
 def events_of(text: str) -> list[tuple[str, Any]]:
-    return [(name, json.loads(data)) for name, data in re.findall(r"^event: (.*)\ndata: (.*)$", text, re.M)]
+    """Return the events; strict readers refuse an object that has a name twice (RFC 8259 section 4)."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        assert len(dict(pairs)) == len(pairs), [name for name, _ in pairs]
+        return dict(pairs)
+
+    events = re.findall(r"^event: (.*)\ndata: (.*)$", text, re.M)
+    return [(name, json.loads(data, object_pairs_hook=once)) for name, data in events]
 
 
 def begin(application: TinyTracer, path: str, accept: str) -> tuple[Any, list[str]]:

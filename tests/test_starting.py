@@ -202,14 +202,11 @@ def test_host_name_that_nobody_could_ask_for_becomes_another(
 
 
 @pytest.mark.slow
-def test_one_file_writes_checks_and_migrates(tmp_path: Path) -> None:
-    file = tmp_path / "tinytracer.pyz"
-    make = ["make", "pyz", f"BUILD={tmp_path}/build", f"PYZ={file}"]
-    subprocess.run(make, cwd=HERE, check=True, capture_output=True, timeout=120)
+def test_one_file_writes_checks_and_migrates(pyz: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-I", "-S", str(file), *arguments]
+        argv = [sys.executable, "-I", "-S", str(pyz), *arguments]
         return subprocess.run(
             argv, cwd=tmp_path / "empty", capture_output=True, text=True, check=False, timeout=60
         )

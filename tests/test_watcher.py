@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,17 +177,15 @@ def test_nothing_outlives_a_killed_worker_of_gunicorn_and_the_next_one_has_its_o
         server.stop()
 
 
-def test_nothing_outlives_a_killed_one_file_server(tmp_path: Path) -> None:
-    file = tmp_path / "tinytracer.pyz"
-    make = ["make", "pyz", f"BUILD={tmp_path}", f"PYZ={file}"]
-    subprocess.run(make, cwd=HERE, check=True, capture_output=True)
+def test_nothing_outlives_a_killed_one_file_server(pyz: Path, tmp_path: Path) -> None:
+    file = shutil.copy(pyz, tmp_path)
     port = free_port()
     config = configuration(tmp_path, commands=COMMANDS)
     argv = [sys.executable, "-I", "-S", str(file), "--config", str(config), "--listen", f"127.0.0.1:{port}"]
     server = Server(argv, port, cwd=tmp_path)
     try:
         server.wait_until_ready()
-        file.unlink()  # it is replaced by the next version, say
+        os.unlink(file)  # it is replaced by the next version, say
         kill_in_mid_run(server, server.process.pid)
     finally:
         server.stop()
