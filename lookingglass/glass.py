@@ -162,7 +162,7 @@ class Answer(Patient):
         with self._lock:
             self._is_closed = True
             has_begun = self._has_begun
-        self.notify = self._bell.set  # whoever was notified is let go, who may hold this answer
+        self.notify = self._bell.ring  # whoever was notified is let go, who may hold this answer
         self._leave_queue()
         if not has_begun:
             self._end(Outcome("left", 0))

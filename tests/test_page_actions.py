@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from tests.pages import answer, opened, result, run, view
 from tests.support import Serve, Server
@@ -232,6 +232,11 @@ def test_page_of_a_result_leads_on_without_a_script(browser: Browser, server: Se
 
 EVIL = "<img src=x onerror=alert(1)>\"'`*_[x](javascript:alert(2))\u202eabc\u05d0\u001b[31m\n# " + "x" * 300
 HOSTILE_TITLE = f"Lab {EVIL}"
+
+
+def _note(dialog: Dialog, alerts: list[str]) -> None:
+    alerts.append(dialog.message)
+    dialog.dismiss()
 
 
 def test_hostile_texts_are_inert_and_readable_on_the_page_and_in_what_is_copied(
