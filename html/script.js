@@ -41,7 +41,7 @@ function asked() {
 
 function placeOf(name) {
   const option = [...(router.options ?? [])].find((each) => each.value === name);
-  return option ? option.textContent : name;
+  return option?.textContent ?? router.dataset.place ?? name;
 }
 
 // Leave only what all of the routers have, and choose the first of it if need be.

@@ -22,12 +22,13 @@ from lookingglass.answers import (
 from lookingglass.configuration import Configuration
 from lookingglass.glass import Answer
 from lookingglass.headers import FRESH, LIVE, SECURITY, allowing
+from lookingglass.pictures.markup import escape
 from lookingglass.problems import NotFound, Problem, TargetError
 from lookingglass.questions import Question
 from lookingglass.ready import Ready
 from lookingglass.several import Several
 from lookingglass.several_answers import text_of
-from lookingglass.views import CROWD, common_scale, heading_of, last_view
+from lookingglass.views import CROWD, common_scale, heading_of, last_view, overview
 
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
 BLANK = dict.fromkeys(FIELDS, "")  # was filled in
@@ -197,6 +198,8 @@ def as_page_of_several(
             view = last_view(part, status, envelope, actions, common_scale(several.parts))
             yield panels.end_streamed(view).encode()
             part.close()
+        if len(several.parts) >= CROWD:
+            yield f'<article class="answer all">{overview(several.parts)}</article>'.encode()
         yield after
 
     return pieces
@@ -217,7 +220,7 @@ def _names(listed: str) -> list[str]:
 
 def _constant(configuration: Configuration) -> dict[str, str]:
     """Return what is the same in each page."""
-    title = html.escape(configuration.title)
+    title = escape(configuration.title)
     theme = configuration.theme
     return {
         "title": title,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from commands import Router
 from lookingglass.pictures import Drawing
-from lookingglass.pictures.markup import escape
+from lookingglass.pictures.markup import escape, name
 from lookingglass.pictures.verdicts import Verdict
 from lookingglass.results import place_of, title_of
 
@@ -75,8 +75,12 @@ def panel(heading: Heading, shown: str, text: str) -> str:
 
 
 def begin_streamed(heading: Heading) -> str:
-    """Return the beginning of an article whose text comes first, bit by bit, with its HTML escaped."""
-    return _begin(heading) + OPEN_TEXT
+    """Return the beginning of an article whose text comes first, bit by bit, with its HTML escaped.
+
+    What was asked is told at once; with the view, which tells it too, styles hide it.
+    """
+    asked = f'<p class="asked"><strong>{escape(heading.title)}</strong> {name(heading.where)}</p>'
+    return _begin(heading) + asked + OPEN_TEXT
 
 
 def end_streamed(shown: str) -> str:

@@ -101,7 +101,12 @@ class Overview:
         if found == self._known:
             return ""
         self._known, self.next = found, time.monotonic() + OVERVIEW
-        return json.dumps({"html": board(list(map(_row, self._parts)))})
+        return json.dumps({"html": overview(self._parts)})
+
+
+def overview(parts: Sequence[OneOfMany]) -> str:
+    """Return the board of all routers as markup."""
+    return board(list(map(_row, parts)))
 
 
 def common_scale(parts: Sequence[OneOfMany]) -> float | None:

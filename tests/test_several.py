@@ -554,6 +554,18 @@ def test_five_routers_have_one_view_of_all_beside_their_own() -> None:
     is_left(application)
 
 
+def test_page_without_a_script_has_a_board_of_five_routers_beside_their_answers() -> None:
+    application = build({"routers": routers(*NINE)})
+    names = "&".join(f"routers={name}" for name in NINE[:5])
+    page = asker(application)(f"/?cmd=who&{names}&run=1").text
+    assert page.count('<article class="answer"') == 5
+    assert page.count('class="standing verdict good"') == 5
+    four = asker(application)(f"/?cmd=who&{names.rpartition('&')[0]}&run=1").text
+    assert "board" not in four
+    application.close()
+    is_left(application)
+
+
 def test_view_of_all_comes_at_most_eight_times_a_second_and_is_right_at_the_end() -> None:
     application = build({"routers": routers(*NINE)})
     body, _ = begin(application, "ping/127.0.0.1?view=1&routers=*", "text/event-stream")

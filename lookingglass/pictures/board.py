@@ -33,7 +33,7 @@ def board(rows: Sequence[Row], label: str = "Routers") -> str:
     top = max(tops, default=0.0)
     heads = [Cell("Router", "router"), Cell("State", "standing")]
     if top:
-        axis = f"{unseen(f'Range on an axis from 0 to {tick(top)} ms')}{range_head(top)}"
+        axis = f"{unseen(f'Range on an axis from 0 to {tick(top)} ms')} {range_head(top)}"
         heads += [Cell("Lost", "loss"), Cell("Avg", "avg"), Cell("Max", "worst"), Cell(axis, "axis")]
     cells = (_cells(row, found, top) for row, found in zip(shown, summaries, strict=True))
     return table("board", label, heads, cells)

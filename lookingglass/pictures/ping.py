@@ -196,7 +196,7 @@ def axis_width(top: float | None) -> int:
 def axis(top: float | None) -> str:
     """Return the labels to the left of the strip."""
     right = axis_width(top) - 6
-    return "".join(f'<text class="to" x="{right}" y="{y + 4}">{label}</text>' for label, y in _labels(top))
+    return " ".join(f'<text class="to" x="{right}" y="{y + 4}">{label}</text>' for label, y in _labels(top))
 
 
 def _labels(top: float | None) -> list[tuple[str, int]]:
