@@ -20,6 +20,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
 from lookingglass import frozen as frozen_module
+from lookingglass import pictures
 from lookingglass.frozen import lasting
 from tests.redis_server import RedisServer
 from tests.support import GENEROUS, V1, Ask, Serve, Server, asker, build, configuration, error, free_port
@@ -541,14 +542,14 @@ def test_text_browser_shows_result_and_comparison(serve: Serve) -> None:
 def test_results_leave_half_of_the_threads_to_others(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     path = frozen(ask, "ping")
     begun, may_go = threading.Semaphore(0), threading.Event()
-    draw = frozen_module.draw
+    draw = pictures.draw
 
     def slow(*given: Any, **more: Any) -> Any:
         begun.release()
         assert may_go.wait(10)
         return draw(*given, **more)
 
-    monkeypatch.setattr(frozen_module, "draw", slow)
+    monkeypatch.setattr("lookingglass.frozen.draw", slow)
     threads = [threading.Thread(target=ask, args=(path, "text/html")) for _ in range(frozen_module.MAKERS)]
     for thread in threads:
         thread.start()
