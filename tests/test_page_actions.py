@@ -234,11 +234,6 @@ EVIL = "<img src=x onerror=alert(1)>\"'`*_[x](javascript:alert(2))\u202eabc\u05d
 HOSTILE_TITLE = f"Lab {EVIL}"
 
 
-def _note(dialog: Dialog, alerts: list[str]) -> None:
-    alerts.append(dialog.message)
-    dialog.dismiss()
-
-
 def test_hostile_texts_are_inert_and_readable_on_the_page_and_in_what_is_copied(
     serve: Serve, browser: Browser
 ) -> None:
@@ -251,7 +246,12 @@ def test_hostile_texts_are_inert_and_readable_on_the_page_and_in_what_is_copied(
     grants = ["clipboard-read", "clipboard-write"]
     with opened(browser, server, permissions=grants, viewport={"width": 360, "height": 800}) as page:
         alerts: list[str] = []
-        page.on("dialog", lambda dialog: alerts.append(dialog.message))
+
+        def note(dialog: Dialog) -> None:
+            alerts.append(dialog.message)
+            dialog.dismiss()
+
+        page.on("dialog", note)
         run(page, "trace")
         link = page.get_by_role("link", name="Link")
         expect(link).to_have_attribute("href", re.compile("/results/"))
