@@ -3,8 +3,8 @@ PYTHON ?= python3
 PY := .venv/bin/python
 TOOLS := ping:iputils-ping traceroute:traceroute mtr:mtr-tiny ip:iproute2
 LAB_TOOLS := dnsmasq:dnsmasq-base
-BENCH_TOOLS := wrk:wrk
-TEST_TOOLS := $(BENCH_TOOLS) chromium:chromium unshare:util-linux curl:curl sshd:openssh-server \
+BENCH_TOOLS := wrk:wrk chromium:chromium
+TEST_TOOLS := $(BENCH_TOOLS) unshare:util-linux curl:curl sshd:openssh-server \
 	nginx:nginx-light haproxy:haproxy caddy:caddy apache2:apache2 apache2:libapache2-mod-wsgi-py3 \
 	uwsgi:uwsgi-core uwsgi_python3:uwsgi-plugin-python3 fail2ban-regex:fail2ban logrotate:logrotate man:man-db \
 	w3m:w3m lynx:lynx bird:bird2 vtysh:frr gobgp:gobgpd bgpctl:openbgpd \
@@ -31,7 +31,7 @@ define install_missing
 	fi
 endef
 
-.PHONY: run check test lint unit others bench soak fuzz pyz wheel lab tools lab-tools bench-tools test-tools clean
+.PHONY: run check test lint unit others bench soak fuzz prices docs pyz wheel lab tools lab-tools bench-tools test-tools clean
 
 # make run LISTEN=127.0.0.1:8081
 run: .venv/run.stamp tools config.json
@@ -72,7 +72,8 @@ config.json:
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	touch $@
 
-test: lint unit $(if $(TESTS),,others)
+test: lint unit
+	$(if $(TESTS),,$(MAKE) --jobs=2 --output-sync=target others)
 
 lint: .venv/dev.stamp
 	$(PY) -m ruff check .
@@ -86,19 +87,19 @@ unit: .venv/dev.stamp test-tools
 	$(PY) -m coverage report $(if $(TESTS),--fail-under=0)
 
 # The tests that need no lab and no browser, on the other supported Pythons that are installed.
-others: .venv/dev.stamp test-tools
-	@for version in $(OTHER_PYTHONS); do \
-		python=""; for each in "python$$version" "$$HOME"/.pyenv/versions/$$version.*/bin/python3; do \
-			"$$each" -c '' 2>/dev/null && python="$$each"; done; \
-		[ -n "$$python" ] || { echo "Python $$version is not installed: its tests are left out."; continue; }; \
-		[ -x ".venv-$$version/bin/python" ] || "$$python" -m venv ".venv-$$version" || exit 1; \
-		".venv-$$version/bin/python" -m pip install --quiet --disable-pip-version-check \
-			--config-settings editable_mode=compat --editable . --requirement requirements-dev.txt || exit 1; \
-		PYTHONDEVMODE=1 ".venv-$$version/bin/python" -m pytest -q -m "not lab and not browser and not slow" || exit 1; \
-	done
+others: $(OTHER_PYTHONS:%=other-%)
+
+other-%: .venv/dev.stamp test-tools
+	@python=""; for each in "python$*" "$$HOME"/.pyenv/versions/$*.*/bin/python3; do \
+		"$$each" -c '' 2>/dev/null && python="$$each"; done; \
+	[ -n "$$python" ] || { echo "Python $* is not installed: its tests are left out."; exit 0; }; \
+	{ [ -x ".venv-$*/bin/python" ] || "$$python" -m venv ".venv-$*"; } && \
+	flock Makefile ".venv-$*/bin/python" -m pip install --quiet --disable-pip-version-check \
+		--config-settings editable_mode=compat --editable . --requirement requirements-dev.txt && \
+	PYTHONDEVMODE=1 ".venv-$*/bin/python" -m pytest -q -m "not lab and not browser and not slow"
 
 # make bench writes BENCHMARKS.md, PEERS=1 with the other looking glasses that it finds (see tests/bench/peers.py);
-# make bench BENCH=page,run,guard,busy,live,idle,leave JSON=FILE measures some of it and writes no page.
+# make bench BENCH=page,run,guard,busy,live,idle,leave,browser JSON=FILE measures some of it and writes no page.
 # BENCH_CORES=0 keeps the servers on one core.
 bench: .venv/dev.stamp tools bench-tools
 	$(PY) -m tests.bench $(BENCH) $(if $(BENCH),,--write BENCHMARKS.md) $(PEERS:1=--peers) $(JSON:%=--json %)
@@ -111,6 +112,14 @@ soak: .venv/dev.stamp tools
 fuzz: .venv/dev.stamp test-tools
 	$(PY) -m tests.fuzz $(EXAMPLES)
 
+# make prices MINUTES=3: what attacks take from others, as SECURITY.md tells it
+prices: .venv/dev.stamp
+	$(PY) -m tests.prices $(MINUTES)
+
+# Write the lists of keys into docs/configuration.md.
+docs: .venv/run.stamp
+	$(PY) -m docs.reference
+
 # One file with its dependencies; legacy-cgi is named, for a marker is judged by the Python that builds.
 pyz: .venv/bin/python
 	rm -rf "$(BUILD)/pyz"
@@ -119,8 +128,8 @@ pyz: .venv/bin/python
 	cd "$(BUILD)/pyz" && rm -rf bin cgitb.py $(UNUSED)
 	find "$(BUILD)/pyz" -path '*.dist-info/*' -type f ! -iname '*licen[cs]e*' -delete
 	cp $(MODULES:%=%.py) LICENSE "$(BUILD)/pyz"
-	cp -r lookingglass "$(BUILD)/pyz/lookingglass"
-	cp -rL html "$(BUILD)/pyz/lookingglass/html"
+	cp -rL lookingglass "$(BUILD)/pyz/lookingglass"
+	cp -r html "$(BUILD)/pyz/lookingglass/html"
 	cp -r examples/routers "$(BUILD)/pyz/lookingglass/routers"
 	rm "$(BUILD)/pyz/lookingglass/routers/README.md"
 	find "$(BUILD)/pyz" -name __pycache__ -prune -exec rm -r {} +

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import quote
 
 from commands import JSON, TEXT, Command, Router, Template
@@ -53,6 +53,12 @@ class Problem(Exception):
     retry_after: int | None = None
     failure_source: str = "glass"
     headers: Mapping[str, str] = {}
+
+    def again(self) -> Self:
+        """Return the same to be raised by who keeps it: what was raised leads to all whom it has passed."""
+        same = type(self).__new__(type(self), *self.args)
+        same.__dict__.update(self.__dict__)
+        return same
 
 
 class ProtocolError(Problem):

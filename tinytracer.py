@@ -21,6 +21,7 @@ from lookingglass import (
     downloads,
     journal,
     names,
+    notices,
     origins,
     page,
     stores,
@@ -74,16 +75,19 @@ ROUTES = [
         (r"/api/capabilities", "capabilities", ALL),
         (r"/openapi\.json", "openapi", ALL),
         (r"/metrics", "metrics", OWN),
+        (r"/robots\.txt", "robots", OWN),
+        (r"/\.well-known/security\.txt", "security", OWN),
         (rf"/results/(?P<name>{RESULT})(?P<suffix>\.json|\.txt|\.svg|)", "archived", ALL),
         (rf"/results/(?P<name>{RESULT})/vs/(?P<other>{RESULT})(?P<suffix>\.json|\.txt|)", "archived", ALL),
         (rf"/results/(?P<name>{RESULT})/vs/(?P<other>)", "archived", ALL),
+        (r"/stop/(?P<name>(?-i:[0-9a-f]{32}))", "stop", OWN),
         (r"/testfiles/(?P<path>.+)", "testfile", OWN),
     )
 ]
 NO_ROUTE: tuple[str, str, Mapping[str, str]] = ("nothing", ALL, {})  # of ROUTES
 UNCOUNTED = {"healthz", "run"}  # handlers whose requests are none that "limits.requests" counts
 METHODS = ("GET", "HEAD", "OPTIONS")
-ALLOW = {"Allow": ", ".join(METHODS)}
+CHANGING = {"stop": ("POST",)}  # methods of handlers that have others
 HEALTHY = Reply(200, {"Content-Type": f"{TEXT}; charset=utf-8", **SECURITY, **FRESH}, b"ok")
 
 log = logging.getLogger("tinytracer")
@@ -143,27 +147,35 @@ class TinyTracer:
 
     def _dispatch(self, environ: Environ) -> Answering:
         """Return what answers a request; an error may be read by whoever may read its resource."""
-        self._caution.heed(environ["wsgi.multiprocess"])
+        self._caution.heed(bool(environ.get("wsgi.multiprocess")))
         handler, readers, parts = _route(environ)
         if handler == "metrics" and not self._shows_figures(environ):
             handler, readers, parts = NO_ROUTE
         sharing = self._sharing(environ, readers)
         try:
-            if handler not in UNCOUNTED:
-                self._turnstile.request(self._visitor(environ).key)
-            return self._answer(environ, handler, parts, sharing)
+            if handler in UNCOUNTED:
+                return self._answer(environ, handler, parts, sharing)
+            client, began = self._visitor(environ).key, time.thread_time()
+            self._turnstile.request(client)
+            try:
+                return self._answer(environ, handler, parts, sharing)
+            finally:
+                self._turnstile.charge(client, time.thread_time() - began)
         except Problem as problem:
             return problem_reply(problem, sharing)
 
     def _answer(
         self, environ: Environ, handler: str, parts: Mapping[str, str], sharing: Mapping[str, str]
     ) -> Answering:
-        method = environ["REQUEST_METHOD"]
-        if method not in METHODS and handler != "nothing":
-            raise HTTPProblem(405, f"Only {ALLOW['Allow']} are offered here.", ALLOW)
+        method, methods = environ["REQUEST_METHOD"], CHANGING.get(handler, METHODS)
+        allow = {"Allow": ", ".join(methods)}
+        if method not in methods and handler != "nothing":
+            raise HTTPProblem(
+                405, f"Only {allow['Allow']} {'is' if len(methods) == 1 else 'are'} offered here.", allow
+            )
         if method == "OPTIONS" and handler != "nothing":
             preflight = PREFLIGHT if "Access-Control-Allow-Origin" in sharing else {}
-            return Reply(204, {**ALLOW, **SECURITY, **sharing, **preflight}, b"")
+            return Reply(204, {**allow, **SECURITY, **sharing, **preflight}, b"")
         answer: Callable[..., Answering] = getattr(self, f"_{handler}")
         return answer(environ, **parts)
 
@@ -239,6 +251,13 @@ class TinyTracer:
     def _metrics(self, environ: Environ) -> Answering:
         return self._figures.reply() if self._figures else self._nothing(environ)
 
+    def _robots(self, environ: Environ) -> Answering:
+        return self._ready(environ, "robots", notices.robots)
+
+    def _security(self, environ: Environ) -> Answering:
+        day = notices.today()
+        return self._ready(environ, day, lambda base: notices.security(self._configuration.info, base, day))
+
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()
         return self._shelf.get(name, lambda: Ready(*self._page.asset(name), {}))
@@ -254,6 +273,14 @@ class TinyTracer:
         response = downloads.send(Request(environ), self._configuration.testfiles, path, admit)
         response.headers.update(SECURITY.items())
         return response
+
+    def _stop(self, environ: Environ, name: str) -> Answering:
+        """Stop one of several routers, for the visitor who knows its name."""
+        stop = self._glass.stops.get(name)
+        if stop is None:
+            raise NotFound("Nothing of this name runs in this process.")
+        stop()
+        return Reply(204, {**SECURITY, **FRESH}, b"")
 
     def _archived(self, environ: Environ, **parts: str) -> Answering:
         return self._archive.answer(environ, self._base(environ), **parts)
@@ -274,13 +301,13 @@ class TinyTracer:
         refuse = functools.partial(self._page.reply, given, client, choice)
         if not given["run"] or environ["REQUEST_METHOD"] == "HEAD":
             return refuse()
+        around = self._page.render(given, client, choice)  # nothing may fail once there is an answer
         try:
             answer = self._asking.ask(environ, self._visitor(environ), *page.question(given, choice))
         except Problem as problem:
             return refuse(problem)
         represent = page.as_page_of_several if isinstance(answer, Several) else page.as_page
-        around = self._page.render(given, client, choice)
-        return self._asking.live(answer, represent(*around), refuse, self._page.headers)
+        return self._asking.live(answer, represent(*around, given), refuse, self._page.headers)
 
     def _run(self, environ: Environ, path: str) -> Answering:
         return self._asking.run(environ, self._visitor(environ), path, self._sharing(environ, CORS))

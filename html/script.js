@@ -10,6 +10,8 @@ const KEPT = 24; // results that "Compare with" offers
 const REFUSED = new Set([429, 503]); // HTTP statuses after which it is worth to ask again
 const DOUBLE = 500; // milliseconds in which a second click on Run does not stop what the first has begun
 
+const HOME = new URL(".", document.currentScript.src); // of the page
+
 const element = (id) => document.getElementById(id);
 const [form, router, cmd, ip, run, status, spoken, answers] =
   ["form", "router", "cmd", "ip", "run", "status", "spoken", "answers"].map(element);
@@ -39,7 +41,7 @@ function asked() {
 
 function placeOf(name) {
   const option = [...(router.options ?? [])].find((each) => each.value === name);
-  return option ? option.textContent : name;
+  return option?.textContent ?? router.dataset.place ?? name;
 }
 
 // Leave only what all of the routers have, and choose the first of it if need be.
@@ -381,6 +383,7 @@ class Panel {
     const same = make("div", { className: "drawing" }, fresh);
     if (!same.isEqualNode(this.drawing)) this.drawing.replaceChildren(...same.childNodes);
     if (!this.isChosen) this.text.open = !this.drawing.querySelector("table");
+    if (this.isOver) slowly(link(this.drawing));
     this.asking.retitle();
   }
 
@@ -411,6 +414,7 @@ class Panel {
     if (this.isOver) return;
     this.isOver = true;
     this.tell(kind, mark, words);
+    this.asking.board?.mark(this);
     this.end();
   }
 
@@ -454,14 +458,13 @@ class Asking {
   begin() {
     const { names } = this.question;
     this.section.classList.add(names.length > 4 ? "many" : `of-${names.length > 1 ? names.length + (names.length % 2) : 1}`);
-    if (names.length > 4) this.head(names.length);
     for (const name of names) {
       const panel = new Panel(this, name);
       this.panels.set(name.toLowerCase(), panel);
-      if (names.length > 4) makeRow(panel);
       panel.actions.append(button("Stop", () => this.leave(panel), "stop"));
       this.section.append(panel.article);
     }
+    if (names.length > 4) this.board = new Board(this);
     answers.prepend(this.section);
     this.section.querySelector(".bar").scrollIntoView({ block: "nearest" });
     while (answers.children.length > ANSWERS) answers.lastElementChild.remove();
@@ -469,14 +472,6 @@ class Asking {
     const from = names.length > 1 ? `from ${names.length} routers` : "";
     spoken.textContent = `${this.question.title} ${from} runs.`;
     this.retitle();
-  }
-
-  // Write the heading of a board, whose rows have none.
-  head(number) {
-    this.sum = make("strong", { className: "verdict" });
-    const heading = make("div", { className: "heading" }, make("h2", {}, this.question.title),
-      make("span", { className: "place" }, `from ${number} routers`), this.sum);
-    this.section.append(make("header", { className: "bar" }, heading));
   }
 
   panel(data) {
@@ -487,21 +482,18 @@ class Asking {
   take(event, data) {
     const panel = this.panel(data);
     if (!panel) {
-      if (event === "view") this.viewAll(data.html);
-      if (event === "result") this.hasEnded = true;
+      if (event === "view") this.board?.view(data.html);
       return;
     }
-    if (panel.isOver) return;
+    if (data.stop) {
+      panel.secret = data.stop;
+      if (panel.isUnwanted) this.leave(panel);
+    }
+    if (panel.isOver && !(event === "view" && panel.envelope)) return; // it is drawn again on another axis
     if (event === "output") panel.lines.write(data.text);
     if (event === "view") panel.view(data.html);
     if (event === "waiting") panel.tell("waiting", "…", `waits, ${ordinal(data.place)} in the queue`);
     if (event === "result") panel.finish(data);
-  }
-
-  // Show what the server draws of all routers together.
-  viewAll(html) {
-    this.whole ??= this.section.insertBefore(make("div", { className: "view" }), this.section.firstChild);
-    this.whole.innerHTML = html;
   }
 
   // Say in the window's title how it stands.
@@ -510,17 +502,19 @@ class Asking {
     const done = all.filter((panel) => panel.isOver).length;
     if (!all.length) return; // nothing has come, so that the last answer's title stays
     const state = all.length > 1 ? `${done} of ${all.length} done` : all[0].isOver ? all[0].words : "● running";
-    if (this.sum) {
-      const waiting = all.filter((panel) => panel.verdict?.matches(".waiting")).length;
-      const counts = [[done, "done"], [all.length - done - waiting, "running"], [waiting, "waiting"]];
-      this.sum.textContent = counts.filter(([count]) => count).map((pair) => pair.join(" ")).join(", ");
-    }
+    this.board?.count(done, all.filter((panel) => panel.verdict?.matches(".waiting")).length);
     document.title = `${state} · ${this.question.title} · ${title}`;
   }
 
-  // Let one answer go; the connection with the last of them.
-  leave(panel) {
-    panel.cease("stopped", "■", "stopped");
+  // Stop one of several routers, whose end the server tells as any other; it is hidden where that cannot be.
+  async leave(panel) {
+    if (this.panels.size === 1) return this.stop();
+    panel.isUnwanted = true;
+    panel.actions.querySelector(".stop")?.setAttribute("aria-disabled", "true");
+    if (!panel.secret) return; // it comes with the first event
+    const answer = await fetch(new URL(`stop/${panel.secret}`, HOME), { method: "POST" }).catch(() => null);
+    if (answer?.ok || panel.isOver) return;
+    panel.cease("stopped", "■", "hidden; another process of the looking glass runs it, and goes on");
     if ([...this.panels.values()].every((each) => each.isOver)) this.controller.abort();
   }
 
@@ -536,6 +530,7 @@ class Asking {
       if (isStopped) panel.cease("stopped", "■", "stopped");
       else panel.cease("lost", "⚡", "connection lost");
     }
+    this.board?.end();
     const all = [...this.panels.values()];
     if (all.length) spoken.textContent = all.map((panel) => `${all.length > 1 ? `${panel.name}: ` : ""}${panel.speech}`).slice(0, 8).join("; ");
     this.retitle();
@@ -625,7 +620,9 @@ function submit(event) {
 
 // --- what one can do with an answer
 
+// Return what asks the same in a terminal; a result's page has it from the server.
 const curl = (panel) => {
+  if (panel.curl) return panel.curl;
   const url = new URL(panel.asking.question.url, document.baseURI).href.replaceAll("'", "%27");
   return `curl -N -H 'Accept: text/plain' '${url}'`;
 };
@@ -670,21 +667,30 @@ async function copy(text, pressed) {
 
 const copier = (name, write) => button(name, (event) => copy(write(), event.target));
 
-function offerActions(panel) {
-  const hadFocus = panel.actions.contains(document.activeElement);
-  const href = linkOf(panel);
-  const goal = make("a", { href, className: "button", onclick: (event) => {
+// Let a link be copied; with a key held down it opens as any link.
+function copying(goal) {
+  goal.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    copy(href, goal);
-  } }, "Link");
+    copy(goal.href, goal);
+  });
+  return goal;
+}
+
+function menuOf(panel, ...more) {
+  return make("details", { className: "menu" }, make("summary", {}, "More"), make("div", {},
+    copier("Copy as Markdown", () => asMarkdown(panel)), ...(curl(panel) ? [copier("Copy the curl line", () => curl(panel))] : []),
+    button("Download", () => save(panel)), ...more));
+}
+
+function offerActions(panel) {
+  const hadFocus = panel.actions.contains(document.activeElement);
+  const goal = copying(make("a", { href: linkOf(panel), className: "button" }, "Link"));
   const again = button("Again", () => {
     refill(panel.asking.question, [panel.name]);
     submit();
   });
-  const menu = make("details", { className: "menu" }, make("summary", {}, "More"), make("div", {},
-    copier("Copy as Markdown", () => asMarkdown(panel)), copier("Copy the curl line", () => curl(panel)),
-    button("Download", () => save(panel)), ...(panel.result ? [comparing(panel)] : [])));
+  const menu = menuOf(panel, ...(panel.result ? [comparing(panel)] : []));
   panel.actions.querySelector(".stop")?.remove();
   panel.actions.append(copier("Copy", () => asText(panel)), goal, again, menu);
   if (hadFocus) again.focus({ preventScroll: true });
@@ -713,22 +719,28 @@ function keep(panel) {
   }
 }
 
-function comparing(panel) {
-  const own = idOf(panel.result);
-  const select = make("select", {});
+// Return a menu of the other results of this browser, and what fills it anew.
+function results(own) {
+  const select = make("select", { name: "with" });
   select.setAttribute("aria-label", "Compare with a result of this browser");
-  const pasted = make("input", { placeholder: "or paste a result's link" });
-  pasted.setAttribute("aria-label", "Compare with a pasted link");
   const list = () => {
     const found = kept().filter(({ id }) => id !== own);
     select.replaceChildren(...found.map(({ id, words }) => make("option", { value: id }, words)));
-    select.hidden = !found.length;
+    select.hidden = select.disabled = !found.length;
   };
+  return [select, list];
+}
+
+function comparing(panel) {
+  const own = idOf(panel.result);
+  const [select, list] = results(own);
+  const pasted = make("input", { placeholder: "or paste a result's link" });
+  pasted.setAttribute("aria-label", "Compare with a pasted link");
   const compare = make("form", { onsubmit: (event) => {
     event.preventDefault();
     const other = pasted.value.trim() ? idOf(pasted.value.trim()) : select.value;
     pasted.setCustomValidity(other ? "" : "Paste the link of a result, such as https://…/results/….");
-    if (other) location.href = `results/${other}/vs/${own}`;
+    if (other) location.href = new URL(`results/${other}/vs/${own}`, HOME).href;
     else pasted.reportValidity();
   } }, make("strong", {}, "Compare with"), select, pasted, make("button", {}, "Compare"));
   pasted.addEventListener("input", () => pasted.setCustomValidity(""));
@@ -737,17 +749,112 @@ function comparing(panel) {
   return compare;
 }
 
-// --- five and more routers: a row each, which opens the whole answer
+// --- five and more routers: the server's board, whose rows open the whole answers below it
 
-function makeRow(panel) {
-  panel.article.classList.add("row");
-  const opener = button("Open", () => {
-    const isOpen = panel.article.classList.toggle("open");
-    opener.textContent = isOpen ? "Close" : "Open";
-    opener.setAttribute("aria-expanded", isOpen);
-  }, "opener");
-  opener.setAttribute("aria-expanded", "false");
-  panel.actions.append(opener);
+class Board {
+  constructor(asking) {
+    this.asking = asking;
+    this.panels = [...asking.panels.values()];
+    this.sum = make("strong", { className: "verdict" });
+    this.stop = button("Stop all", () => asking.stop(), "stop");
+    const heading = make("div", { className: "heading" }, make("h2", {}, asking.question.title),
+      make("span", { className: "place" }, `from ${this.panels.length} routers`), this.sum);
+    const bar = make("header", { className: "bar" }, heading, make("p", { className: "actions" }, this.stop));
+    this.box = make("div", { className: "drawing" });
+    asking.section.prepend(make("article", { className: "answer" }, bar, this.box));
+    for (const { article } of this.panels) article.hidden = true;
+  }
+
+  // Show the newest board; a row that is there already stays, for a finger may be on it.
+  view(html) {
+    const { content } = make("template", { innerHTML: html });
+    const fresh = content.querySelector(".board");
+    const rows = [...fresh.tBodies[0].rows];
+    if (!this.rows) {
+      this.box.append(content);
+      [this.head, this.rows] = [fresh.tHead, rows];
+      rows.forEach((row, number) => this.equip(row, this.panels[number]));
+      return;
+    }
+    if (!this.head.isEqualNode(fresh.tHead)) this.head.replaceChildren(...fresh.tHead.childNodes);
+    rows.forEach((row, number) => {
+      const [, ...before] = this.rows[number].cells;
+      const [, ...cells] = row.cells;
+      cells.forEach((cell, at) => {
+        if (!before[at]) this.rows[number].append(cell);
+        else if (!before[at].isEqualNode(cell)) before[at].replaceWith(cell);
+      });
+    });
+  }
+
+  // Let a row open the whole answer: with its button, or a click anywhere.
+  equip(row, panel) {
+    const name = row.querySelector(".router span");
+    const opener = button("", () => {}, "opener");
+    opener.append(...name.childNodes);
+    opener.setAttribute("aria-expanded", "false");
+    name.replaceWith(opener);
+    row.addEventListener("click", () => {
+      panel.article.hidden = !panel.article.hidden;
+      opener.setAttribute("aria-expanded", !panel.article.hidden);
+      if (!panel.article.hidden) panel.article.scrollIntoView({ block: "nearest" });
+    });
+  }
+
+  // Show in its row what the script says of an answer.
+  mark(panel) {
+    const cell = this.rows?.[this.panels.indexOf(panel)]?.cells[1];
+    if (!cell) return;
+    cell.className = `standing ${panel.verdict.className}`;
+    cell.replaceChildren(...panel.verdict.cloneNode(true).childNodes);
+  }
+
+  count(done, waiting) {
+    const counts = [[done, "done"], [this.panels.length - done - waiting, "running"], [waiting, "waiting"]];
+    const mark = done < this.panels.length ? "● " : "";
+    this.sum.textContent = mark + counts.filter(([count]) => count).map((pair) => pair.join(" ")).join(", ");
+  }
+
+  end() {
+    this.stop.remove();
+    if (!this.rows) for (const { article } of this.panels) article.hidden = false; // there is no board to open them from
+  }
+}
+
+// --- answers that the server has written: streamed, kept, compared
+
+// Offer with an answer what needs a script.
+function adopt(article) {
+  const find = (name) => article.querySelector(name)?.textContent ?? "";
+  const actions = article.querySelector(".actions");
+  const goal = actions?.querySelector("[rel~=bookmark]");
+  if (!goal) return;
+  const panel = {
+    name: article.dataset.router, from: find(".place"), when: find("time"),
+    words: find(".verdict").replace(/\s+/g, " ").trim(),
+    lines: find("pre"), result: goal.href, curl: document.querySelector(".curl")?.textContent ?? "",
+    asking: { question: { title: find("h2") } }, actions,
+  };
+  const compare = document.querySelector(".with"); // of a result's page
+  if (compare) {
+    const [select, list] = results(idOf(goal.href));
+    const input = compare.querySelector("input");
+    select.onchange = () => (input.value = select.value);
+    list();
+    select.prepend(make("option", { value: "" }, "a result of this browser"));
+    select.value = "";
+    select.removeAttribute("name");
+    input.before(select);
+  }
+  actions.prepend(copier("Copy", () => asText(panel)), copying(goal));
+  actions.append(menuOf(panel, ...(compare ? [] : [comparing(panel)])));
+  keep(panel);
+}
+
+// Offer to copy a comparison as the server writes it.
+function adoptComparison(article) {
+  const text = article.querySelector('.actions [href$=".txt"]');
+  text?.before(button("Copy", async (event) => copy(await (await fetch(text.href)).text(), event.target)), " ");
 }
 
 const stop = button("Stop", () => {
@@ -755,15 +862,24 @@ const stop = button("Stop", () => {
 });
 stop.id = "stop";
 stop.hidden = true;
-run.after(stop);
 
-form.addEventListener("submit", submit);
-form.addEventListener("change", (event) => {
-  if (event.target === ip) {
-    if (wants()) ip.value = clean(ip.value, chosen().dataset.argument);
-  } else offer();
-});
-ip.addEventListener("input", () => ip.hasAttribute("aria-invalid") && complain(""));
+// Make the form work without leaving the page.
+function begin() {
+  run.after(stop);
+  form.addEventListener("submit", submit);
+  form.addEventListener("change", (event) => {
+    if (event.target === ip) {
+      if (wants()) ip.value = clean(ip.value, chosen().dataset.argument);
+    } else offer();
+  });
+  ip.addEventListener("input", () => ip.hasAttribute("aria-invalid") && complain(""));
+  const told = element("error").textContent; // by the server
+  offer();
+  complain(told);
+  const yours = element("yours");
+  if (yours) findOwn(yours);
+}
+
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   const open = document.querySelector(".menu[open]");
@@ -775,8 +891,8 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll(".menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
-const told = element("error").textContent; // by the server
-offer();
-complain(told);
-const yours = element("yours");
-if (yours) findOwn(yours);
+if (form) begin();
+for (const article of document.querySelectorAll(".answer")) {
+  if (article.matches(".comparison")) adoptComparison(article);
+  else adopt(article);
+}

@@ -44,7 +44,7 @@ from lookingglass.reading import (
     url,
     with_metrics,
 )
-from lookingglass.resources import resource
+from lookingglass.resources import ROOT, resource
 from lookingglass.templates import template
 from lookingglass.visitors import Trust
 from lookingglass.whitelist import Program, build, commands, formats, router_name, routers, via, vrf_name
@@ -100,7 +100,7 @@ ROUTER = (
     Key("vrfs", list_of(vrf_name), None, "The names that visitors may choose for {{VRF}}."),
     Key("country", text, None, "Where it is, for visitors."),
     Key("city", text, None, "Where it is, for visitors."),
-    Key("autonomous_system", number(1, (1 << 32) - 1, "an AS", whole=True), None,
+    Key("autonomous_system", number(1, (1 << 32) - 1, whole=True), None,
         "Its AS number, for visitors."),
 )
 LIMITS = (
@@ -124,10 +124,10 @@ LIMITS = (
     Key("target_rate", rate, "20/minute",
         "Runs towards one target's /24 or /48, for all together; a quarter for one client's /24 or /48."),
     Key("global_rate", rate, "120/minute",
-        "Runs for all clients together; a quarter is kept for those that run nothing."),
+        "Runs for all clients together; a quarter is kept for networks that have run little."),
     Key("slot_seconds", rate, "60/minute",
         "Seconds of runs for one client, charged at their end; its /24 or /48 has twice as many."),
-    Key("network_share", number(0.001, 1, "the whole"), 0.25,
+    Key("network_share", number(0.001, 1), 0.25,
         "The share of slots, viewers, runs, look-ups, downloads and connections for one /24 or /48."),
     Key("downloads", number(1, 10000, "downloads", whole=True), 2,
         "Downloads of test files at once for one client; 16 for all, or as many as one client may have."),
@@ -284,7 +284,7 @@ def default() -> Configuration:
 
     Raises ConfigurationError when it has none of them.
     """
-    document = json.loads(resource("config.json.template"))
+    document = json.loads(resource("config.json.template", ROOT))
     offered = document["commands"]
     document["commands"] = {
         name: command

@@ -11,10 +11,12 @@ from urllib.parse import quote
 from commands import Command, Router
 from lookingglass.configuration import Configuration
 from lookingglass.panels import Heading
+from lookingglass.pictures.markup import escape
 
 FAMILIES = {"": "any", "1": "IPv4", "2": "IPv6"}  # by the AFI of the parameter "protocol"
 SMALLEST = 1_000_000  # bytes; a smaller file is there for something else than to be downloaded as a test
 MOST_FILES = 20
+LONGEST = 2000  # characters of a description
 
 
 class Wish(NamedTuple):
@@ -36,7 +38,8 @@ WANTED = {
 def router_field(routers: Sequence[Router], chosen: Router) -> str:
     """Offer routers; where there is one only, nobody is asked."""
     if len(routers) == 1:
-        return f'<input type="hidden" id="router" name="router" value="{html.escape(chosen.name)}">'
+        name = html.escape(chosen.name)
+        return f'<input type="hidden" id="router" name="router" value="{name}" data-place="{_named(chosen)}">'
     options = "".join(_option(each.name, _named(each), each is chosen) for each in routers)
     return _field("router", "From", f'<select id="router" name="router">{options}</select>')
 
@@ -52,7 +55,7 @@ def others_field(routers: Sequence[Router], chosen: Collection[str]) -> str:
     )
     return (
         f'<details id="others"{" open" if chosen else ""}><summary>and from others</summary>'
-        f'<fieldset><legend class="unseen">And from</legend>{boxes}</fieldset></details>'
+        f' <fieldset><legend class="unseen">And from</legend> {boxes}</fieldset></details>'
     )
 
 
@@ -64,7 +67,7 @@ def command_field(routers: Sequence[Router], chosen: Command) -> str:
     common, *others = groups.items()
     listed = [*common[1]]
     for names, options in others:
-        label = html.escape(f"only on {', '.join(names)}")
+        label = escape(f"only on {', '.join(names)}")
         listed.append(f'<optgroup label="{label}">{"".join(options)}</optgroup>')
     return f'<select id="cmd" name="cmd">{"".join(listed)}</select>'
 
@@ -115,7 +118,7 @@ def own_urls(configuration: Configuration) -> dict[str, str]:
 def descriptions(routers: Sequence[Router]) -> str:
     """Say what all commands do, for those who see no description beside the chosen one."""
     rows = "".join(
-        f"<dt>{html.escape(command.name)}{_wanted(command)}</dt><dd>{html.escape(command.description)}</dd>"
+        f"<dt>{escape(command.name)}{_wanted(command)}</dt><dd>{escape(command.description, LONGEST)}</dd>"
         for command, _ in _offered(routers)
     )
     return f"<dl>{rows}</dl>"
@@ -139,9 +142,7 @@ def _sites(routers: Sequence[Router]) -> str:
     if set(shown) == {"Router"}:
         return ""
     head = "".join(f'<th scope="col">{name}</th>' for name in shown)
-    rows = (
-        "".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in zip(*shown.values(), strict=True)
-    )
+    rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in zip(*shown.values(), strict=True))
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<div class="sites" tabindex="0" role="region" aria-label="Routers">{table}</div>'
@@ -159,7 +160,7 @@ def _files(folder: str | None) -> str:
         }
     large = sorted((size, name) for name, size in sizes.items() if size >= SMALLEST)[:MOST_FILES]
     links = ", ".join(
-        f'<a href="testfiles/{quote(name)}" download>{html.escape(name)}</a> ({size / (1 << 20):.4g} MiB)'
+        f'<a href="testfiles/{quote(name)}" download>{escape(name)}</a> ({size / (1 << 20):.4g} MiB)'
         for size, name in large
     )
     return f"<p>Test files: {links}</p>" if links else ""
@@ -180,7 +181,7 @@ def _wanted(command: Command) -> str:
 
 
 def _named(router: Router) -> str:
-    return html.escape(Heading.of(router, "", None).where)
+    return escape(Heading.of(router, "", None).where)
 
 
 def _field(name: str, label: str, control: str) -> str:
@@ -212,5 +213,5 @@ def _command_option(command: Command, names: Iterable[str], selected: bool) -> s
         data |= {"wanted": wanted.words, "example": wanted.example}
     if command.wants("VRF"):
         data["vrf"] = "1"
-    extra = "".join(f' data-{key}="{html.escape(value)}"' for key, value in data.items())
+    extra = "".join(f' data-{key}="{escape(value, LONGEST)}"' for key, value in data.items())
     return _option(command.name, command.name, selected, extra + _on(names))

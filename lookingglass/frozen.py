@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shlex
+import threading
 import time
 from calendar import timegm
 from typing import Any, NamedTuple
@@ -23,12 +24,13 @@ from lookingglass.pictures import About, draw, draw_alone, verdicts
 from lookingglass.pictures.kinds import kind_of
 from lookingglass.pictures.markup import escape
 from lookingglass.pictures.markup import name as isolated
-from lookingglass.problems import HTTPProblem, NotFound, Problem
+from lookingglass.problems import Busy, HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready
 from lookingglass.results import RESULT_NAME, RESULTS_PATH, Frozen, Results, with_result
 from lookingglass.side_by_side import Head, when
 from lookingglass.urls import query_of
 
+MAKERS = 4  # sheets that are made at once: the other threads are for what takes less time
 SUFFIXES = {".json": JSON, ".txt": TEXT, ".svg": SVG}
 # Programs that say nothing get JSON, as they do of a run; browsers prefer HTML, and images SVG.
 OFFERS = (JSON, HTML, TEXT, SVG)
@@ -54,6 +56,9 @@ class Archive:
         self._configuration = configuration
         self._routers = {router.name: router for router in configuration.routers}
         self._results = results
+        self._makers = threading.BoundedSemaphore(MAKERS)
+        # Links in a sheet begin with the host that was asked, where none is configured.
+        self._vary = {"Vary": f"Accept, Accept-Encoding{'' if configuration.host else ', Host'}"}
 
     def answer(
         self, environ: Environ, base: str, name: str, other: str | None = None, suffix: str = ""
@@ -63,11 +68,16 @@ class Archive:
         Raises a Problem, where programs ask: people get a page that says it.
         """
         try:
-            if other is None:
-                return self._show(environ, base, name, suffix.lower())
-            if not other:
+            if other == "":
                 return _lead(base, name, dict(query_of(environ)).get("with", ""))
-            return self._compare(environ, base, (name, other), suffix.lower())
+            if not self._makers.acquire(blocking=False):
+                raise Busy(f"{MAKERS} results are being shown at this moment.")
+            try:
+                if other is None:
+                    return self._show(environ, base, name, suffix.lower())
+                return self._compare(environ, base, (name, other), suffix.lower())
+            finally:
+                self._makers.release()
         except Problem as problem:
             if _media(environ, suffix.lower(), OFFERS) != HTML:
                 raise
@@ -76,13 +86,14 @@ class Archive:
     def _show(self, environ: Environ, base: str, name: str, suffix: str) -> Ready:
         frozen = self._find(name)
         offers = OFFERS if suffix or _has_picture(frozen) else OFFERS[:3]
-        return _ready(self._sheet(frozen, _media(environ, suffix, offers), base, name), frozen.kept_until)
+        sheet = self._sheet(frozen, _media(environ, suffix, offers), base, name)
+        return _ready(sheet, frozen.kept_until, self._vary)
 
     def _compare(self, environ: Environ, base: str, names: tuple[str, str], suffix: str) -> Ready:
         """Compare two answers; what comes of it is kept for as long as both of them."""
         a, b = map(self._find, names)
         sheet = self._compared((names[0], a), (names[1], b), _media(environ, suffix, OFFERS[:3]), base)
-        return _ready(sheet, min(a.kept_until, b.kept_until))
+        return _ready(sheet, min(a.kept_until, b.kept_until), self._vary)
 
     def _find(self, name: str) -> Frozen:
         if self._results is None:
@@ -123,12 +134,12 @@ class Archive:
         heading = _heading(frozen)
         verdict = verdicts.of_outcome(frozen.status, frozen.envelope)
         drawing = draw(data, True, about=self._about(frozen))
-        seen = panels.view(heading, verdict, drawing, data["performed_at"], data["runtime"])
-        actions = _actions(frozen, name)
+        moment = panels.Moment(data["performed_at"], data["runtime"])
+        seen = panels.view(heading, verdict, drawing, moment, _actions(frozen, name))
         main = (
             f'<p class="frozen">From {isolated(heading.where)} at {_time(data["performed_at"])},'
             f" kept until {_time(frozen.kept_until)}.</p>"
-            f"{panels.panel(heading, seen, text_of(frozen), actions)}"
+            f"{panels.panel(heading, seen, text_of(frozen))}"
             f'<form class="with" method="get" action="{name}/vs/"><label for="with">Compare with</label>'
             ' <input id="with" name="with" required placeholder="the link of another result">'
             f" <button>Compare</button></form>{_curl(frozen, base)}"
@@ -155,12 +166,12 @@ class Archive:
             heads = _head("A", a, links[0]), _head("B", b, links[1])
             return Sheet(TEXT, side_by_side.as_text(heads, comparison))
         heads = _head("A", a, f"../../{name_a}"), _head("B", b, f"../../{name_b}")
-        main = (
-            f"{side_by_side.as_html(heads, comparison)}"
-            f'<p class="actions"><a class="button" href="../../{name_b}/vs/{name_a}">Swap</a>'
+        actions = (
+            f'<a class="button" href="../../{name_b}/vs/{name_a}">Swap</a>'
             f' <a class="button" href="{name_b}.txt">Text</a>'
-            f' <a class="button" href="{name_b}.json">JSON</a></p>'
+            f' <a class="button" href="{name_b}.json">JSON</a>'
         )
+        main = side_by_side.as_html(heads, comparison, actions)
         return Sheet(
             HTML, frames.frame(self._configuration, "Two answers compared", main, "../../../").decode()
         )
@@ -204,13 +215,13 @@ def _media(environ: Environ, suffix: str, offers: tuple[str, ...]) -> str:
     return SVG if best_offer(accept, (SVG,)) else JSON
 
 
-def _ready(sheet: Sheet, until: str) -> Ready:
+def _ready(sheet: Sheet, until: str, vary: dict[str, str]) -> Ready:
     """Return what may be kept by everybody until it expires here."""
     seconds = max(0, timegm(time.strptime(until, MOMENT)) - int(time.time()))
     media = sheet.media if sheet.media in {JSON, SVG} else f"{sheet.media}; charset=utf-8"
     headers = {
         "Cache-Control": f"public, max-age={seconds}, immutable",
-        "Vary": "Accept, Accept-Encoding",
+        **vary,
         **NOINDEX,
         **OPEN,
         **sheet.headers,
@@ -243,7 +254,8 @@ def _actions(frozen: Frozen, name: str) -> str:
     links = "".join(
         f' <a class="button" href="{name}.{suffix}">{label}</a>' for label, suffix in forms.items()
     )
-    return f'<a class="button" href="{again}" rel="nofollow">Again</a>{links}'
+    link = f'<a class="button" href="{name}" rel="bookmark">Link</a>'
+    return f'{link} <a class="button" href="{again}" rel="nofollow">Again</a>{links}'
 
 
 def _curl(frozen: Frozen, base: str) -> str:
@@ -252,7 +264,7 @@ def _curl(frozen: Frozen, base: str) -> str:
     path = quote(rfc8522.path_of(data["command"], question.get("ip", "")), safe="/:")
     query = urlencode([(key, question[key]) for key in ("router", "protocol", "vrf") if key in question])
     line = f"curl -N -H 'Accept: text/plain' {shlex.quote(f'{base}{rfc8522.PREFIX}/v1/{path}?{query}')}"
-    return f"<details><summary>curl</summary><pre>{html.escape(line)}</pre></details>"
+    return f'<details><summary>curl</summary><pre class="curl">{html.escape(line)}</pre></details>'
 
 
 def _heading(frozen: Frozen) -> Heading:

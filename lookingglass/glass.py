@@ -16,6 +16,7 @@ from lookingglass.facts.common import find_json
 from lookingglass.finished import Reuse
 from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
+from lookingglass.loop import Bell
 from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.patience import Patience, Patient
 from lookingglass.problems import Problem, Quota, Refusal
@@ -79,8 +80,8 @@ class Answer(Patient):
         self._outcome: tuple[int, rfc8522.Envelope] | None = None
         self._lock = threading.Lock()
         self._has_begun = self._is_closed = False
-        self._bell = threading.Event()
-        self.notify: Callable[[], None] = self._bell.set  # called in any thread when there may be news
+        self._bell = Bell()
+        self.notify: Callable[[], None] = self._bell.ring  # called in any thread when there may be news
         if self._look_up:
             self._look_up.listen(self._tell)
 
@@ -100,7 +101,8 @@ class Answer(Patient):
                 if self._is_closed:  # in another thread, meanwhile
                     self._leave_queue()
         if self._problem is not None:
-            raise self._problem.with_traceback(None) from None
+            problem = self._problem
+            raise problem.again() if isinstance(problem, Problem) else problem
         return self._has_begun
 
     def read(self) -> str | None:
@@ -123,7 +125,6 @@ class Answer(Patient):
     def wait(self, seconds: float) -> None:
         """Wait until ``read`` has something to return, at most ``seconds``."""
         self._bell.wait(seconds)
-        self._bell.clear()
 
     @property
     def age(self) -> int | None:
@@ -161,6 +162,7 @@ class Answer(Patient):
         with self._lock:
             self._is_closed = True
             has_begun = self._has_begun
+        self.notify = self._bell.ring  # whoever was notified is let go, who may hold this answer
         self._leave_queue()
         if not has_begun:
             self._end(Outcome("left", 0))
@@ -229,9 +231,8 @@ class Answer(Patient):
         """End before it has begun; ``begin`` raises the error from now on."""
         self._count_waiting()
         self._end(outcome_of(error), self._is_free(error))
-        if isinstance(error, Problem):
-            error.__context__ = None  # the Run keeps the error, whose frames lead back to the Run
-        self._problem = error
+        error.__cause__ = error.__context__ = None  # the Run keeps the error as well; frames lead to both
+        self._problem = error.with_traceback(None)
         self._leave_queue()
 
     def _tell(self) -> None:
@@ -278,6 +279,8 @@ class Glass:
         self._resolver: Resolver = before._resolver if before else Resolver(self.runs.loop, 1, 1.0)
         self._resolver.adjust(self.limits.lookups, self.limits.network_share)
         families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
+        # What stops one of several answers that a visitor watches, by its secret name.
+        self.stops: dict[str, Callable[[], None]] = before.stops if before else {}
         self._aimer = Aimer(families, configuration.deny, self._resolver)
 
     def ask(self, question: Question, visitor: Visitor) -> Answer:

@@ -11,9 +11,23 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from lookingglass import targets
+from lookingglass.limits import (
+    CHARGED,
+    ENTRY_LIMITS,
+    FOR_STRANGERS,
+    PENALTY,
+    PLACE,
+    RUN_LIMITS,
+    SLOT,
+    STRANGER,
+    TOLD,
+    Asked,
+    Limit,
+    Limits,
+    everybody,
+)
 from lookingglass.problems import Quota, Refusal
 from lookingglass.store import (
-    NO_FLOOR,
     SHARE_RETRY,
     Claim,
     Decision,
@@ -28,77 +42,9 @@ from lookingglass.waiting import Queue
 
 __all__ = ["Guard", "Lease", "Limits", "Quota", "Rate"]
 
-PATIENCE = Rate(20, 60.0)  # answers of 429, after which each further one doubles the wait
-LONGEST_WAIT = 600.0  # seconds
 GONE_RETRY = 2.0  # seconds after which a store that is gone is asked again
 KEPT_CLAIMS = 512  # questions of clients, whose claims need not be made again; each takes 4 KiB
-PART = 4  # one source network takes a quarter of a target's rate; a quarter of the whole is kept for the idle
 NETWORKS = {4: 24, 6: 48}  # prefix lengths that stand for one who asks
-TOLD = "rate"  # the limit whose state each answer tells
-
-
-class Limits(NamedTuple):
-    """Hold what the configuration's ``limits`` say."""
-
-    runtime: float = 30.0  # seconds, RFC 8522's default
-    max_runtime: float = 60.0  # seconds, the ceiling
-    concurrent: int = 16  # processes at once
-    viewers: int = 64  # answers in progress
-    per_client: int = 2  # answers in progress for one client
-    output_kib: int = 256
-    rate: Rate = Rate(20, 60.0)  # tokens for one client
-    burst: int = 10
-    target_rate: Rate = Rate(20, 60.0)  # runs towards one target network, for all clients together
-    per_router: int = 8  # processes at once
-    network_share: float = 0.25  # of everything that there is for all, for one /24 or /48
-    global_rate: Rate = Rate(120, 60.0)  # runs, for all clients together
-    slot_seconds: Rate = Rate(60, 60.0)  # seconds of slots for one client; a network has twice as many
-    lookups: int = 2  # names being looked up for one client
-    downloads: int = 2  # at once for one client
-    connections: int = 64  # of one client
-    requests: Rate = Rate(20, 1.0)  # of one client, for what costs little
-    queue: int = 32  # questions that wait
-    routers_at_once: int = 4  # of one question
-
-    def share_of(self, places: int, one: int = 1) -> int:
-        """Return how many of some places one network may have, where one client may have ``one``."""
-        return max(one, math.ceil(places * self.network_share))
-
-
-class Asked(NamedTuple):
-    """Say what limits count by."""
-
-    client: str  # as ``visitors.client_key`` has it
-    network: str  # of the client
-    weight: float = 1.0  # of the command
-    router: str = ""
-    target: str = ""  # the network that packets are sent to
-
-
-class Pool(NamedTuple):
-    """Describe a bucket of tokens: ``burst`` at first, refilled by ``rate``."""
-
-    rate: Rate
-    burst: float
-    reserve: float = 0.0  # kept for clients that run nothing
-    floor: float = NO_FLOOR
-
-    @classmethod
-    def of(cls, rate: Rate, part: float = 1.0) -> Pool:
-        """Return a part of a rate, at least one; all of it may be spent at once."""
-        return cls(rate._replace(period=rate.period / part), math.ceil(rate.runs * part))
-
-
-class Limit(NamedTuple):
-    """Describe one limit: its name, what it counts by, how much there is, and how it refuses."""
-
-    name: str
-    whose: Callable[[Asked], str]
-    of: Callable[[Limits], int | Pool]  # what may be held at once, or a bucket
-    status: int
-    words: str
-    cost: Callable[[Asked], float] = lambda asked: 1.0  # of a bucket; 0: its debts only have to be paid
-
 
 Row = tuple[Limit, Claim]
 
@@ -111,94 +57,6 @@ class Wanted(NamedTuple):
     told: Sequence[Row]  # those whose state each answer tells
     penalty: Token  # for being refused
     charged: Sequence[Token]  # with the seconds that a slot was held
-
-
-def _all(asked: Asked) -> str:
-    return ""
-
-
-def _client(asked: Asked) -> str:
-    return asked.client
-
-
-def _network(asked: Asked) -> str:
-    return asked.network
-
-
-def _router(asked: Asked) -> str:
-    return asked.router
-
-
-def _target(asked: Asked) -> str:
-    return asked.target
-
-
-def _target_and_network(asked: Asked) -> str:
-    return asked.target and f"{asked.target} {asked.network}"
-
-
-def _nothing(asked: Asked) -> float:
-    return 0.0
-
-
-def _weight(asked: Asked) -> float:
-    return asked.weight
-
-
-def _patience(limits: Limits) -> Pool:
-    return Pool(PATIENCE, PATIENCE.runs, floor=-LONGEST_WAIT * PATIENCE.speed)
-
-
-def _whole(limits: Limits) -> Pool:
-    rate = limits.global_rate
-    return Pool(rate, rate.runs, reserve=min(rate.runs / PART, rate.runs - 1.0))
-
-
-# fmt: off
-# What is asked in this order before an answer begins, and before a process is started.
-PLACE = (
-    Limit("refusals", _client, _patience, 429,
-          "More than {runs} of your questions in {period:g} s were refused.", _nothing),
-    Limit(TOLD, _client, lambda limits: Pool(limits.rate, limits.burst), 429,
-          "The limit is {runs} tokens in {period:g} s, {burst:g} at once, from your address.", _weight),
-    Limit("seconds", _client, lambda limits: Pool.of(limits.slot_seconds), 429,
-          "Your commands have taken more than {runs} seconds in {period:g} s.", _nothing),
-    Limit("network seconds", _network, lambda limits: Pool.of(limits.slot_seconds, 2), 429,
-          "Your network's commands have taken more than {runs} seconds in {period:g} s.", _nothing),
-    Limit("viewers", _all, lambda limits: limits.viewers, 503, "All {limit} viewers' places are taken."),
-    Limit("per_client", _client, lambda limits: limits.per_client, 429,
-          "You have {limit} answers in progress already."),
-    Limit("network viewers", _network, lambda limits: limits.share_of(limits.viewers), 429,
-          "Your network has {limit} answers in progress already."),
-    Limit("network rate", _network, lambda limits: Pool.of(limits.global_rate, limits.network_share), 429,
-          "The limit is {runs} runs in {period:g} s, {burst:g} at once, from your network."),
-)
-SLOT = (
-    Limit("concurrent", _all, lambda limits: limits.concurrent, 503, "All {limit} slots are taken."),
-    Limit("per_router", _router, lambda limits: limits.per_router, 503,
-          "The router runs {limit} commands already."),
-    Limit("network slots", _network, lambda limits: limits.share_of(limits.concurrent), 429,
-          "Your network runs {limit} commands already."),
-    Limit("client slots", _client, lambda limits: 2 * limits.per_client, 429,  # those that are ending as well
-          "You run {limit} commands already."),
-    Limit("target_rate", _target, lambda limits: Pool.of(limits.target_rate), 429,
-          "The limit is {runs} runs in {period:g} s, {burst:g} at once, to this target's network."),
-    Limit("network target_rate", _target_and_network, lambda limits: Pool.of(limits.target_rate, 1 / PART),
-          429,
-          "The limit is {runs} runs in {period:g} s, {burst:g} at once, from your network to this target's."),
-    Limit("global_rate", _all, _whole, 503,
-          "The limit is {runs} runs in {period:g} s, for all visitors together."),
-)
-# fmt: on
-# Of PLACE: what a question takes once, and what each of its runs takes.
-ENTRY_LIMITS = tuple(
-    limit for limit in PLACE if limit.name in {"refusals", "viewers", "per_client", "network viewers"}
-)
-RUN_LIMITS = tuple(limit for limit in PLACE if limit not in ENTRY_LIMITS)
-PENALTY = PLACE[0]  # which each refusal with 429 spends
-IDLE = "client slots"  # whoever holds none of these runs nothing
-# Charged at the end, with the seconds that a slot was held.
-CHARGED = tuple(limit for limit in PLACE if limit.name in {"seconds", "network seconds"})
 
 
 class Lease:
@@ -236,7 +94,8 @@ class Guard:
         self._place = functools.lru_cache(KEPT_CLAIMS)(self._place_of)
         self._slot = functools.lru_cache(KEPT_CLAIMS)(self._slot_of)
         self._told = Quota(TOLD, limits.rate.runs, math.ceil(limits.rate.period), 0, 0)
-        self._amounts = {limit.name: limit.of(limits) for limit in (*PLACE, *SLOT)}
+        self._amounts = {limit: limit.of(limits) for limit in (*PLACE, *SLOT, *STRANGER)}
+        self._keeps_some = limits.keeps_some
         share = limits.share_of(limits.queue)
         self.queue = Queue(self._store.is_shared, clock) if queue is None else queue
         self.queue.adjust(limits.queue, share, limits.max_runtime)
@@ -275,7 +134,13 @@ class Guard:
         the client's network has its share, or the target's network was asked for too often.
         """
         wanted = self._slot(network, client, router)
-        quotas = self._take(wanted, behind)
+        try:
+            quotas = self._take(wanted, behind)
+        except Refusal as refusal:
+            if not self._keeps_some or refusal.limit not in FOR_STRANGERS:
+                raise
+            wanted = self._slot(network, client, router, STRANGER)
+            quotas = self._take_kept(wanted, refusal)
         started = self._clock()
 
         def give_back(refund: bool) -> None:
@@ -319,6 +184,13 @@ class Guard:
             raise _refusal(wanted, decision.refused, decision)
         return _quotas(wanted.told, decision)
 
+    def _take_kept(self, wanted: Wanted, refusal: Refusal) -> tuple[Quota, ...]:
+        """Take what is kept for strangers, whoever waits for the rest; raises what tells a visitor more."""
+        try:
+            return self._take(wanted, ())
+        except Refusal as other:
+            raise (other if other.limit in FOR_STRANGERS else refusal) from None
+
     def _give(self, wanted: Wanted, refund: bool) -> None:
         self._store.give(wanted.claims, refund)
         if self.queue:
@@ -327,23 +199,26 @@ class Guard:
     def _place_of(self, client: str, weight: float) -> Wanted:
         return self._wanted(PLACE, Asked(client, network_of(client), weight))
 
-    def _slot_of(self, network: targets.Network | None, client: str, router: str) -> Wanted:
-        return self._wanted(SLOT, Asked(client, network_of(client), 1.0, router, str(network or "")))
+    def _slot_of(
+        self, network: targets.Network | None, client: str, router: str, limits: tuple[Limit, ...] = SLOT
+    ) -> Wanted:
+        return self._wanted(limits, Asked(client, network_of(client), 1.0, router, str(network or "")))
 
     def _wanted(self, limits: tuple[Limit, ...], asked: Asked) -> Wanted:
         """Return a claim for each of the limits that concern a question."""
         rows = [
             (limit, self._claim(limit, asked))
             for limit in limits
-            if limit.whose is _all or limit.whose(asked)
+            if limit.whose is everybody or limit.whose(asked)
         ]
         told = [row for row in rows if row[0].name == TOLD]
-        debts = (self._claim(limit, asked) for limit in (PENALTY, *CHARGED))
+        strange = [limit for limit in limits if limit.name == "strangers"]
+        debts = (self._claim(limit, asked) for limit in (PENALTY, *CHARGED, *strange))
         penalty, *charged = (debt for debt in debts if isinstance(debt, Token))
         return Wanted(rows, [claim for _, claim in rows], told, penalty, charged)
 
     def _claim(self, limit: Limit, asked: Asked) -> Claim:
-        amount = self._amounts[limit.name]
+        amount = self._amounts[limit]
         key = f"{limit.name} {limit.whose(asked)}"
         if isinstance(amount, int):
             return Share(key, amount, limit.status)
@@ -355,7 +230,6 @@ class Guard:
             status=limit.status,
             owner=asked.network,
             reserve=amount.reserve,
-            idle=f"{IDLE} {asked.client}",
             floor=amount.floor,
         )
 

@@ -88,8 +88,7 @@ local function wait(claim)
     local tokens, is_known = bucket_of(claim)
     left[claim.key] = tokens
     if not is_known and claim.amount > 0 and not has_room(claim) then return -1 end
-    local reserve = claim.reserve > 0 and held(claim.idle) > 0 and claim.reserve or 0
-    local lacking = (claim.amount + reserve - tokens) / claim.speed
+    local lacking = (claim.amount + claim.reserve - tokens) / claim.speed
     return lacking > {ROUNDING} and lacking or 0
 end
 

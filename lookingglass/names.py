@@ -97,7 +97,7 @@ class LookUp:
         Raises NoAddress, and Unresolved at the latest after the deadline.
         """
         if isinstance(self.outcome, TargetError):
-            raise self.outcome.with_traceback(None)  # several raise the same one
+            raise self.outcome.again()  # several raise the same one
         if self.outcome is None and self.is_overdue:
             raise ResolutionTimeout(f"The name was not resolved within {DEADLINE:g} s.", self._is_ours())
         return self.outcome

@@ -15,12 +15,13 @@ from typing import NamedTuple
 from lookingglass.facts import PARSERS, facts
 from lookingglass.facts.common import Facts
 from lookingglass.neutral import NEUTRAL
-from lookingglass.pictures import NOTHING, About, Drawing, draw, verdicts
+from lookingglass.pictures import NOTHING, About, Drawing, draw, scale_of, verdicts
 
 FACTS = 0.125  # seconds between two readings of facts, at least,
 FACTS_SHARE = 20  # and so many times as long as the last reading has taken
 DRAWN = 1 << 16  # bytes a second that each viewer is sent of what is drawn, at most
 LONGEST_RAW = 1024  # characters of a line that may be raw
+AXES = 4  # on which the same is drawn at a time, for viewers who see it beside others
 
 
 class Output:
@@ -106,8 +107,10 @@ class Digest:
         self._is_complete = False
         self._planned, self._about = planned, about
         self._quoted: tuple[Facts, str] = ({}, "{}")  # what, and how it is written
+        self._top: tuple[Facts, float | None] = ({}, None)  # of what, as the next one
         self._drawing = threading.Lock()
-        self._drawn: dict[bool, tuple[Facts, Drawn]] = {}  # by whether it is over: of what, and the newest
+        # By whether it is over, and the top of an axis that is not its own: of what, and the newest.
+        self._drawn: dict[tuple[bool, float | None], tuple[Facts, Drawn]] = {}
 
     def update(self, pieces: list[str], is_last: bool, is_complete: bool) -> Facts:
         """Return the facts, read anew when there is more output and it is time, or for the last time.
@@ -136,19 +139,32 @@ class Digest:
             self._quoted = (known, quoted)
         return quoted
 
-    def draw(self, is_over: bool) -> Drawn:
-        """Return figures and picture of what is known; the same object as before when nothing is new."""
+    def top(self) -> float | None:
+        """Return the top of the axis (ms) that a picture of what is known has alone; None: it has none."""
+        known, (of, top) = self._known, self._top
+        if of is not known:
+            top = scale_of(known)
+            self._top = (known, top)
+        return top
+
+    def draw(self, is_over: bool, scale: float | None = None) -> Drawn:
+        """Return figures and picture of what is known; the same object as before when nothing is new.
+
+        ``scale`` is the top of the axis (ms) that it shares with others; None: it has its own.
+        """
         with self._drawing:
             known, began = self._known, time.monotonic()
-            of, drawn = self._drawn.get(is_over, (None, NOT_DRAWN))
+            scale = None if scale == self.top() else scale
+            of, drawn = self._drawn.pop((is_over, scale), (None, NOT_DRAWN))
             if of is not known:
-                drawing = draw(known, is_over, planned=self._planned, about=self._about)
+                drawing = draw(known, is_over, scale=scale, planned=self._planned, about=self._about)
                 if drawing != drawn.drawing:
                     quoted = json.dumps(drawing.figures + drawing.picture)[1:-1]
                     drawn = Drawn(drawing, quoted, verdicts.summary(known, is_over).lost)
-                self._drawn[is_over] = (known, drawn)
+                self._drawn = dict([*self._drawn.items()][1 - AXES :])
                 self.due += FACTS_SHARE * (time.monotonic() - began)
                 self.due = max(self.due, began + len(drawn.quoted) / DRAWN)
+            self._drawn[is_over, scale] = known, drawn
             return drawn
 
     def report(self, host: str, began: float) -> str:

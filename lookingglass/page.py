@@ -22,12 +22,13 @@ from lookingglass.answers import (
 from lookingglass.configuration import Configuration
 from lookingglass.glass import Answer
 from lookingglass.headers import FRESH, LIVE, SECURITY, allowing
+from lookingglass.pictures.markup import escape
 from lookingglass.problems import NotFound, Problem, TargetError
 from lookingglass.questions import Question
 from lookingglass.ready import Ready
 from lookingglass.several import Several
 from lookingglass.several_answers import text_of
-from lookingglass.views import heading_of, last_view
+from lookingglass.views import CROWD, common_scale, heading_of, last_view, overview
 
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
 BLANK = dict.fromkeys(FIELDS, "")  # was filled in
@@ -157,7 +158,7 @@ def question(given: Mapping[str, str], choice: Choice) -> tuple[Question, Proble
     return Question(path, tuple(parameters)), NotFound(choice.problem) if choice.problem else None
 
 
-def as_page(before: bytes, after: bytes) -> Callable[[Answer, Start], Pieces]:
+def as_page(before: bytes, after: bytes, given: Mapping[str, str]) -> Callable[[Answer, Start], Pieces]:
     """Return a representation that streams the output into the page, and then all that is known of it."""
 
     def pieces(answer: Answer, start: Start) -> Pieces:
@@ -168,13 +169,16 @@ def as_page(before: bytes, after: bytes) -> Callable[[Answer, Start], Pieces]:
             yield html.escape(text).encode()
         if answer.has_left:
             return
-        view = last_view(answer, following.status, following.envelope)
-        yield panels.end_streamed(view, _link(following.envelope)).encode() + after
+        actions = _actions(given, answer.router, following.envelope)
+        view = last_view(answer, following.status, following.envelope, actions)
+        yield panels.end_streamed(view).encode() + after
 
     return pieces
 
 
-def as_page_of_several(before: bytes, after: bytes) -> Callable[[Several, Start], Pieces]:
+def as_page_of_several(
+    before: bytes, after: bytes, given: Mapping[str, str]
+) -> Callable[[Several, Start], Pieces]:
     """Return a representation that streams the output of several routers into the page, one by one."""
 
     def pieces(several: Several, start: Start) -> Pieces:
@@ -184,20 +188,30 @@ def as_page_of_several(before: bytes, after: bytes) -> Callable[[Several, Start]
             yield panels.begin_streamed(heading_of(part)).encode()
             for text in text_of(several, part):
                 yield html.escape(text).encode()
+            while len(several.parts) < CROWD and not (several.is_over or several.has_left):
+                several.follow()  # for the axis that all of them share
+                yield b""
             if several.has_left:
                 return
             status, envelope = part.outcome()
-            yield panels.end_streamed(last_view(part, status, envelope), _link(envelope)).encode()
+            actions = _actions(given, part.router, envelope)
+            view = last_view(part, status, envelope, actions, common_scale(several.parts))
+            yield panels.end_streamed(view).encode()
             part.close()
+        if len(several.parts) >= CROWD:
+            yield f'<article class="answer all">{overview(several.parts)}</article>'.encode()
         yield after
 
     return pieces
 
 
-def _link(envelope: rfc8522.Envelope) -> str:
-    """Return a link to the frozen answer, "" where it is not kept."""
+def _actions(given: Mapping[str, str], router: Router, envelope: rfc8522.Envelope) -> str:
+    """Return links: to the frozen answer, where it is kept, and to asking one router again."""
     result = envelope.get("data", {}).get("result")
-    return f'<a href="{html.escape(result)}">Link</a>' if result else ""
+    question = {**given, "router": router.name, "routers": "", "run": "1"}
+    again = html.escape(f"?{urlencode({name: value for name, value in question.items() if value})}")
+    link = f'<a class="button" rel="bookmark" href="{html.escape(result)}">Link</a> ' if result else ""
+    return f'{link}<a class="button" rel="nofollow" href="{again}">Again</a>'
 
 
 def _names(listed: str) -> list[str]:
@@ -206,7 +220,7 @@ def _names(listed: str) -> list[str]:
 
 def _constant(configuration: Configuration) -> dict[str, str]:
     """Return what is the same in each page."""
-    title = html.escape(configuration.title)
+    title = escape(configuration.title)
     theme = configuration.theme
     return {
         "title": title,

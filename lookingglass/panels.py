@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from commands import Router
 from lookingglass.pictures import Drawing
-from lookingglass.pictures.markup import escape
+from lookingglass.pictures.markup import escape, name
 from lookingglass.pictures.verdicts import Verdict
 from lookingglass.results import place_of, title_of
 
@@ -34,49 +34,58 @@ class Heading(NamedTuple):
         return ", ".join(filter(None, (self.router, self.place)))
 
 
+class Moment(NamedTuple):
+    """Say when an answer was made that has ended."""
+
+    performed_at: str  # as in the envelope
+    runtime: float | None = None  # seconds
+    age: int | None = None  # seconds since it was run for another visitor
+
+
 def view(
     heading: Heading,
     verdict: Verdict,
     drawing: Drawing,
-    performed_at: str | None = None,
-    runtime: float | None = None,
+    moment: Moment | None = None,
+    actions: str = "",
 ) -> str:
-    """Return all but the text and the actions: what a ``view`` event replaces.
-
-    ``performed_at`` and ``runtime`` (seconds) are those of the envelope, None while it runs.
-    """
-    return bar(heading, verdict, performed_at, runtime) + drawing.figures + drawing.picture
+    """Return all but the text: what a ``view`` event replaces; ``actions`` is markup."""
+    return bar(heading, verdict, moment, actions) + drawing.figures + drawing.picture
 
 
 def bar(
     heading: Heading,
     verdict: Verdict,
-    performed_at: str | None = None,
-    runtime: float | None = None,
-    age: int | None = None,
+    moment: Moment | None = None,
+    actions: str = "",
 ) -> str:
-    """Return the part of a view that belongs to one viewer; ``age``: seconds since it was run for another."""
+    """Return the part of a view that belongs to one viewer; ``moment``: None while it runs."""
+    offered = f'<p class="actions">{actions}</p>' if actions else ""
     return (
         f'<header class="bar">{_asked(heading)} '
         f'<strong class="verdict {verdict.kind}" data-spoken="{escape(verdict.spoken)}">'
         f'<span aria-hidden="true">{escape(verdict.mark)}</span> {escape(verdict.words)}</strong>'
-        f"{_when(performed_at, runtime, age)}</header>"
+        f"{_when(moment)}{offered}</header>"
     )
 
 
-def panel(heading: Heading, shown: str, text: str, actions: str = "") -> str:
-    """Return the whole article of an answer; ``shown``, a view, and ``actions`` are markup, text is not."""
-    return f"{_begin(heading)}{_shown(shown, actions)}{OPEN_TEXT}{html.escape(text)}{CLOSE_TEXT}</article>"
+def panel(heading: Heading, shown: str, text: str) -> str:
+    """Return the whole article of an answer; ``shown``, a view, is markup, text is not."""
+    return f"{_begin(heading)}{_shown(shown)}{OPEN_TEXT}{html.escape(text)}{CLOSE_TEXT}</article>"
 
 
 def begin_streamed(heading: Heading) -> str:
-    """Return the beginning of an article whose text comes first, bit by bit, with its HTML escaped."""
-    return _begin(heading) + OPEN_TEXT
+    """Return the beginning of an article whose text comes first, bit by bit, with its HTML escaped.
+
+    What was asked is told at once; with the view, which tells it too, styles hide it.
+    """
+    asked = f'<p class="asked"><strong>{escape(heading.title)}</strong> {name(heading.where)}</p>'
+    return _begin(heading) + asked + OPEN_TEXT
 
 
-def end_streamed(shown: str, actions: str = "") -> str:
+def end_streamed(shown: str) -> str:
     """Return the end of an article whose text came first."""
-    return f"{CLOSE_TEXT}{_shown(shown, actions)}</article>"
+    return f"{CLOSE_TEXT}{_shown(shown)}</article>"
 
 
 @functools.lru_cache(1024)  # a live answer needs it several times a second
@@ -88,13 +97,14 @@ def _begin(heading: Heading) -> str:
     return f'<article class="answer" data-router="{escape(heading.router)}">'
 
 
-def _shown(shown: str, actions: str) -> str:
-    return f'<div class="view">{shown}</div><p class="actions">{actions}</p>'
+def _shown(shown: str) -> str:
+    return f'<div class="view">{shown}</div>'
 
 
-def _when(performed_at: str | None, runtime: float | None, age: int | None) -> str:
-    if not performed_at:
+def _when(moment: Moment | None) -> str:
+    if not moment:
         return ""
+    performed_at, runtime, age = moment
     shown = performed_at.replace("T", " ").replace("Z", " UTC")
     took = "" if runtime is None else f", {runtime:.1f} s"
     took += "" if age is None else f", run {age} s ago"

@@ -11,7 +11,17 @@ from rfc8522 import Problem
 SOON = 5  # seconds after which there may be room again; a guess, for runs are short
 ROUNDING = 1e-6  # seconds, so that a visitor who waits as long as the message says is admitted
 
-__all__ = ["Busy", "HTTPProblem", "NotFound", "Problem", "Quota", "Refusal", "RouterFailure", "TargetError"]
+__all__ = [
+    "Busy",
+    "HTTPProblem",
+    "NotFound",
+    "Problem",
+    "Quota",
+    "Refusal",
+    "RouterFailure",
+    "TargetError",
+    "Unwanted",
+]
 
 
 class TargetError(Problem):
@@ -63,6 +73,13 @@ class Busy(Problem):
 
     status = 503
     retry_after = SOON
+
+
+class Unwanted(Problem):
+    """The visitor does not want what was asked any more."""
+
+    status = 503
+    failure_source = "visitor"
 
 
 class RouterFailure(Problem):

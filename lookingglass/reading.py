@@ -186,10 +186,11 @@ def one_of(*choices: str) -> Read:
     return matching(re.compile("|".join(map(re.escape, choices))), f"one of {', '.join(choices)}")
 
 
-def number(low: float, high: float, unit: str, *, whole: bool = False) -> Read:
+def number(low: float, high: float, unit: str = "", *, whole: bool = False) -> Read:
     """Return a reader of a number with its unit, both ends included."""
     kinds = (int,) if whole else (int, float)
-    expected = f"expected {'a whole number' if whole else 'a number'} of {unit} from {low} to {high}"
+    of_what = f" of {unit}" if unit else ""
+    expected = f"expected {'a whole number' if whole else 'a number'}{of_what} from {low} to {high}"
 
     def read_number(value: Any, place: Place) -> Any:
         fits = isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
@@ -280,7 +281,7 @@ def with_metrics(value: Any, place: Place) -> Any:
     """Read the networks that may read figures, for which an optional package is needed."""
     found = networks(value, place)
     if found and not importlib.util.find_spec("prometheus_client"):
-        place.error("this needs a package that is not here; pip install 'tinytracer[metrics]'")
+        place.error("this needs a package that is not here; pip install prometheus_client")
         return None
     return found
 

@@ -55,6 +55,7 @@ class Newest:
         self._load = load
         self._renew: Callable[[Configuration, Any], Replaceable] = renew
         self._one_by_one = threading.Lock()
+        self._is_next = threading.Lock()  # held by the one that waits for the one under way
         self._mirror = Mirror(file)
         self._mirror.show(first.configuration)
 
@@ -76,8 +77,14 @@ class Newest:
         self._application.close()
 
     def reload(self) -> None:
-        """Take a new configuration, or log every mistake in it and go on as before."""
+        """Take a new configuration, or log every mistake in it and go on as before.
+
+        One call waits while another is under way; more have nothing to do, for it reads what there is then.
+        """
+        if not self._is_next.acquire(blocking=False):
+            return
         with self._one_by_one:
+            self._is_next.release()
             old = self._application.configuration
             try:
                 new = self._load()

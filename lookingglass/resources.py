@@ -12,9 +12,10 @@ SETS = (
     *("routeros6", "routeros7", "sros", "tnsr", "vrp", "vyos"),
 )
 SCRIPTS = ("birdlg", "gobgplg")  # programs that some of these sets need on the PATH
-PAGE, ROUTERS = (
+PAGE, ROUTERS, ROOT = (
     ("html", "html"),
     ("routers", os.path.join("examples", "routers")),
+    ("", ""),
 )  # in a package, in a checkout
 
 LOADER: Any = __spec__.loader  # reads files beside this module, in a folder and in a zip alike

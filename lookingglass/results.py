@@ -101,7 +101,7 @@ class Results:
         last = self._last
         if last and last[0] == frozen:
             return last[1]
-        packed = zlib.compress(json.dumps(frozen._asdict()).encode(), LEVEL)
+        packed = _compressed(json.dumps(frozen._asdict()).encode())
         self._last = frozen, packed
         return packed
 
@@ -123,6 +123,13 @@ class Results:
 def open_results(store: str, keeping: Keeping | None) -> Results | None:
     """Return what keeps answers in a configured store; None: nothing does."""
     return Results(keeping, open_cabinet(store, keeping)) if keeping else None
+
+
+def _compressed(body: bytes) -> bytes:
+    """Compress with no more memory than the body needs: to clear all of it takes longer than most bodies."""
+    bits = min(15, max(9, len(body).bit_length()))  # of the window; zlib's own are 15 and 8
+    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, bits, max(1, bits - 7))
+    return packer.compress(body) + packer.flush()
 
 
 def with_result(envelope: Envelope, base: str, name: str) -> Envelope:

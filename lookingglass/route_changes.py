@@ -121,7 +121,7 @@ def _path_words(a: Path, b: Path, paths_a: Sequence[Path], paths_b: Sequence[Pat
         return f"origin AS changed: {one[-1]} → {other[-1]}; AS path {as_text(one)} → {as_text(other)}"
     if _without_prepends(one) == _without_prepends(other):
         return f"prepends differ: {as_text(one)} → {as_text(other)}"
-    if _is_among(a, paths_b) and _is_among(b, paths_a):
+    if _key(a) in {*map(_key, paths_b)} and _key(b) in {*map(_key, paths_a)}:
         return f"another path is best: {as_text(one)} → {as_text(other)}"
     balance = len(other) - len(one)
     longer = f", {counted(abs(balance), 'AS', 'ASes')} {'more' if balance > 0 else 'fewer'}"
@@ -140,10 +140,6 @@ def _run_text(number: Any, count: int) -> str:
 
 def _without_prepends(path: Sequence[Any]) -> list[Any]:
     return [number for number, _ in itertools.groupby(path)]
-
-
-def _is_among(path: Path, paths: Sequence[Path]) -> bool:
-    return any(_key(path) == _key(each) for each in paths)
 
 
 def _key(path: Path) -> tuple[Any, ...]:

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from commands import Invocation
 from lookingglass.facts import PARSERS
 from lookingglass.facts.common import Facts
-from lookingglass.loop import Loop
+from lookingglass.loop import Bell, Loop
 from lookingglass.output import NOT_DRAWN, Digest, Drawn, Output
 from lookingglass.pictures import About
 from lookingglass.problems import Busy, Problem
@@ -121,18 +121,20 @@ class Run:
         if is_last:
             self.stop("left")
 
-    def expire(self, viewer: Viewer) -> None:
-        """End the time of one viewer, and the Run with it when nobody has more."""
+    def expire(self, viewer: Viewer, reason: Reason = "time") -> None:
+        """End the time of one viewer, or what it has "left", and the Run with it when nobody has more."""
         with self.lock:
             if self._state is not State.RUNNING:
                 return
-            has_more = any(each.deadline > viewer.deadline for each in self._viewers)
+            begin = viewer.deadline if reason == "time" else time.monotonic()
+            others = self._viewers - {viewer}
+            has_more = any(each.deadline > begin and not each.end for each in others)
             if has_more:
-                viewer.end = self.end_now("time")
+                viewer.end = self.end_now(reason)
         if has_more:
             viewer.notify()
         else:
-            self.stop("time")
+            self.stop(reason)
 
     def facts(self, is_last: bool = False) -> Facts:
         """Return what the parser knows from the output so far; ``is_last``: from all of it, at once."""
@@ -148,9 +150,16 @@ class Run:
         """Return the facts that were read last in JSON."""
         return self._digest.quoted_facts() if self._digest else "{}"
 
-    def drawn(self, is_over: bool) -> Drawn:
-        """Return figures and picture of the facts that were read last; ``is_over``: no more will come."""
-        return self._digest.draw(is_over) if self._digest else NOT_DRAWN
+    def drawn(self, is_over: bool, scale: float | None = None) -> Drawn:
+        """Return figures and picture of the facts that were read last; ``is_over``: no more will come.
+
+        ``scale`` is the top of an axis that others share (ms).
+        """
+        return self._digest.draw(is_over, scale) if self._digest else NOT_DRAWN
+
+    def top(self) -> float | None:
+        """Return the top of the axis (ms) that this picture has alone; None: it has none."""
+        return self._digest.top() if self._digest else None
 
     def report(self) -> str:
         """Return what viewers are shown at their end in place of raw lines."""
@@ -367,8 +376,8 @@ class Viewer:
         self.end: End | None = None  # its own, when it is not the Run's
         self.age: float | None = None  # seconds since the end of a Run that is told again
         self.is_live = True
-        self._bell = threading.Event()
-        self.notify: Callable[[], None] = self._bell.set
+        self._bell = Bell()
+        self.notify: Callable[[], None] = self._bell.ring
         self._seen = 0
         self._over: End | None = None  # judged once, together with the last text
         self._report = ""
@@ -386,6 +395,10 @@ class Viewer:
         """End this viewer's time."""
         self.run.expire(self)
 
+    def stop(self) -> None:
+        """End what this viewer sees, to be read to its end; the Run goes on if others see it."""
+        self.run.expire(self, "left")
+
     def read(self) -> str | None:
         """Return new text, "" when there is none now, None at the end.
 
@@ -396,7 +409,7 @@ class Viewer:
             if self._over:
                 return None
             if run.problem:
-                raise run.problem
+                raise run.problem.again()
             new = run.pieces[self._seen :]
             self._seen += len(new)
             self._over = self.end or run.end
@@ -408,7 +421,6 @@ class Viewer:
         """Wait until the viewer is notified, at most ``seconds``; not at all at the end."""
         if self._over is None:
             self._bell.wait(seconds)
-            self._bell.clear()
 
     def result(self) -> tuple[str, End]:
         """Return all the text so far, and how it ended; call it after ``read`` gave None."""
@@ -418,7 +430,7 @@ class Viewer:
     def close(self) -> None:
         """Leave the Run, and let go of whoever was notified."""
         self.run.leave(self)
-        self.notify = self._bell.set
+        self.notify = self._bell.ring
 
 
 def _read(source: Source) -> bytes | None:

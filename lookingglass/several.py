@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import threading
+import secrets
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,8 @@ from commands import Router
 from lookingglass.glass import Answer, Common, Glass, outcome_of
 from lookingglass.guard import Lease
 from lookingglass.journal import Record
-from lookingglass.problems import Busy, Problem, Quota, Refusal
+from lookingglass.loop import Bell
+from lookingglass.problems import Busy, Problem, Quota, Refusal, Unwanted
 from lookingglass.questions import Question
 from lookingglass.runs import Viewer
 from lookingglass.visitors import Visitor
@@ -21,6 +22,7 @@ from rfc8522 import EVERY_ROUTER, MOST_ROUTERS, Envelope, Parameters, ProtocolEr
 
 WHOLE = 8  # times the output that one run may have, after which no other run begins
 TOO_LONG = "The answers of other routers are so long that this one was not asked."
+STOPPED = "The visitor has stopped this router before it was asked."
 
 
 class RouterAnswer:
@@ -39,6 +41,8 @@ class RouterAnswer:
         self.is_held = False  # back, for too many others go on
         self.runs = False
         self.has_failed = False  # to begin
+        self.is_unwanted = False  # the visitor wants no more of it
+        self.name = secrets.token_hex(16)  # by which it is stopped: whoever knows it is its visitor
         self._answer = answer
         self._may_begin = False
         self._unread: list[str] = []
@@ -84,6 +88,14 @@ class RouterAnswer:
         self._answer.give_up(problem)
         self._end(problem)
         return True
+
+    def dismiss(self) -> None:
+        """End it, or have it end soon if it runs: no more of it is wanted."""
+        if self.seen:
+            self.seen.stop()
+        elif self._answer:
+            self._answer.close()
+            self._end(Unwanted(STOPPED))
 
     def read(self) -> str:
         """Return the text that has come since the last call."""
@@ -156,14 +168,15 @@ class Several:
         self.is_watched = False  # the visitor sees what the page shows
         self.quotas: tuple[Quota, ...] = ()
         self.age = None  # each router's own
+        self._stops = glass.stops
         self._began = time.monotonic()
         self._at_once = glass.limits.routers_at_once
         self._longest = WHOLE * glass.limits.output_kib * 1024  # characters of output
         self._loop = glass.runs.loop
         self._place = place
         self._stand = stand
-        self._bell = threading.Event()
-        self.notify: Callable[[], None] = self._bell.set  # called in any thread when there may be news
+        self._bell = Bell()
+        self.notify: Callable[[], None] = self._bell.ring  # called in any thread when there may be news
         for part in parts:
             part.on_news(self._tell)
 
@@ -193,6 +206,8 @@ class Several:
             under_way = place = 0
             size = sum(part.size for part in self.parts)
             for part in self.parts:
+                if part.is_unwanted and not part.is_over:
+                    part.dismiss()
                 if part.is_over or (size > self._longest and part.refuse(Busy(TOO_LONG))):
                     continue
                 if under_way < self._at_once:
@@ -206,6 +221,11 @@ class Several:
         if all(part.runs or part.is_over for part in self.parts):
             self._stand.leave()
 
+    def watch(self) -> None:
+        """Show the visitor what the page shows, where each router can be stopped by a name that is told."""
+        self.is_watched = True
+        self._stops.update({part.name: functools.partial(self._stop, part) for part in self.parts})
+
     def wake_at(self, moment: float) -> None:
         """Tell of news at a moment by the monotonic clock."""
         self._loop.call_at(moment, self._tell)
@@ -217,7 +237,6 @@ class Several:
     def wait(self, seconds: float) -> None:
         """Wait until there may be news, at most ``seconds``."""
         self._bell.wait(seconds)
-        self._bell.clear()
 
     def leave(self) -> None:
         """Let all end: the visitor has gone."""
@@ -229,10 +248,16 @@ class Several:
     def close(self) -> None:
         """End all, and give everything back; more than once does no harm."""
         for part in self.parts:
+            self._stops.pop(part.name, None)
             part.close()
         self._loop.cancel(self._tell)
         self._stand.leave()
         self._place.end()
+
+    def _stop(self, part: RouterAnswer) -> None:
+        """Have one router's answer end, in whichever thread follows it."""
+        part.is_unwanted = True
+        self.notify()
 
     def _tell(self) -> None:
         self.notify()
@@ -270,22 +295,41 @@ def ask(glass: Glass, question: Question, visitor: Visitor) -> Several:
         quotas = problem.quotas if isinstance(problem, Refusal) else ()
         problem.headers = {**problem.headers, **glass.headers(quotas)}
         raise glass.refuse(question, visitor, problem) from None
-    # A name is looked up once, when the first router is asked.
-    common = Common(stand, functools.cache(lambda target: glass.look_up(target, visitor)))
-    parts = []
-    for router in routers:
-        record = glass.journal.begin(visitor, question.path)
-        try:
-            checked = glass.check(_to(router, question), record)
-            answer = glass.patiently(checked, visitor, record, Lease(lambda refund: None), common)
-            parts.append(RouterAnswer(router, record, answer))
-        except Problem as problem:
-            glass.journal.close(record, outcome_of(problem))
-            parts.append(RouterAnswer(router, record, None, problem))
+    parts: list[RouterAnswer] = []
+    try:
+        # A name is looked up once, when the first router is asked.
+        common = Common(stand, functools.cache(lambda target: glass.look_up(target, visitor)))
+        for router in routers:
+            parts.append(_part(glass, router, question, visitor, common))
+    except BaseException:
+        for part in parts:
+            part.close()
+        stand.leave()
+        place.end()
+        raise
     several = Several(parts, glass, place, stand)
-    several.is_watched = Parameters.read(question.parameters).view
-    several.follow()
+    try:
+        if Parameters.read(question.parameters).view:
+            several.watch()
+        several.follow()
+    except BaseException:
+        several.close()
+        raise
     return several
+
+
+def _part(glass: Glass, router: Router, question: Question, visitor: Visitor, common: Common) -> RouterAnswer:
+    """Return the answer of one router, which begins later, or is an error at once."""
+    record = glass.journal.begin(visitor, question.path)
+    try:
+        checked = glass.check(_to(router, question), record)
+        answer = glass.patiently(checked, visitor, record, Lease(lambda refund: None), common)
+    except BaseException as error:
+        glass.journal.close(record, outcome_of(error))
+        if isinstance(error, Problem):
+            return RouterAnswer(router, record, None, error)
+        raise
+    return RouterAnswer(router, record, answer)
 
 
 def _routers(glass: Glass, question: Question) -> list[Router]:

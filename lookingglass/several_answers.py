@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from commands import EVENTS, JSON, TEXT
 from lookingglass.answers import HEARTBEAT, HTML, Pieces, Start, event, note_of
 from lookingglass.problems import SOON
 from lookingglass.several import RouterAnswer, Several
-from lookingglass.views import Overview, Watching
-
-CROWD = 5  # routers, from which on there is a view of all of them together
+from lookingglass.views import CROWD, Overview, Watching, common_scale
 
 
 def as_json(several: Several, start: Start) -> Pieces:
@@ -44,7 +42,8 @@ def as_events(several: Several, start: Start) -> Pieces:
     """Yield what comes of each router, the envelope at its end, and that of all at the end."""
     start(200, EVENTS, {})
     yield b": tinytracer\n\n"
-    untold = {part: _news_of(part, several.is_watched) for part in several.parts}
+    watching = {part: Watching(part) for part in several.parts} if several.is_watched else {}
+    untold = {part: _news_of(several, part, watching.get(part)) for part in several.parts}
     is_crowded = several.is_watched and len(several.parts) >= CROWD
     overview = Overview(several.parts) if is_crowded else None
     spoken = time.monotonic()  # when something was sent last
@@ -60,6 +59,7 @@ def as_events(several: Several, start: Start) -> Pieces:
             elif pairs:
                 is_silent, spoken, several.record = False, now, part.record
                 yield b"".join(event(name, data, part.router.name) for name, data in pairs)
+        yield from _redrawn(several, {part: watching[part] for part in watching if part not in untold})
         if overview and (view := _of_all(several, overview, now, is_last=not untold)):
             is_silent, spoken = False, now
             yield event("view", view)
@@ -70,6 +70,13 @@ def as_events(several: Several, start: Start) -> Pieces:
             yield b""
     if not several.has_left:
         yield event("result", json.dumps(several.outcome()[1]))
+
+
+def _redrawn(several: Several, ended: Mapping[RouterAnswer, Watching]) -> Iterator[bytes]:
+    """Yield the last views again of those routers whose axis others have changed since."""
+    for part, watching in ended.items():
+        if view := watching.last(*part.outcome(), common_scale(several.parts)):
+            yield event("view", view, part.router.name)
 
 
 def _of_all(several: Several, overview: Overview, now: float, is_last: bool) -> str:
@@ -107,11 +114,13 @@ def text_of(several: Several, part: RouterAnswer) -> Iterator[str]:
         yield text
 
 
-def _news_of(part: RouterAnswer, is_watched: bool) -> Iterator[list[tuple[str, str]]]:
+def _news_of(
+    several: Several, part: RouterAnswer, watching: Watching | None
+) -> Iterator[list[tuple[str, str]]]:
     """Yield the events of one router that there are since the last time, until it is over."""
-    watching = Watching(part) if is_watched else None
     place = 0
     known: dict[str, Any] = {}
+    is_told = watching is None  # the name by which it is stopped
     is_over = False
     while not is_over:
         is_over = part.is_over
@@ -124,12 +133,16 @@ def _news_of(part: RouterAnswer, is_watched: bool) -> Iterator[list[tuple[str, s
         if (facts := part.facts()) is not known and facts and not is_over and part.seen:
             known = facts
             pairs.append(("facts", part.seen.run.quoted_facts()))
-        view = watching.news() if watching and not is_over else ""
+        if watching:
+            scale = common_scale(several.parts)
+            view = watching.last(*part.outcome(), scale) if is_over else watching.news(scale)
+            pairs += [("view", view)] if view else []
         if is_over:
-            view = watching.last(*part.outcome()) if watching else ""
-        pairs += [("view", view)] if view else []
-        if is_over:
-            pairs.append(("result", json.dumps(part.envelope)))
+            envelope = {key: value for key, value in part.envelope.items() if key != "router"}
+            pairs.append(("result", json.dumps(envelope)))  # an event names its router by itself
+        if pairs and not is_told:
+            is_told, (name, data) = True, pairs[0]
+            pairs[0] = (name, f'{{"stop": "{part.name}", {data[1:]}')
         yield pairs
 
 

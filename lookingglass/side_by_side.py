@@ -37,8 +37,8 @@ def in_common(a: Head, b: Head) -> tuple[str, str]:
 # --- markup
 
 
-def as_html(heads: tuple[Head, Head], comparison: Comparison) -> str:
-    """Return the sentence and a table."""
+def as_html(heads: tuple[Head, Head], comparison: Comparison, actions: str) -> str:
+    """Return the sentence and a table; ``actions`` is markup."""
     kind, found = comparison
     title, where = in_common(*heads)
     mark, verdict = ("=", "good") if found.is_same else ("≠", "lossy")
@@ -55,7 +55,7 @@ def as_html(heads: tuple[Head, Head], comparison: Comparison) -> str:
         '<article class="answer comparison"><header class="bar">'
         f"<h2>{name(title or f'{heads[0].title} and {heads[1].title}')}</h2> {place} "
         f'<strong class="verdict {verdict}"><span aria-hidden="true">{mark}</span>'
-        f" {escape(found.sentence, LONGEST_SENTENCE)}</strong></header>"
+        f' {escape(found.sentence, LONGEST_SENTENCE)}</strong><p class="actions">{actions}</p></header>'
         f'<table class="sides {kind}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></article>'
     )
 
@@ -96,7 +96,8 @@ def as_text(heads: tuple[Head, Head], comparison: Comparison) -> str:
     found = comparison.found
     sides = [[each.letter, each.title, each.where, when(each.performed_at), each.href] for each in heads]
     rows = [[row.label, _text(row.a), row.change, _text(row.b)] for row in found.rows]
-    return "\n".join([*_columns(sides), "", f"{found.sentence}.", "", *_columns(rows), ""])
+    sentence = f"{plain(found.sentence, LONGEST_SENTENCE)}."
+    return "\n".join([*_columns(sides), "", sentence, "", *_columns(rows), ""])
 
 
 def _text(cell: SideCell | None) -> str:

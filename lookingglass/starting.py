@@ -61,7 +61,10 @@ def write(file: str, document: Document) -> list[str]:
     schema = os.path.join(os.path.dirname(file), SCHEMA)
     written = []
     text = json.dumps({"$schema": f"./{SCHEMA}", **document}, indent=4, ensure_ascii=False)
-    for name, data in ((file, f"{_in_short(text)}\n".encode()), (schema, resources.resource(SCHEMA))):
+    for name, data in (
+        (file, f"{_in_short(text)}\n".encode()),
+        (schema, resources.resource(SCHEMA, resources.ROOT)),
+    ):
         try:
             with open(name, "xb") as new:
                 new.write(data)
@@ -131,7 +134,7 @@ def _commands(command_set: str) -> Document:
     if command_set:
         document: Document = json.loads(resources.command_set(command_set))
         return {name: command for name, command in document.items() if name != "$comment"}
-    template: Document = json.loads(resources.resource("config.json.template"))
+    template: Document = json.loads(resources.resource("config.json.template", resources.ROOT))
     commands: Document = template["commands"]
     return commands
 

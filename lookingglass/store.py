@@ -57,8 +57,7 @@ class Token(NamedTuple):
     amount: float = 1.0  # 0: it only has to be out of debt
     status: int = 429
     owner: str = ""  # the network that has its bucket in the table
-    reserve: float = 0.0  # tokens that are kept for those who hold no share of the key ``idle``
-    idle: str = ""
+    reserve: float = 0.0  # tokens that have to be left behind
     floor: float = NO_FLOOR  # the deepest debt
 
     def refilled(self, tokens: float, seconds: float) -> float:
@@ -170,8 +169,7 @@ class Ledger(ABC):
         counted[token.key] = tokens = _count(token, found, now)
         if found is None and token.amount and not self.has_room(token.owner):
             return math.inf
-        reserve = token.reserve if token.reserve and self.held(token.idle) else 0.0
-        lacking = token.amount + reserve - tokens
+        lacking = token.amount + token.reserve - tokens
         if lacking <= 0.0:
             return 0.0
         seconds = token.seconds(lacking)

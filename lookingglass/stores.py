@@ -32,7 +32,7 @@ def read_store(text: str, folder: str | os.PathLike[str]) -> str:
         return SQLITE + path
     if text.startswith(REDIS):
         if importlib.util.find_spec("redis") is None:
-            raise ValueError("this store needs one more package: pip install 'tinytracer[redis]'")
+            raise ValueError("this store needs one more package: pip install redis")
         return text
     if text != MEMORY:
         raise ValueError(f"expected {MEMORY}, {SQLITE}PATH or {REDIS[0]}HOST:PORT")

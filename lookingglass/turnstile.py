@@ -16,6 +16,7 @@ from lookingglass.problems import ROUNDING, Refusal
 CLIENTS = 65536  # that are remembered; when all of them ask too much, new ones are denied
 DOWNLOADS = 16  # at once, of all clients, or as many as one client may have
 BURST = 5.0  # seconds whose requests may come at once: a browser opens all its tabs together
+CHEAP = 0.0025  # seconds of a processor that a request may take; one that takes more counts as several
 HOPE = 10  # seconds after which a download may have ended
 
 
@@ -53,9 +54,18 @@ class Turnstile:
             seconds = paid - now - self._burst * self._gap
             if seconds > ROUNDING:
                 limit = f"{self._rate.runs} requests in {self._rate.period:g} s, {self._burst} at once"
-                raise Refusal(429, seconds, f"The limit is {limit}, from your address.")
+                words = f"The limit is {limit}, from your address; long answers count as several."
+                raise Refusal(429, seconds, words)
             self._paid.pop(client, None)
             self._paid[client] = paid
+
+    def charge(self, client: str, seconds: float) -> None:
+        """Count what a request has taken of a processor beyond CHEAP."""
+        more = self._gap * (seconds / CHEAP - 1)
+        if more > 0:
+            with self._lock:
+                if client in self._paid:
+                    self._paid[client] += more
 
     def download(self, client: str) -> Lease:
         """Admit a download; raises Refusal: 503 when all places are taken, 429 when the client has its."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -13,6 +14,7 @@ from lookingglass.problems import HTTPProblem
 AUTHORITY = re.compile(r"[A-Za-z0-9._:\[\]-]{1,270}")
 # What the base depends on when it is not configured (PEP 3333, URL reconstruction).
 BASE = ("wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME")
+KEPT_BASES = 64  # of all that Host can say; nearly all clients say one of few
 
 
 def path_of(environ: dict[str, Any]) -> str:
@@ -34,8 +36,12 @@ def query_of(environ: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def base_of(environ: dict[str, Any], configured: str | None) -> str:
     """Return the URL under which visitors see the application, without a slash at its end."""
-    if configured:
-        return configured
+    return configured or _base_of(tuple((name, environ[name]) for name in BASE if name in environ))
+
+
+@functools.lru_cache(KEPT_BASES)
+def _base_of(told: tuple[tuple[str, str], ...]) -> str:
+    environ = dict(told)
     if not AUTHORITY.fullmatch(environ.get("HTTP_HOST", "localhost")):
         raise HTTPProblem(400, "The header Host is not a host, with or without a port.")
     return str(Request(environ).application_url).rstrip("/")

@@ -18,6 +18,7 @@ from lookingglass.pictures.board import Row, board
 from lookingglass.runs import Viewer
 from rfc8522 import Envelope
 
+CROWD = 5  # routers, from which on there is a view of all of them together
 OVERVIEW = 0.125  # seconds between two views of all routers, at least
 
 
@@ -55,15 +56,19 @@ class Watching:
         self._watched = watched
         self._heading: Heading | None = None
         self._place = 0
-        self._drawn: Drawn | None = None
+        self._drawn: Drawn | None = None  # while it runs
+        self._last: Drawn | None = None  # at its end
 
-    def news(self) -> str:
-        """Return a view if there is anything to see that was not there before, else ""; not of the end."""
+    def news(self, scale: float | None = None) -> str:
+        """Return a view if there is anything to see that was not there before, else ""; not of the end.
+
+        ``scale`` is the top of the axis (ms) that it shares with others.
+        """
         place, viewer, drawn = self._watched.place, self._watched.seen, NOT_DRAWN
         if place:
             verdict = verdicts.waiting(place)
         elif viewer and not viewer.is_over:
-            drawn = viewer.run.drawn(is_over=False)
+            drawn = viewer.run.drawn(False, scale)
             verdict = verdicts.going_on(drawn.lost, *viewer.times())
         else:
             return ""
@@ -73,9 +78,13 @@ class Watching:
         self._heading = self._heading or heading_of(self._watched)
         return _in_json(panels.bar(self._heading, verdict), drawn)
 
-    def last(self, status: int, envelope: Envelope) -> str:
-        """Return the view of an answer that has ended."""
-        return _in_json(last_bar(self._watched, status, envelope), _last_drawn(self._watched))
+    def last(self, status: int, envelope: Envelope, scale: float | None = None) -> str:
+        """Return the view of an answer that has ended, "" if it was there before."""
+        drawn = _last_drawn(self._watched, scale)
+        if drawn is self._last:
+            return ""
+        self._last = drawn
+        return _in_json(last_bar(self._watched, status, envelope), drawn)
 
 
 class Overview:
@@ -92,7 +101,20 @@ class Overview:
         if found == self._known:
             return ""
         self._known, self.next = found, time.monotonic() + OVERVIEW
-        return json.dumps({"html": board(list(map(_row, self._parts)))})
+        return json.dumps({"html": overview(self._parts)})
+
+
+def overview(parts: Sequence[OneOfMany]) -> str:
+    """Return the board of all routers as markup."""
+    return board(list(map(_row, parts)))
+
+
+def common_scale(parts: Sequence[OneOfMany]) -> float | None:
+    """Return the top of the axis (ms) that some answers share; None: each has its own, or none."""
+    if len(parts) >= CROWD:
+        return None
+    tops = (part.seen.run.top() for part in parts if part.seen)
+    return max((top for top in tops if top is not None), default=None)
 
 
 def heading_of(watched: Watched) -> Heading:
@@ -101,19 +123,21 @@ def heading_of(watched: Watched) -> Heading:
     return Heading.of(watched.router, record.command or record.asked, record.target)
 
 
-def last_bar(watched: Watched, status: int, envelope: Envelope) -> str:
+def last_bar(watched: Watched, status: int, envelope: Envelope, actions: str = "") -> str:
     """Return the bar of an answer that has ended."""
     data = envelope.get("data", {})
     verdict = verdicts.of_outcome(status, envelope)
-    return panels.bar(
-        heading_of(watched), verdict, data.get("performed_at"), data.get("runtime"), watched.age
-    )
+    performed_at = data.get("performed_at")
+    moment = panels.Moment(performed_at, data.get("runtime"), watched.age) if performed_at else None
+    return panels.bar(heading_of(watched), verdict, moment, actions)
 
 
-def last_view(watched: Watched, status: int, envelope: Envelope) -> str:
+def last_view(
+    watched: Watched, status: int, envelope: Envelope, actions: str = "", scale: float | None = None
+) -> str:
     """Return the view of an answer that has ended, as markup."""
-    drawing = _last_drawn(watched).drawing
-    return last_bar(watched, status, envelope) + drawing.figures + drawing.picture
+    drawing = _last_drawn(watched, scale).drawing
+    return last_bar(watched, status, envelope, actions) + drawing.figures + drawing.picture
 
 
 def _row(part: OneOfMany) -> Row:
@@ -129,8 +153,8 @@ def _row(part: OneOfMany) -> Row:
     return Row(heading.router, heading.place, standing, part.facts(), part.is_over)
 
 
-def _last_drawn(watched: Watched) -> Drawn:
-    return watched.seen.run.drawn(is_over=True) if watched.seen else NOT_DRAWN
+def _last_drawn(watched: Watched, scale: float | None) -> Drawn:
+    return watched.seen.run.drawn(True, scale) if watched.seen else NOT_DRAWN
 
 
 def _in_json(bar: str, drawn: Drawn) -> str:

@@ -6,8 +6,8 @@ with a ticket, for a share that somebody holds or for tokens that come back. The
     Networks take turns, within a network its clients, and a client's runs go in the order in which they came.
     Who is served goes behind all others: of two networks that wait for the same, neither gets two more.
     A run goes on as soon as it can, unless one before it waits for the same thing.
-    What somebody waits for is refused to all who do not wait, so that nobody overtakes. Only tokens that are
-    kept for clients that run nothing are still theirs.
+    What somebody waits for is refused to all who do not wait, so that nobody overtakes. Only what is kept for
+    networks that have run little is still theirs.
 
 One thread serves all who wait, as long as anybody does. It sleeps until something is given back in this
 process, until a bucket has been refilled, or until somebody has waited for too long; where other processes

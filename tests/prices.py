@@ -6,11 +6,12 @@ its own, and ask something short. Attackers ask again as soon as they have been 
 
 from __future__ import annotations
 
+import functools
 import heapq
 import ipaddress
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from lookingglass.guard import Lease, Limits, Rate
@@ -29,9 +30,9 @@ BEFORE = Limits(
     slot_seconds=NONE,
 )
 AFTER = Limits()
-GAP = 2.0  # seconds between two honest visitors
 SECONDS = 1.0  # that an honest visitor's command takes
 HASTE = 0.25  # seconds after which an attacker asks again at the earliest
+AFTERWARDS = 120.0  # seconds for which honest visitors come after the attack
 VICTIM = ipaddress.ip_network("203.0.113.0/24")
 
 
@@ -43,7 +44,8 @@ class Attack(NamedTuple):
     seconds: float  # that its command takes
     weight: int = 1
     target: Network | None = None  # that honest visitors want as well; None: everybody has another
-    times: float = 1e9  # that each client asks
+    gap: float = 2.0  # seconds between two honest visitors
+    is_once: bool = False  # that each client asks
 
 
 def addresses(number: int) -> tuple[str, ...]:
@@ -64,9 +66,9 @@ ATTACKS = (
     Attack("ten /48s, ping of 30 s", of_48s(10), 30.0, 1),
     Attack("50 addresses of 50 networks, mtr", addresses(50), 6.0, 4),
     Attack("50 addresses of one /24, mtr", tuple(f"10.0.0.{each}" for each in range(50)), 6.0, 4),
-    Attack("two addresses, for one target /24", addresses(2), 1.0, 1, VICTIM),
-    Attack("20 addresses, for one target /24", addresses(20), 1.0, 1, VICTIM),
-    Attack("10,000 visitors of one web page, once each", addresses(10_000), 3.0, 1, None, 1),
+    Attack("two addresses, for one target /24", addresses(2), 1.0, 1, VICTIM, 15.0),
+    Attack("20 addresses, for one target /24", addresses(20), 1.0, 1, VICTIM, 15.0),
+    Attack("10,000 visitors of one web page, once each", addresses(10_000), 3.0, 1, None, 2.0, True),
 )
 
 
@@ -78,64 +80,81 @@ class Harm(NamedTuple):
     lasting: float  # seconds after its end until no honest visitor is refused any more
 
 
+class Siege:
+    """Let honest visitors and attackers come, in the order of their moments."""
+
+    def __init__(self, limits: Limits, attack: Attack, minutes: float) -> None:
+        self.house = House(**limits._asdict())
+        self.start = self.house.clock.now
+        self.end = self.start + 60 * minutes
+        self.refused: list[float] = []  # when honest visitors were
+        self.visitors = 0  # in what counts: during the attack, the first minute left out
+        self.runs = {True: 0, False: 0}  # of honest visitors and of attackers
+        self._attack = attack
+        self._pace = limits.per_client
+        self._numbers = itertools.count()
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        spread = 60 * minutes / len(attack.clients) if attack.is_once else 0.013
+        for number, client in enumerate(attack.clients):
+            self._at(self.start + number * spread, functools.partial(self._storm, client))
+        for number in range(int((60 * minutes + AFTERWARDS) / attack.gap)):
+            client = f"192.{number >> 8}.{number & 255}.1"
+            self._at(self.start + number * attack.gap, functools.partial(self._visit, client))
+
+    def go_on(self) -> None:
+        """Let all of it happen."""
+        while self._events:
+            self.house.clock.now, _, happen = heapq.heappop(self._events)
+            happen()
+
+    @property
+    def _counts(self) -> bool:
+        return self.start + 60 <= self.house.clock.now < self.end
+
+    def _at(self, moment: float, happen: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (moment, next(self._numbers), happen))
+
+    def _visit(self, client: str) -> None:
+        self.visitors += self._counts
+        if self._run(client, SECONDS, 1):
+            self.refused.append(self.house.clock.now)
+
+    def _storm(self, client: str) -> None:
+        now = self.house.clock.now
+        if now >= self.end:
+            return
+        wait = self._run(client, self._attack.seconds, self._attack.weight)
+        if not self._attack.is_once:
+            again = max(HASTE, wait) if wait else self._attack.seconds / self._pace
+            self._at(now + again, functools.partial(self._storm, client))
+
+    def _run(self, client: str, seconds: float, weight: int) -> float:
+        """Run something; return the seconds after which to ask again where it is refused."""
+        place = self.house.place(client, weight)
+        if not isinstance(place, Lease):
+            return float(place.retry_after)
+        slot = self.house.slot(client, self._attack.target)
+        if not isinstance(slot, Lease):
+            place.end(refund=True)
+            return float(slot.retry_after)
+        self.runs[client.startswith("192.")] += self._counts
+        self._at(self.house.clock.now + seconds, functools.partial(_end, slot, place))
+        return 0.0
+
+
+def _end(*leases: Lease) -> None:
+    for lease in leases:
+        lease.end()
+
+
 def measure(limits: Limits, attack: Attack, minutes: float) -> Harm:
-    """Let an attack go on for some minutes; the first one counts for nothing."""
-    house = House(**limits._asdict())
-    start, end = house.clock.now, house.clock.now + 60 * minutes
-    events: list[tuple[float, int, str, object]] = []  # when, a number, what, whose
-    numbers: Iterator[int] = itertools.count()
-
-    def at(moment: float, what: str, whose: object) -> None:
-        heapq.heappush(events, (moment, next(numbers), what, whose))
-
-    spread = 60 * minutes / len(attack.clients) if attack.times == 1 else 0.013
-    for number, client in enumerate(attack.clients):
-        at(start + number * spread, "attack", client)
-    for number in range(int((60 * minutes + 120) / GAP)):
-        at(start + number * GAP, "honest", f"192.{number >> 8}.{number & 255}.1")
-    refused: list[float] = []
-    counts = {"honest": 0, "attack": 0, "visitors": 0}
-    while events:
-        house.clock.now, _, what, whose = heapq.heappop(events)
-        now = house.clock.now
-        if isinstance(whose, tuple):
-            for lease in whose:
-                lease.end()
-            continue
-        client = str(whose)
-        if what == "attack" and now >= end:
-            continue
-        is_honest = what == "honest"
-        seconds = SECONDS if is_honest else attack.seconds
-        leases = begin(house, client, 1 if is_honest else attack.weight, attack.target)
-        counted = start + 60 <= now < end
-        counts["visitors"] += is_honest and counted
-        if isinstance(leases, float):
-            if is_honest:
-                refused.append(now)
-            wait = max(HASTE, leases)
-        else:
-            at(now + seconds, "end", leases)
-            counts[what] += counted
-            wait = seconds / limits.per_client
-        if not is_honest and attack.times > 1:
-            at(now + wait, "attack", client)
-    during = sum(start + 60 <= each < end for each in refused)
-    lasting = max((each - end for each in refused if each >= end), default=0.0)
-    runs = counts["honest"] + counts["attack"]
-    return Harm(during / counts["visitors"], counts["attack"] / max(1, runs), lasting)
-
-
-def begin(house: House, client: str, weight: int, target: Network | None) -> tuple[Lease, Lease] | float:
-    """Run something, and return what it holds, or the seconds after which to ask again."""
-    place = house.place(client, weight)
-    if not isinstance(place, Lease):
-        return float(place.retry_after)
-    slot = house.slot(client, target)
-    if not isinstance(slot, Lease):
-        place.end(refund=True)
-        return float(slot.retry_after)
-    return slot, place
+    """Let an attack go on for some minutes."""
+    siege = Siege(limits, attack, minutes)
+    siege.go_on()
+    during = sum(siege.start + 60 <= each < siege.end for each in siege.refused)
+    lasting = max((each - siege.end for each in siege.refused if each >= siege.end), default=0.0)
+    taken = siege.runs[False] / max(1, sum(siege.runs.values()))
+    return Harm(during / siege.visitors, taken, lasting)
 
 
 def main(minutes: float = 10.0) -> None:

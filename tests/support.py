@@ -364,9 +364,15 @@ class Server:
         raise AssertionError(f"the server does not answer: {self.process.communicate()[1]}")
 
     def get(self, path: str, accept: str = "*/*", timeout: float = 20) -> tuple[int, dict[str, str], bytes]:
+        return self._ask("GET", path, accept, timeout)
+
+    def post(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        return self._ask("POST", path, "*/*", 20)
+
+    def _ask(self, method: str, path: str, accept: str, timeout: float) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            connection.request("GET", self.prefix + path, headers={"Accept": accept})
+            connection.request(method, self.prefix + path, headers={"Accept": accept})
             response = connection.getresponse()
             return response.status, dict(response.headers), response.read()
         finally:

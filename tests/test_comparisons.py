@@ -448,6 +448,8 @@ HUGE: list[Data] = [
     bgp(path(" ".join(map(str, range(1, 60000))), best=True, communities=[f"1:{n}" for n in range(30000)])),
     bgp(*(path("1 2", prefix=f"10.{n // 250}.{n % 250}.0/24") for n in range(3000))),
     bgp(*(path(f"1 {n}") for n in range(3000))),
+    bgp(path("1 " * 120_000 + "9")),
+    bgp(*[path("")] * 20_000),
     peers(**{f"n{number}": "up" for number in range(3000)}),
     text(*(str(number % 7) for number in range(100_000))),
     text(*(str(number) for number in range(50_000))),
@@ -462,6 +464,6 @@ def test_comparison_of_anything_is_bounded(one: Data, other: Data) -> None:
         comparison = compare(one, {**other, "target": "x"})
     except HTTPProblem:
         return
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 2
     assert len(comparison.found.rows) <= 4 * MOST_ALIGNED + 20
     assert len(comparison.found.sentence) < 1000

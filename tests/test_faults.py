@@ -27,6 +27,7 @@ from tests.support import (
     HERE,
     V1,
     Ask,
+    Serve,
     asker,
     build,
     children,
@@ -139,6 +140,28 @@ def test_router_whose_way_complains_of_nothing_leaves_no_line(
 
 
 # --- a missing program
+
+
+def test_program_that_disappears_is_502_and_one_that_hangs_in_its_place_is_504(
+    serve: Serve, tmp_path: Path
+) -> None:
+    program = tmp_path / "program"
+
+    def put(script: str) -> None:
+        program.unlink(missing_ok=True)
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+
+    put("echo well")
+    server = serve(commands={"run": {"cmd": [str(program)], "runtime": 0.5}})
+    assert server.get(f"{V1}/run")[0] == 200
+    program.unlink()
+    assert server.get(f"{V1}/run")[0] == 502
+    put("trap '' TERM; while :; do sleep 0.1; done")
+    assert server.get(f"{V1}/run")[0] == 504
+    assert soon(lambda: not server.children())
+    put("echo well again")
+    assert server.json(f"{V1}/run")["data"]["output"] == ["well again"]
 
 
 def test_missing_program_costs_the_target_network_nothing() -> None:

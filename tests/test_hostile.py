@@ -19,7 +19,7 @@ from lookingglass import turnstile as turnstile_module
 from lookingglass.guard import Lease, Limits
 from lookingglass.problems import Refusal
 from lookingglass.turnstile import Turnstile
-from tests.support import GENEROUS, V1, Serve, Server, configuration, free_port, soon
+from tests.support import GENEROUS, V1, Serve, Server, asker, build, configuration, free_port, python, soon
 
 # Nobody is a proxy, so that addresses of loopback stand for clients; what takes a minute takes seconds.
 IMPATIENT = """
@@ -349,6 +349,31 @@ def test_requests_are_admitted_at_their_rate_behind_the_burst() -> None:
     assert refused(turnstile, "b") == 0
     clock.now -= 3600  # which a monotonic clock never does
     assert refused(turnstile, "c") == 0
+
+
+def test_request_that_takes_long_counts_as_several() -> None:
+    turnstile = Turnstile(Limits(), Clock())
+    assert refused(turnstile, "a") == 0
+    turnstile.charge("a", 0.002)  # no more than each may take
+    turnstile.charge("b", 1000.0)  # of whom nothing is known
+    assert [refused(turnstile, "a") for _ in range(49)] == [0] * 49
+    turnstile.charge("a", 0.1)  # as much as 40
+    assert [refused(turnstile, "a") for _ in range(12)] == [0] * 11 + [429]
+
+
+def test_client_cannot_keep_the_processor_busy_with_long_results() -> None:
+    table = "for n in range(6000): print(f'10.{n >> 8}.{n & 255}.0/24 unicast [x] *')"
+    commands = {"table": {"cmd": [*python(table)], "parser": "bird"}, "short": {"cmd": ["echo"]}}
+    ask = asker(build({"commands": commands, "limits": {**GENEROUS, "requests": "20/second"}}))
+    (short, long) = (
+        ask(f"{V1}/{each}").json["data"]["result"].removeprefix("http://localhost")
+        for each in ("short", "table")
+    )
+    page = "text/html"
+    assert [ask(long, page).status for _ in range(60)].count(429) >= 20
+    assert ask(short, page).status == 429
+    assert [ask(short, page, REMOTE_ADDR="203.0.113.7").status for _ in range(10)] == [200] * 10
+    assert ask(long, page, REMOTE_ADDR="203.0.113.8").status == 200
 
 
 def test_table_of_clients_is_bounded_and_forgets_who_has_paid(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,7 @@ ORDER = [
                 "pasted",
                 "openapi",
                 "metrics",
+                "notices",
                 "frozen",
                 "frames",
                 "side_by_side",
@@ -75,7 +76,7 @@ ORDER = [
             ),
             "documents",
             *("journal", "turnstile", "results", "visitors"),
-            *("guard", "waiting", "stores", "in_sqlite", "in_redis", "sharing", "store", "cabinet"),
+            *("guard", "limits", "waiting", "stores", "in_sqlite", "in_redis", "sharing", "store", "cabinet"),
             *("registry", "finished", "runs", "children", "sources", "complaints", "output", "names"),
             *("roll", "watcher", "loop", "targets"),
             *("pictures.board", "pictures", "pictures.alone", "pictures.verdicts"),
@@ -182,6 +183,13 @@ def test_nothing_of_ours_has_another_name_after_an_installation(tmp_path: Path) 
     subprocess.run(["git", "clone", "--quiet", HERE, clone], check=True)
     subprocess.run([*pip, "--target", tmp_path / "site", clone], check=True, capture_output=True)
     installed = {name for name in os.listdir(tmp_path / "site") if not name.endswith(".dist-info")}
-    assert installed == {"bin", "tinytracer.py", "commands.py", "rfc8522.py", "lookingglass"}
-    for name in ("html/index.html", "html/config.schema.json", "routers/frr.json", "routers/birdlg"):
+    assert installed == {"bin", "share", "tinytracer.py", "commands.py", "rfc8522.py", "lookingglass"}
+    assert [each.name for each in (tmp_path / "site" / "share").rglob("*.*")] == ["tinytracer.1"]
+    for name in (
+        "html/index.html",
+        "config.schema.json",
+        "config.json.template",
+        "routers/frr.json",
+        "routers/birdlg",
+    ):
         assert (tmp_path / "site" / "lookingglass" / name).is_file()

@@ -145,7 +145,7 @@ def test_mtr_tells_the_facts_that_it_prints_itself(glass: Glass, target: str) ->
         if "avg" in ours and "avg" in theirs:  # the third router answers only some
             assert ours["address"] == theirs["address"]
             assert ours["name"] in {theirs["name"], None}  # which may come too late for a raw line
-            assert ours["avg"] == pytest.approx(theirs["avg"], abs=50)  # ms, on a loaded machine
+            assert 0 < ours["best"] <= ours["avg"] <= ours["worst"]  # ms, which another minute has others of
     assert data["hops"][-1]["loss"] == own[-1]["loss"]
     assert data["output"][1].startswith("HOST: ")
     assert facts("mtr", text(data))["hops"][0]["address"] == own[0]["address"]

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 import pytest
 
 from lookingglass import configuration
-from lookingglass.guard import PLACE, SLOT, Asked, Guard, Lease, Limits, Rate, network_of
+from lookingglass.guard import Guard, Lease, Limits, Rate, network_of
+from lookingglass.limits import PLACE, SLOT, Asked
 from lookingglass.problems import Refusal
 from lookingglass.store import OWNED, Decision, Gone, Memory
 from tests.limiting import House, admitted, attempt, refused
@@ -87,7 +88,7 @@ def test_two_hundred_clients_of_one_24_take_a_quarter_of_the_places_and_slots() 
     refused(places[-1], 429, "Your network has 16 answers in progress already.")
     slots = [house.slot(f"198.51.100.{number}") for number in range(200)]
     assert count(slots) == 4
-    refused(slots[-1], 429, "Your network runs 4 commands already.")
+    refused(slots[-1], 503, "The router runs 4 commands already.")
     admitted(house.place("198.51.101.1"))
     admitted(house.slot("198.51.101.1"))
 
@@ -177,8 +178,8 @@ def test_source_network_takes_a_quarter_of_a_targets_rate() -> None:
     refused(house.run("10.0.99.1", 0, TARGET), 429, "to this target's network")
 
 
-def test_quarter_of_the_whole_is_kept_for_clients_that_run_nothing() -> None:
-    house = House(global_rate=Rate(20, 60.0), network_share=1.0, per_router=100, concurrent=100)
+def test_quarter_of_the_whole_is_kept_for_networks_that_have_run_little() -> None:
+    house = House(global_rate=Rate(20, 60.0), network_share=0.99, per_router=100, concurrent=100)
     busy = [f"10.0.{number}.1" for number in range(8)]
     assert count(house.slot(client) for client in busy for _ in range(2)) == 15
     refused(house.slot(busy[0]), 503, "20 runs in 60 s, for all visitors together")
@@ -340,3 +341,39 @@ def test_wrong_limit_is_refused_with_its_path(path: str, value: object) -> None:
 def test_password_of_a_store_is_told_nobody() -> None:
     (error,) = errors_of(changed("store", "http://user:secret@192.0.2.1/"))
     assert "secret" not in error
+
+
+# --- what is kept for strangers
+
+
+def test_slots_are_kept_for_networks_that_run_nothing() -> None:
+    house = House(rate=Rate(1000, 60.0), burst=1000, per_client=100)
+    greedy = [house.slot(f"10.0.{network}.1") for network in range(3) for _ in range(20)]
+    assert count(greedy) == 6  # four in all, and one more for each network that had none
+    strangers = [house.slot(f"10.1.{network}.1") for network in range(4)]
+    assert count(strangers) == 2
+    refused(strangers[-1], 503, "The router runs 8 commands already.")
+
+
+def test_network_is_no_stranger_while_it_takes_much() -> None:
+    house = House(per_router=100)
+    held = [admitted(house.slot(f"10.0.{network}.1")) for network in range(8)]  # all that is not kept
+    runs = 0
+    for _ in range(600):  # seconds
+        lease = house.slot("192.0.2.1")
+        house.clock.now += 1
+        if isinstance(lease, Lease):
+            lease.end()
+            runs += 1
+    assert 10 <= runs <= 20  # five at once, and then one in 50 s
+    admitted(house.slot("198.51.100.1"))
+    assert len(held) == 8
+
+
+def test_target_has_something_left_for_a_stranger_when_twenty_networks_want_it() -> None:
+    house = House()
+    for _ in range(60):
+        for network in range(20):
+            house.run(f"10.0.{network}.1", 0.0, TARGET)
+        house.clock.now += 5
+    assert house.run("192.0.2.1", 0.0, TARGET) is None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lookingglass.loop import Loop
+from lookingglass.loop import Bell, Loop
 from tests.support import at_once, open_files, soon
 
 
@@ -247,3 +247,28 @@ def test_loop_that_could_not_be_opened_opens_later_and_leaves_no_descriptor(
     thread.join()
     del loop, thread
     assert open_files() == before
+
+
+# --- the bell
+
+
+def test_ring_before_a_wait_ends_that_wait_and_no_other() -> None:
+    bell = Bell()
+    bell.ring()
+    bell.ring()
+    began = time.monotonic()
+    bell.wait(5)
+    assert time.monotonic() - began < 2
+    bell.wait(0.2)
+    assert time.monotonic() - began >= 0.2
+
+
+def test_ring_ends_a_wait_in_another_thread() -> None:
+    bell = Bell()
+    thread = threading.Thread(target=bell.wait, args=(20,))
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    bell.ring()
+    thread.join(5)
+    assert not thread.is_alive()

@@ -11,6 +11,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from lookingglass.pictures import draw
+from lookingglass.pictures.board import Row, board
+from lookingglass.pictures.verdicts import of_outcome
 from tests.pages import LOSSY, RUNNING, answer, opened, refuse, result, run, view
 from tests.support import Serve, Server
 
@@ -27,7 +29,8 @@ ROUTERS = [
 REPLIES = [
     {"seq": seq, "rtt": 9 + seq % 4, "ttl": 60, "address": "192.0.2.1"} for seq in range(1, 31) if seq % 5
 ]
-PING = draw({"sent": 30, "received": 24, "min": 9.0, "avg": 10.4, "max": 12.0, "replies": REPLIES}, True)
+PINGED = {"output": [], "sent": 30, "received": 24, "min": 9.0, "avg": 10.4, "max": 12.0, "replies": REPLIES}
+PING = draw(PINGED, True)
 HOPS = [{"hop": hop, "address": f"192.0.2.{hop}", "name": "x" * 40, "loss": 0.0, "sent": 5, "best": 1.0 * hop,
          "avg": 1.5 * hop, "worst": 2.0 * hop, "last": 1.0, "stdev": 0.1} for hop in range(1, 8)]  # fmt: skip
 MTR = draw({"hops": HOPS}, True)
@@ -107,12 +110,16 @@ def six(page: Page) -> None:
 
 def several(page: Page, number: int) -> None:
     names = [str(router["name"]) for router in ROUTERS[:number]]
-    answer(page, *(("view", {"router": name, **view(drawing=DRAWN["ping"])[1]}) for name in names))
+    rows = [Row(name, "Berlin DE", of_outcome(200, {"data": PINGED}), PINGED, True) for name in names]
+    views = [("view", {"router": name, **view(drawing=DRAWN["ping"])[1]}) for name in names]
+    answer(page, *views, *([("view", {"html": board(rows)})] if number > 4 else []))
     page.get_by_text("and from others").click()
     for box in page.locator("#others input").all()[1:number]:
         box.check()
     run(page, "echo", "192.0.2.1")
-    expect(page.locator(".answer")).to_have_count(number)
+    if number > 4:
+        page.locator(".board tbody tr").nth(1).click()
+    expect(page.locator(".answer:visible")).to_have_count(2 if number > 4 else number)
 
 
 STATES: list[Callable[[Page], None]] = [

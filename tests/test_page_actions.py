@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from tests.pages import answer, opened, result, run, view
 from tests.support import Serve, Server
@@ -51,7 +53,7 @@ def test_text_is_copied_with_what_it_is(page: Page) -> None:
     page.get_by_role("button", name="Copy", exact=True).click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     head, link, rest = copied(page).split("\n", 2)
-    assert head == "echo 192.0.2.1 from one_1.example, 2026-11-25T15:44:25Z: ◐ 37 % lost"
+    assert head == "echo 192.0.2.1 from one_1.example, Berlin DE, 2026-11-25T15:44:25Z: ◐ 37 % lost"
     assert link.endswith(f"/results/{FIRST}")
     assert rest == f"\n{TEXT}"
     expect(page.get_by_role("button", name="Copy", exact=True)).to_be_visible()  # again
@@ -63,7 +65,9 @@ def test_markdown_has_nothing_of_the_output_as_markup(page: Page) -> None:
     page.get_by_role("button", name="Copy as Markdown").click()
     page.wait_for_timeout(100)
     lines = copied(page).split("\n")
-    assert lines[0] == r"**echo 192.0.2.1 from one\_1.example, 2026\-11\-25T15:44:25Z: ◐ 37 % lost**"
+    assert (
+        lines[0] == r"**echo 192.0.2.1 from one\_1.example, Berlin DE, 2026\-11\-25T15:44:25Z: ◐ 37 % lost**"
+    )
     assert lines[2:7] == ["````", "first", "```", "last *bold* <b>", "````"]
 
 
@@ -120,7 +124,7 @@ def test_result_is_compared_with_another_of_this_browser(page: Page) -> None:
     page.route("**/results/**/vs/**", lambda route: route.fulfill(body="compared", content_type="text/html"))
     page.get_by_text("More").click()
     offered = page.get_by_label("Compare with a result of this browser").locator("option")
-    expect(offered).to_have_text(["echo 192.0.2.1, one_1.example, 2026-11-25T15:44:25Z"])
+    expect(offered).to_have_text(["echo 192.0.2.1, one_1.example, Berlin DE, 2026-11-25T15:44:25Z"])
     page.get_by_role("button", name="Compare").click()
     page.wait_for_url(f"{home}results/{FIRST}/vs/{SECOND}")
 
@@ -156,3 +160,113 @@ def test_menu_closes_with_escape_and_elsewhere(page: Page) -> None:
     page.get_by_text("More").click()
     page.locator("h1").click()
     expect(page.get_by_role("button", name="Download")).to_be_hidden()
+
+
+# --- pages that the server writes
+
+
+def kept_answer(page: Page, target: str) -> str:
+    """Have an answer kept, and return its URL."""
+    run(page, "echo", target)
+    link = page.locator(".answer").first.get_by_role("link", name="Link")
+    expect(page.locator("h2").first).to_have_text(f"echo {target}")
+    expect(link).to_have_attribute("href", re.compile("/results/"))
+    expect(page.locator("#run")).to_be_visible()
+    return str(link.get_attribute("href"))
+
+
+def test_page_of_a_result_is_copied_and_compared(page: Page) -> None:
+    links = [kept_answer(page, target) for target in ("192.0.2.1", "192.0.2.2")]
+    page.goto(links[0])
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert copied(page).startswith("echo 192.0.2.1 from one_1.example, Berlin DE, 20")
+    assert copied(page).endswith(f"{links[0]}\n\n192.0.2.1\n")
+    page.get_by_role("link", name="Link").click()
+    expect(page.get_by_role("link", name="Copied")).to_be_visible()
+    assert copied(page) == links[0]
+    page.get_by_text("More").click()
+    page.get_by_role("button", name="Copy as Markdown").click()
+    page.wait_for_timeout(100)
+    assert copied(page).startswith(r"**echo 192.0.2.1 from one\_1.example, Berlin DE, 20")
+    page.get_by_role("button", name="Copy the curl line").click()
+    page.wait_for_timeout(100)
+    assert copied(page).startswith("curl -N -H 'Accept: text/plain' ")
+    page.locator("h1").click()
+    page.get_by_label("Compare with a result of this browser").select_option(index=1)
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_url("**/vs/*")
+    expect(page.locator(".verdict")).to_contain_text("≠")
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert "192.0.2.2" in copied(page)
+    page.get_by_role("link", name="Swap").click()
+    expect(page.locator(".verdict")).to_contain_text("≠")
+
+
+def test_page_that_was_streamed_has_the_same_actions(page: Page) -> None:
+    page.goto(f"{page.url}?ip=192.0.2.7&cmd=echo&run=1")
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert copied(page).endswith("\n\n192.0.2.7\n")
+    page.get_by_role("link", name="Again").click()
+    expect(page.locator("pre").first).to_have_text("192.0.2.7\n")
+
+
+def test_page_of_a_result_leads_on_without_a_script(browser: Browser, server: Server) -> None:
+    with opened(browser, server, "?ip=192.0.2.7&cmd=echo&run=1", script=False) as page:
+        page.get_by_role("link", name="Link").click()
+        expect(page.locator("h1")).to_have_text("Frozen: echo 192.0.2.7")
+        first = page.url
+        page.get_by_role("link", name="Again").click()
+        expect(page.locator("pre")).to_have_text("192.0.2.7\n")
+        page.get_by_role("link", name="Link").click()
+        page.get_by_label("Compare with").fill(first)
+        page.get_by_role("button", name="Compare").click()
+        expect(page.locator(".verdict")).to_contain_text("=")
+        expect(page.get_by_role("button")).to_have_count(0)
+
+
+# --- names that somebody else chose
+
+
+EVIL = "<img src=x onerror=alert(1)>\"'`*_[x](javascript:alert(2))\u202eabc\u05d0\u001b[31m\n# " + "x" * 300
+HOSTILE_TITLE = f"Lab {EVIL}"
+
+
+def test_hostile_texts_are_inert_and_readable_on_the_page_and_in_what_is_copied(
+    serve: Serve, browser: Browser
+) -> None:
+    script = "import sys; sys.stdout.write(sys.argv[1])"
+    name = EVIL.replace("\n", " ")
+    line = f"traceroute to 192.0.2.1 (192.0.2.1), 30 hops max\n 1  {name} (192.0.2.9)  1.0 ms\n"
+    command = {"cmd": [sys.executable, "-c", script, line], "parser": "traceroute", "description": EVIL}
+    router = {"name": "r1.example", "city": EVIL, "commands": {"trace": command}}
+    server = serve(routers=[router], info={"title": HOSTILE_TITLE})
+    grants = ["clipboard-read", "clipboard-write"]
+    with opened(browser, server, permissions=grants, viewport={"width": 360, "height": 800}) as page:
+        alerts: list[str] = []
+
+        def note(dialog: Dialog) -> None:
+            alerts.append(dialog.message)
+            dialog.dismiss()
+
+        page.on("dialog", note)
+        run(page, "trace")
+        link = page.get_by_role("link", name="Link")
+        expect(link).to_have_attribute("href", re.compile("/results/"))
+        page.get_by_text("More").click()
+        page.get_by_role("button", name="Copy as Markdown").click()
+        page.wait_for_timeout(100)
+        head, *_ = copied(page).split("\n")
+        assert r"\<img src=x onerror=alert\(1\)\>" in head  # on one line, and nothing of it is markup
+        assert not set("\u202e\u001b") & set(copied(page))
+        assert r"\[x\]\(javascript:alert\(2\)\)" in head
+        href = link.get_attribute("href") or ""
+        for url in (page.url, href, f"{href}/vs/{href.rpartition('/')[2]}"):
+            page.goto(url)
+            assert page.locator("img").count() == 0
+            assert "<img src=x onerror=alert(1)>" in page.locator("body").inner_text()
+            assert not set("\u202e\u001b") & set(page.locator("body").inner_text())
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert alerts == []

@@ -299,18 +299,86 @@ def test_connection_that_is_lost_ends_only_what_had_not_ended(many_routers: Page
     expect(page.locator(".verdict")).to_have_text(["✓ done", "⚡ connection lost"])
 
 
-def test_many_routers_are_rows_that_open(many_routers: Page) -> None:
-    page = many_routers
-    events = [("output", {"router": name, "text": f"by {name}\n"}) for name in NAMES]
-    ends = [("result", {"router": name, **result(router=name)[1]}) for name in NAMES]
-    answer(page, *events, *ends)
+def ask_all(page: Page, names: list[str], command: str, target: str | None = None) -> None:
     page.get_by_text("and from others").click()
-    for name in NAMES[1:]:
+    for name in names[1:]:
         page.get_by_label(name).check()
-    run(page, "ping", "192.0.2.1")
-    expect(page.locator(".answer")).to_have_count(9)
+    run(page, command, target)
+
+
+def test_many_routers_are_a_board_whose_rows_open_the_whole_answers(many_routers: Page) -> None:
+    page = many_routers
+    ask_all(page, NAMES, "ping", "192.0.2.1")
+    rows = page.locator(".board tbody tr")
+    expect(rows).to_have_count(9)
+    expect(page.locator(".board .standing")).to_have_text(["State", *["✓ done"] * 9])
+    expect(page.locator(".many h2:visible")).to_have_text("ping 192.0.2.1")  # said once for all
     expect(page.locator("pre:visible")).to_have_count(0)
-    page.locator('[data-router="five.example"]').get_by_role("button", name="Open").click()
-    expect(page.locator("pre:visible")).to_have_text("by five.example\n")
-    page.locator('[data-router="five.example"]').get_by_role("button", name="Close").click()
+    expect(page.locator(".many .verdict").first).to_have_text("9 done")
+    opener = page.get_by_role("button", name="five.example")
+    opener.press("Enter")
+    expect(opener).to_have_attribute("aria-expanded", "true")
+    expect(page.locator(".answer:visible")).to_have_count(2)
+    expect(page.locator("pre:visible")).to_have_text("192.0.2.1\n")
+    rows.nth(4).click()
+    expect(opener).to_have_attribute("aria-expanded", "false")
     expect(page.locator("pre:visible")).to_have_count(0)
+
+
+def test_board_that_goes_on_leaves_what_is_focused(many_routers: Page) -> None:
+    page = many_routers
+    ask_all(page, NAMES, "wait")
+    expect(page.locator(".board .running").first).to_be_visible()
+    opener = page.get_by_role("button", name="two.example")
+    opener.press("Enter")
+    opener.evaluate("each => (window.held = each)")
+    page.locator('[data-router="two.example"]').get_by_role("button", name="Stop").click()
+    expect(page.locator(".board .standing").nth(2)).to_have_text("■ stopped")
+    opener.focus()
+    page.get_by_role("button", name="Stop all").last.click()
+    expect(page.locator(".board .standing").nth(1)).to_have_text("■ stopped")
+    assert opener.evaluate("each => each === window.held && each.isConnected")
+    expect(page.get_by_role("button", name="Stop all")).to_have_count(0)
+
+
+def test_connection_that_is_lost_at_once_shows_the_answers_without_a_board(many_routers: Page) -> None:
+    page = many_routers
+    answer(page, ("output", {"router": "one.example", "text": "by one\n"}))
+    ask_all(page, NAMES, "ping", "192.0.2.1")
+    expect(page.locator("pre").first).to_have_text("by one\n")
+    expect(page.locator(".answer .verdict", has_text="connection lost")).to_have_count(9)
+
+
+# --- one of several is stopped
+
+
+def test_one_of_two_routers_is_stopped_and_is_kept(serve: Serve, browser: Browser) -> None:
+    server = serve(routers=[{"name": name, "commands": COMMANDS} for name in NAMES[:2]])
+    with opened(browser, server) as page:
+        ask_all(page, NAMES[:2], "wait")
+        expect(page.locator("pre")).to_have_text(["begin\n"] * 2)
+        # one Run for both would be shared: the routers have the same argv
+        before = server.wait_for_children()
+        first, second = (page.locator(f'[data-router="{name}"]') for name in NAMES[:2])
+        first.get_by_role("button", name="Stop").click()
+        expect(first.locator(".verdict")).to_have_text("■ stopped")
+        expect(first.get_by_role("link", name="Link")).to_have_attribute("href", re.compile("/results/"))
+        expect(second.locator(".verdict")).to_contain_text("running")
+        assert len(before) == 2
+        assert sum(gone_within(2, pid) for pid in before) == 1
+        second.get_by_role("button", name="Stop").click()
+        expect(second.locator(".verdict")).to_have_text("■ stopped")
+        assert gone_within(2, *before)
+        expect(page.locator("#run")).to_be_visible()
+
+
+def test_router_that_another_process_asks_is_hidden_and_the_page_says_so(many_routers: Page) -> None:
+    page = many_routers
+    page.route("**/stop/*", lambda route: route.fulfill(status=404, body="{}"))
+    ask_all(page, NAMES[:2], "wait")
+    first, second = (page.locator(f'[data-router="{name}"]') for name in NAMES[:2])
+    first.get_by_role("button", name="Stop").click()
+    expect(first.locator(".verdict")).to_contain_text("hidden; another process")
+    expect(second.locator(".verdict")).to_contain_text("running")
+    second.get_by_role("button", name="Stop").click()
+    expect(page.locator("#run")).to_be_visible()

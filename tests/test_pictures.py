@@ -118,6 +118,17 @@ def test_router_that_complains_of_a_probe_stands_at_its_slot() -> None:
     assert titles[0] == "probe 1: lost, Destination Host Unreachable, says 198.51.100.14"
 
 
+def test_last_probe_that_is_lost_without_a_word_is_lost_in_the_end() -> None:
+    text = "".join(line for line in ping_lines(5, lost=(5,)).splitlines(True) if "no answer" not in line)
+    assert "icmp_seq=5" not in text
+    text += "\n--- 203.0.113.20 ping statistics ---\n5 packets transmitted, 4 received, 20% packet loss\n"
+    found = draw(facts("ping", text), is_over=True)
+    root = tree(found.picture)
+    assert [text_of(title) for title in root.iter("title")][4] == "probe 5: lost"
+    assert "to come" not in found.picture
+    assert found.words.startswith("5 sent, 1 lost (probe 5)")
+
+
 def test_quiet_ping_has_figures_and_no_strip() -> None:
     found = drawn("ping4-quiet.out")
     assert found.picture == ""

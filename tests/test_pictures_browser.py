@@ -110,10 +110,14 @@ class Opener:
 
     def picture(self, name: str, width: int) -> Page:
         """Open a picture as the page has it."""
+        return self.markup(PICTURES[name], width)
+
+    def markup(self, picture: str, width: int) -> Page:
+        """Open markup as the page has it."""
         page = self._page(width, "light")
         style = resource("style.css")
         page.route(f"{URL}style.css", lambda route: route.fulfill(body=style, content_type="text/css"))
-        self._go(page, f"{HEAD}<main>{PICTURES[name]}</main>", "text/html", CSP)
+        self._go(page, f"{HEAD}<main>{picture}</main>", "text/html", CSP)
         return page
 
     def alone(self, svg: str, scheme: Scheme) -> Page:
@@ -168,6 +172,17 @@ def test_nothing_is_cut_on_paper(opener: Opener, name: str) -> None:
     boxes = "[...document.querySelectorAll('.scroll, .graph')]"
     assert page.evaluate(f"{boxes}.filter((each) => each.scrollWidth > each.clientWidth + 1).length") == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 718
+
+
+@pytest.mark.parametrize("top", [0.04, 0.005, 20, 100_000])
+def test_labels_of_the_axis_are_not_clipped(opener: Opener, top: float) -> None:
+    page = opener.markup(draw(ping(5, slow={1: top}), True, scale=top).picture, 360)
+    clipped = page.evaluate(
+        "[...document.querySelectorAll('.strip .axis text')].map((each) => each.getBoundingClientRect().left"
+        " - document.querySelector('.strip .axis').getBoundingClientRect().left)"
+    )
+    assert len(clipped) == 2
+    assert min(clipped) >= 0
 
 
 @pytest.mark.parametrize(

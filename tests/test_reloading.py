@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from lookingglass import configuration as conf
-from lookingglass.reloading import changes, running, summary
+from lookingglass.reloading import Newest, changes, running, summary
 from tests.support import (
     GENEROUS,
     HERE,
@@ -207,6 +207,31 @@ def test_server_ends_with_all_children_after_many_reloads(watched: Watched, conf
         watched.server.process.terminate()
         assert watched.server.process.wait(10) == 0
         assert gone_within(1.0, *children)
+
+
+def test_reloads_that_are_asked_for_meanwhile_become_one() -> None:
+    first = TinyTracer(read())
+    begun: list[str] = []
+    may_end = threading.Event()
+
+    def load() -> conf.Configuration:
+        begun.append(threading.current_thread().name)
+        assert may_end.wait(10)
+        return read(info={"title": str(len(begun))})
+
+    newest = Newest(first, load, TinyTracer, "")
+    threads = [threading.Thread(target=newest.reload) for _ in range(50)]
+    threads[0].start()
+    assert soon(lambda: begun)
+    for each in threads[1:]:
+        each.start()
+    assert soon(lambda: sum(each.is_alive() for each in threads) == 2)  # no thread waits for nothing
+    may_end.set()
+    for each in threads:
+        each.join(10)
+    assert len(begun) == 2
+    assert newest._application.configuration.info["title"] == "2"
+    newest.close()
 
 
 def test_hundred_requests_a_second_and_a_run_lose_nothing(watched: Watched, config: Path) -> None:

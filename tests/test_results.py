@@ -265,15 +265,21 @@ def test_router_that_is_not_reached_leaves_no_result() -> None:
     assert kept.keep(of("192.0.2.0/24"), SUBJECT, status, answer) == answer
 
 
+@pytest.mark.parametrize("size", [0, 1, 300, 511, 512, 5000, 40_000, 300_000])
+def test_what_is_packed_is_read_again_whatever_its_size(size: int) -> None:
+    body = bytes(number % 251 for number in range(size))
+    assert zlib.decompress(results._compressed(body)) == body
+
+
 def test_viewers_of_one_run_have_a_result_each_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     packed: list[bytes] = []
-    compress = zlib.compress
+    compressed = results._compressed
 
-    def count(data: bytes, level: int) -> bytes:
+    def count(data: bytes) -> bytes:
         packed.append(data)
-        return compress(data, level)
+        return compressed(data)
 
-    monkeypatch.setattr(zlib, "compress", count)
+    monkeypatch.setattr(results, "_compressed", count)
     kept = Results(SMALL, open_cabinet("memory", SMALL), Now())
     found = {keep(kept, f"192.0.{number}.0/24") for number in range(8)}
     assert len(found) == 8

@@ -217,9 +217,9 @@ def test_facts_never_change_the_output(ask: Ask) -> None:
 
 
 def test_every_requirement_names_a_test_that_exists() -> None:
-    table = (HERE / "RFC8522.md").read_text()
-    rows = [line.split("|")[1:-1] for line in table.splitlines() if re.match(r"\| [2-6][.0-9, ]* \|", line)]
-    assert len(rows) >= 60
+    page = (HERE / "docs" / "rfc8522.md").read_text()
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if re.match(r"\| (?!section|what)", line)]
+    assert sum(bool(re.fullmatch(r" [2-6][.0-9, ]* ", row[0])) for row in rows) >= 60
     readme = " ".join((HERE / "README.md").read_text().split())
     source = "".join(path.read_text() for path in HERE.rglob("test_*.py"))
     tests = set(re.findall(r"^def (test_\w+)", source, re.MULTILINE))

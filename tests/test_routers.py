@@ -57,6 +57,13 @@ def test_file_is_valid_and_says_what_it_was_tested_against(name: str) -> None:
     assert offered == {"show route", "ping", "traceroute"} | (bgp if name != "linux.json" else {"mtr"})
 
 
+def test_first_line_says_how_many_ran_on_the_real_thing_and_how_many_never_did() -> None:
+    comments = [json.loads((FOLDER / name).read_text())["$comment"] for name in FILES]
+    ran = sum(comment.startswith("Tested ") for comment in comments)
+    told = f"{ran} of them ran on the real thing, {len(FILES) - ran} never did"
+    assert told in (FOLDER / "README.md").read_text().splitlines()[0]
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_every_template_reads_only_and_is_bounded(platform: str) -> None:
     for command in router(platform).commands.values():

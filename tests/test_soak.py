@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from lookingglass import children, glass, runs
+from lookingglass import children, glass, runs, several
 from lookingglass.answers import Body
 from lookingglass.connections import Channel
 from lookingglass.guard import Guard, Limits, Rate
@@ -66,7 +66,7 @@ def born(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Any]]:
     # A thread keeps its last Channel until it has another one.
     # What pytest keeps of the log has errors in it.
     monkeypatch.setattr(children.log, "disabled", True)
-    for each in (Task, Body, glass.Answer, runs.Run, runs.Viewer):
+    for each in (Task, Body, several.Several, several.RouterAnswer, glass.Answer, runs.Run, runs.Viewer):
         watch(each)
     return found
 
@@ -82,6 +82,12 @@ async def ask(port: int, path: str, accept: str, leaves: bool) -> None:
 
 CASES = [
     *((f"{V1}/flood", accept, False) for accept in MEDIA),
+    *((f"{V1}/flood?routers=*&view=1", accept, False) for accept in MEDIA),
+    (f"{V1}/sleep?routers=*", MEDIA[1], True),
+    (f"{V1}/missing?routers=*", MEDIA[2], False),
+    (f"{V1}/echo/localhost?routers=*", MEDIA[2], False),
+    (f"{V1}/echo/localhost?view=1", MEDIA[2], False),
+    ("/?cmd=flood&routers=*&run=1", "text/html", False),
     (f"{V1}/fail", MEDIA[2], False),
     (f"{V1}/missing", MEDIA[0], False),
     (f"{V1}/echo/localhost", MEDIA[0], False),

@@ -185,13 +185,10 @@ def test_refund_never_fills_a_bucket_over_its_brim(store: Store) -> None:
     assert store.take([token]).left["token"] == pytest.approx(1, abs=0.01)
 
 
-def test_reserve_is_for_those_who_hold_nothing(store: Store) -> None:
-    token = Token("token", SLOW, 4, reserve=2.0, idle="busy")
-    busy = Share("busy", 9)
-    assert takes(store, busy)
+def test_reserve_is_for_those_who_may_take_it(store: Store) -> None:
+    token = Token("token", SLOW, 4, reserve=2.0)
     assert [takes(store, token) for _ in range(3)] == [True, True, False]
-    assert [takes(store, token._replace(idle="idle")) for _ in range(3)] == [True, True, False]
-    store.give([busy])
+    assert [takes(store, token._replace(reserve=0.0)) for _ in range(3)] == [True, True, False]
 
 
 def test_penalty_doubles_the_wait_down_to_its_floor(store: Store) -> None:
@@ -644,6 +641,22 @@ def test_sqlite_on_a_full_disk_denies_until_there_is_room(tmp_path: Path, open_s
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@pytest.mark.lab
+def test_sqlite_on_a_read_only_disk_denies_until_it_is_writable(tmp_path: Path, open_shared: Open) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,ro", "none", folder], check=True)
+    try:
+        store = open_shared(f"sqlite:{folder}/limits.db")
+        assert gone_in(store) < PATIENCE
+        subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+        assert soon(lambda: is_back(store), BACK)
+        assert exactly(store, "a", 2)
+        store.close()
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
 def test_sqlite_file_never_grows_beyond_its_pages(
     tmp_path: Path, open_shared: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -762,7 +775,7 @@ def test_store_is_opened_at_the_first_question_only(tmp_path: Path) -> None:
 def test_redis_without_its_package_is_an_error_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     (error,) = errors_of(changed("store", "redis://user:secret@192.0.2.1/"))
-    assert error == "store: this store needs one more package: pip install 'tinytracer[redis]'"
+    assert error == "store: this store needs one more package: pip install redis"
 
 
 def test_names_of_stores_are_read(tmp_path: Path) -> None:

@@ -234,8 +234,8 @@ def test_newcomer_who_may_wait_does_not_overtake_either() -> None:
     assert newcomer.waits
 
 
-def test_tokens_that_are_kept_for_the_idle_are_theirs_while_others_wait() -> None:
-    hall = Hall(global_rate=Rate(8, 60.0), network_share=1)
+def test_tokens_that_are_kept_for_strangers_are_theirs_while_others_wait() -> None:
+    hall = Hall(global_rate=Rate(8, 60.0), network_share=0.9)
     runs = [hall.ask(A1) for _ in range(6)]
     assert all(asker.slot for asker in runs)
     waits = hall.ask(A1)

@@ -36,17 +36,17 @@ def probes(echoes: ping.Echoes, top: float | None, title: str) -> str | None:
     """Return the strip of a ping."""
     if not echoes.slots:
         return None
-    count = len(echoes.slots)
+    count, left = len(echoes.slots), ping.axis_width(top)
     inner = count * max(ping.NARROW, min(ping.WIDE, LARGEST // count))
     height = ping.ABOVE + ping.HEIGHT + ping.BELOW
     shapes = ping.shapes(echoes.slots, top)
     strip = (
-        f'<svg x="0" y="{HEAD}" width="{ping.AXIS}" height="{height}">{ping.axis(top)}</svg>'
-        f'<svg x="{ping.AXIS}" y="{HEAD}" width="{inner}" height="{height}">{shapes}</svg>'
+        f'<svg x="0" y="{HEAD}" width="{left}" height="{height}">{ping.axis(top)}</svg>'
+        f'<svg x="{left}" y="{HEAD}" width="{inner}" height="{height}">{shapes}</svg>'
     )
     words = ping.words_of(echoes)
     below = f'<text class="minor" x="0" y="{HEAD + height + 12}">{escape(words)}</text>'
-    return _document(max(ping.AXIS + inner, 6 * len(words)), HEAD + height + 18, title, words, strip + below)
+    return _document(max(left + inner, 6 * len(words)), HEAD + height + 18, title, words, strip + below)
 
 
 def graphs(known: list[paths.Path], own: str, names: Mapping[str, str], title: str) -> str | None:

@@ -58,7 +58,7 @@ def exact_percent(share: float) -> str:
 
 def range_head(top: float) -> str:
     """Return the labels of an axis, for the head of its column."""
-    labels = "".join(
+    labels = " ".join(
         f'<text x="{place}%" y="12" class="{kind}">{words}</text>'
         for place, kind, words in (
             (0, "from", "0 ms"),

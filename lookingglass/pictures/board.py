@@ -9,7 +9,7 @@ from lookingglass.facts.common import Facts
 from lookingglass.pictures import scale_of
 from lookingglass.pictures.axis import Span, ms, percent, range_head, range_mark, tick
 from lookingglass.pictures.markup import Cell, escape, name, table, unseen
-from lookingglass.pictures.verdicts import Summary, Verdict, summary
+from lookingglass.pictures.verdicts import Summary, Verdict, beside_loss, summary
 
 MOST = 64  # routers
 
@@ -33,7 +33,7 @@ def board(rows: Sequence[Row], label: str = "Routers") -> str:
     top = max(tops, default=0.0)
     heads = [Cell("Router", "router"), Cell("State", "standing")]
     if top:
-        axis = f"{unseen(f'Range on an axis from 0 to {tick(top)} ms')}{range_head(top)}"
+        axis = f"{unseen(f'Range on an axis from 0 to {tick(top)} ms')} {range_head(top)}"
         heads += [Cell("Lost", "loss"), Cell("Avg", "avg"), Cell("Max", "worst"), Cell(axis, "axis")]
     cells = (_cells(row, found, top) for row, found in zip(shown, summaries, strict=True))
     return table("board", label, heads, cells)
@@ -41,11 +41,12 @@ def board(rows: Sequence[Row], label: str = "Routers") -> str:
 
 def _cells(row: Row, found: Summary, top: float) -> list[Cell]:
     router = name(row.router)
+    standing = row.verdict if found.lost is None else beside_loss(row.verdict)
     router = f'<a href="{escape(row.href)}">{router}</a>' if row.href else f"<span>{router}</span>"
-    mark = f'<span aria-hidden="true">{row.verdict.mark}</span>'
+    mark = f'<span aria-hidden="true">{standing.mark}</span>'
     cells = [
         Cell(f"{router} <small>{escape(row.place)}</small>", "router"),
-        Cell(f"{mark} {escape(row.verdict.words)}", f"standing verdict {row.verdict.kind}"),
+        Cell(f"{mark} {escape(standing.words)}", f"standing verdict {standing.kind}"),
     ]
     if not top:
         return cells

@@ -170,7 +170,7 @@ def picture(hops: list[Hop], is_over: bool, top: float | None) -> str:
         Cell("Router", "router"),
         *((Cell("RTT", "avg"),) if single else _titles()),
         Cell("Step", "step"),
-        Cell(f"{unseen(f'Range on an axis from 0 to {tick(scale)} ms')}{range_head(scale)}", "axis"),
+        Cell(f"{unseen(f'Range on an axis from 0 to {tick(scale)} ms')} {range_head(scale)}", "axis"),
     ]
     rows = list(_rows(hops, len(shown), is_over, scale, single))
     drawn = table("hops", "Hops on the way to the target", titles, rows)

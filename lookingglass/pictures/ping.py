@@ -17,7 +17,8 @@ WIDE, NARROW = 24, 8  # pixels of a slot, at most and at least
 HEIGHT = 64  # pixels from nothing to the top of the axis
 ABOVE = 8  # pixels, for half of the label there
 BELOW = 18  # pixels, for the numbers of the probes
-AXIS = 46  # pixels to the left of the strip
+AXIS = 46  # pixels to the left of the strip, at least
+DIGIT = 7  # pixels, of the widest fonts
 OUTLIER = 3  # times the median, above which a bar would flatten all others
 FEW = 10  # slots, which all have their numbers
 LISTED = 12  # probes that words name
@@ -74,6 +75,9 @@ def read(facts: Facts, is_over: bool, planned: int | None) -> Echoes:
     shown = range(first, first + min(count, MOST))
     if not known and told:
         states = dict.fromkeys(shown, LOST)
+    elif is_over and missing:  # without -O, ping does not tell of what is lost at the end
+        states |= {seq: LOST for seq in shown if seq not in known}
+        lost = {**lost, **dict.fromkeys(seq for seq in shown if states.get(seq) == LOST)}
     slots = [_slot(seq, rtts, states.get(seq, OPEN), errors.get(seq, "")) for seq in shown]
     late = len(silent.keys() - lost.keys())
     times = _times(facts, rtts.values())
@@ -168,11 +172,11 @@ def picture(echoes: Echoes, top: float | None) -> str:
     """Return the strip beside its axis, in a box that scrolls where it is too wide."""
     if not echoes.probes:
         return ""
-    slots = len(echoes.slots)
+    slots, left = len(echoes.slots), axis_width(top)
     height = ABOVE + HEIGHT + BELOW
     focus = ' tabindex="0" role="group" aria-label="Probes"' if slots * NARROW > SCROLLS else ""
     strip = (
-        f'<div class="strip"><svg class="axis" width="{AXIS}" height="{height}" aria-hidden="true">'
+        f'<div class="strip"><svg class="axis" width="{left}" height="{height}" aria-hidden="true">'
         f"{axis(top)}</svg>"
         f'<div class="scroll"{focus}><div><svg width="{slots * NARROW}" height="0" aria-hidden="true"></svg>'
         f'<svg class="probes" width="{slots * WIDE}" height="{height}" role="img" '
@@ -184,14 +188,20 @@ def picture(echoes: Echoes, top: float | None) -> str:
     )
 
 
+def axis_width(top: float | None) -> int:
+    """Return the pixels that the labels to the left of the strip need."""
+    return max([AXIS, *(6 + DIGIT * len(label) for label, _ in _labels(top))])
+
+
 def axis(top: float | None) -> str:
     """Return the labels to the left of the strip."""
-    if top is None:
-        return ""
-    return "".join(
-        f'<text class="to" x="{AXIS - 6}" y="{y + 4}">{tick(value)} ms</text>'
-        for value, y in ((top, ABOVE), (top / 2, ABOVE + HEIGHT // 2))
-    )
+    right = axis_width(top) - 6
+    return " ".join(f'<text class="to" x="{right}" y="{y + 4}">{label}</text>' for label, y in _labels(top))
+
+
+def _labels(top: float | None) -> list[tuple[str, int]]:
+    levels = [] if top is None else [(top, ABOVE), (top / 2, ABOVE + HEIGHT // 2)]
+    return [(f"{tick(value)} ms", y) for value, y in levels]
 
 
 def shapes(slots: list[Slot], top: float | None) -> str:

@@ -25,6 +25,7 @@ VERDICTS = {
     "lost": "⚡",  # the connection, which the page sees
     "refused": "⏳",
 }
+BESIDE_LOSS = {"good": "done", "lossy": "done", "late": "time is up", "stopped": "stopped"}
 LIMIT = re.compile(r"longer than ([0-9]{1,9}) KiB")  # in the message of an answer that was cut
 ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 
@@ -74,6 +75,8 @@ def of_outcome(status: int, envelope: Envelope) -> Verdict:
     data = dict(values.table(envelope.get("data")))
     message = plain(values.text(envelope.get("message"))).rstrip(".")
     if "output" not in data and "format" not in data:
+        if status == 503 and data.get("failure_source") == "visitor":
+            return verdict("stopped", "stopped")
         return verdict("refused" if status in {429, 503} else "bad", message or "no answer")
     if data.get("truncated") is True:
         limit = LIMIT.search(message)
@@ -83,6 +86,11 @@ def of_outcome(status: int, envelope: Envelope) -> Verdict:
     if status == 503:
         return _with_loss(verdict("stopped", "stopped"), data)
     return _of_facts(envelope, data, message)
+
+
+def beside_loss(found: Verdict) -> Verdict:
+    """Return a verdict without the loss, for where that stands beside it."""
+    return found._replace(words=BESIDE_LOSS.get(found.kind, found.words))
 
 
 def summary(facts: Facts, is_over: bool = True) -> Summary:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.bench import busy, guarding, idle, live, pages, peers, report, running
+from tests.bench import browser, busy, guarding, idle, live, pages, peers, report, running
 from tests.bench.servers import allow_many_files
 from tests.bench.table import HEADING, Case, Pair, Row, line, machine, summary
 
@@ -36,6 +36,7 @@ GROUPS = {
     "live": Group(live.CASES, 3, 3.0),
     "idle": Group(idle.CASES, 3, 5.0),
     "leave": Group(idle.LEAVE, 3, 0.0),
+    "browser": Group(browser.CASES, 3, 10.0),
 }
 PEERS = {"peers": Group(peers.CASES, 3, 1.0)}
 

@@ -26,6 +26,7 @@ GROUPS = {
     "live": "Live viewers of commands that print four lines a second",
     "idle": "Start, and rest",
     "leave": "From a disconnect to the end of the process",
+    "browser": "The page in Chromium",
     "peers": "Other looking glasses on this machine",
 }
 HEADING = "| | bare | ours | ratio | range | goal | holds |\n|---|---:|---:|---:|---:|---|---|"

@@ -27,7 +27,7 @@ RESTART = 3.0  # seconds of work before a server is told to end
 SAMPLES = 20  # of the memory, while clients are at work
 FILLING = 16384  # KiB that the memory may grow by after settling: answers are kept up to 8 MiB
 DRIFT = 4096  # KiB that the last quarter of the work may have more than the third one
-FILLERS = 6  # networks that together may fill what there is
+FILLERS = 24  # networks, for half of the slots are kept for networks that hold none
 SHOWN = 20  # faults that are printed
 
 
