@@ -24,8 +24,8 @@ LARGEST = 360 * 1024
 MANUAL = HERE / "examples" / "deploy" / "tinytracer.1"
 PARTS = {  # of the one file
     *("LICENSE", "webob/__init__.py", "waitress/__init__.py", "cgi.py"),
-    *("lookingglass/html/index.html", "lookingglass/html/config.json.template"),
-    *("lookingglass/html/config.schema.json", "lookingglass/routers/frr.json", "lookingglass/routers/birdlg"),
+    *("lookingglass/html/index.html", "lookingglass/config.json.template"),
+    *("lookingglass/config.schema.json", "lookingglass/routers/frr.json", "lookingglass/routers/birdlg"),
 }
 
 
