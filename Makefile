@@ -4,8 +4,10 @@ PY := .venv/bin/python
 TOOLS := ping:iputils-ping traceroute:traceroute mtr:mtr-tiny ip:iproute2
 LAB_TOOLS := dnsmasq:dnsmasq-base
 BENCH_TOOLS := wrk:wrk chromium:chromium
-TEST_TOOLS := $(BENCH_TOOLS) unshare:util-linux curl:curl sshd:openssh-server nginx:nginx-light haproxy:haproxy \
-	bird:bird2 vtysh:frr gobgp:gobgpd bgpctl:openbgpd \
+TEST_TOOLS := $(BENCH_TOOLS) unshare:util-linux curl:curl sshd:openssh-server \
+	nginx:nginx-light haproxy:haproxy caddy:caddy apache2:apache2 apache2:libapache2-mod-wsgi-py3 \
+	uwsgi:uwsgi-core uwsgi_python3:uwsgi-plugin-python3 fail2ban-regex:fail2ban logrotate:logrotate man:man-db \
+	w3m:w3m lynx:lynx bird:bird2 vtysh:frr gobgp:gobgpd bgpctl:openbgpd \
 	redis-server:redis-server openssl:openssl systemd-analyze:systemd visudo:sudo shellcheck:shellcheck
 OTHER_PYTHONS := 3.12 3.13
 MODULES := $(shell sed -n 's/^py_modules = //p' setup.cfg | tr -d ,)

@@ -301,12 +301,12 @@ class TinyTracer:
         refuse = functools.partial(self._page.reply, given, client, choice)
         if not given["run"] or environ["REQUEST_METHOD"] == "HEAD":
             return refuse()
+        around = self._page.render(given, client, choice)  # nothing may fail once there is an answer
         try:
             answer = self._asking.ask(environ, self._visitor(environ), *page.question(given, choice))
         except Problem as problem:
             return refuse(problem)
         represent = page.as_page_of_several if isinstance(answer, Several) else page.as_page
-        around = self._page.render(given, client, choice)
         return self._asking.live(answer, represent(*around, given), refuse, self._page.headers)
 
     def _run(self, environ: Environ, path: str) -> Answering:

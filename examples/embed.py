@@ -1,4 +1,8 @@
-"""Embed TinyTracer below /lg/ of another WSGI application: `python3 examples/embed.py CONFIG PORT`."""
+"""Embed TinyTracer below /lg/ of another WSGI application: `python3 examples/embed.py CONFIG PORT`.
+
+Programs that know the host's name only look below /.well-known/looking-glass (RFC 8522 section 3.2), so that
+leads there as well. embed_flask.py and embed_pyramid.py do the same for applications of these frameworks.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,9 @@ looking_glass = TinyTracer(configuration.load(sys.argv[1]))
 
 def site(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Answer below /lg/ with the looking glass, elsewhere with a page of this site."""
-    if shift_path_info(environ) == "lg":
+    if environ["PATH_INFO"].startswith("/.well-known/looking-glass"):
+        return looking_glass({**environ, "SCRIPT_NAME": "/lg"}, start_response)
+    if shift_path_info(environ) == "lg":  # moves it from PATH_INFO to SCRIPT_NAME
         return looking_glass(environ, start_response)
     start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
     return [b'<!DOCTYPE html><title>Example Networks</title><a href="/lg/">Looking glass</a>\n']

@@ -2,6 +2,8 @@
 
 Put nginx before it, with examples/deploy/nginx.conf or nginx-testfiles.conf, whose comments say why: gunicorn
 waits for slow visitors with a thread, and nginx without one. Let nginx send test files itself.
+
+With --worker-class sync --threads 1 --workers 16 a process answers each visitor; give "store" a name then.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ import tinytracer
 from lookingglass import configuration
 
 try:
-    configuration.find_configuration(None)  # what is wrong with it is told now, not to the first visitor
+    settings = configuration.find_configuration(None)  # what is wrong is told now, not to the first visitor
 except configuration.ConfigurationError as error:
     sys.exit(str(error))
 
 bind = "127.0.0.1:8080"
 worker_class = "gthread"  # an answer in progress holds a thread
-threads = 72  # the configuration's viewers, and 8
+threads = settings.limits.viewers + 8
+loglevel = "debug" if settings.debug else "info"
 workers = 1  # with more, let them count limits together: configure a store
 keepalive = 75  # seconds; nginx closes idle connections before, so that no request meets a closed one
 control_socket_disable = True  # gunicorn 25 and later would write it into a home that a service need not have

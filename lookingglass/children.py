@@ -144,15 +144,20 @@ class Child:
 
 
 def _spawn(invocation: Invocation, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        invocation.argv,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        cwd="/",
-        env=ENVIRONMENT,
-        start_new_session=True,
-    )
+    # A child inherits what its thread blocks, and threads of uWSGI and mod_wsgi block SIGTERM.
+    mask = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    try:
+        return subprocess.Popen(
+            invocation.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            cwd="/",
+            env=ENVIRONMENT,
+            start_new_session=True,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _is_left(pipe: int) -> bool:

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shlex
+import threading
 import time
 from calendar import timegm
 from typing import Any, NamedTuple
@@ -23,12 +24,13 @@ from lookingglass.pictures import About, draw, draw_alone, verdicts
 from lookingglass.pictures.kinds import kind_of
 from lookingglass.pictures.markup import escape
 from lookingglass.pictures.markup import name as isolated
-from lookingglass.problems import HTTPProblem, NotFound, Problem
+from lookingglass.problems import Busy, HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready
 from lookingglass.results import RESULT_NAME, RESULTS_PATH, Frozen, Results, with_result
 from lookingglass.side_by_side import Head, when
 from lookingglass.urls import query_of
 
+MAKERS = 4  # sheets that are made at once: the other threads are for what takes less time
 SUFFIXES = {".json": JSON, ".txt": TEXT, ".svg": SVG}
 # Programs that say nothing get JSON, as they do of a run; browsers prefer HTML, and images SVG.
 OFFERS = (JSON, HTML, TEXT, SVG)
@@ -54,6 +56,9 @@ class Archive:
         self._configuration = configuration
         self._routers = {router.name: router for router in configuration.routers}
         self._results = results
+        self._makers = threading.BoundedSemaphore(MAKERS)
+        # Links in a sheet begin with the host that was asked, where none is configured.
+        self._vary = {"Vary": f"Accept, Accept-Encoding{'' if configuration.host else ', Host'}"}
 
     def answer(
         self, environ: Environ, base: str, name: str, other: str | None = None, suffix: str = ""
@@ -63,11 +68,16 @@ class Archive:
         Raises a Problem, where programs ask: people get a page that says it.
         """
         try:
-            if other is None:
-                return self._show(environ, base, name, suffix.lower())
-            if not other:
+            if other == "":
                 return _lead(base, name, dict(query_of(environ)).get("with", ""))
-            return self._compare(environ, base, (name, other), suffix.lower())
+            if not self._makers.acquire(blocking=False):
+                raise Busy(f"{MAKERS} results are being shown at this moment.")
+            try:
+                if other is None:
+                    return self._show(environ, base, name, suffix.lower())
+                return self._compare(environ, base, (name, other), suffix.lower())
+            finally:
+                self._makers.release()
         except Problem as problem:
             if _media(environ, suffix.lower(), OFFERS) != HTML:
                 raise
@@ -76,13 +86,14 @@ class Archive:
     def _show(self, environ: Environ, base: str, name: str, suffix: str) -> Ready:
         frozen = self._find(name)
         offers = OFFERS if suffix or _has_picture(frozen) else OFFERS[:3]
-        return _ready(self._sheet(frozen, _media(environ, suffix, offers), base, name), frozen.kept_until)
+        sheet = self._sheet(frozen, _media(environ, suffix, offers), base, name)
+        return _ready(sheet, frozen.kept_until, self._vary)
 
     def _compare(self, environ: Environ, base: str, names: tuple[str, str], suffix: str) -> Ready:
         """Compare two answers; what comes of it is kept for as long as both of them."""
         a, b = map(self._find, names)
         sheet = self._compared((names[0], a), (names[1], b), _media(environ, suffix, OFFERS[:3]), base)
-        return _ready(sheet, min(a.kept_until, b.kept_until))
+        return _ready(sheet, min(a.kept_until, b.kept_until), self._vary)
 
     def _find(self, name: str) -> Frozen:
         if self._results is None:
@@ -204,13 +215,13 @@ def _media(environ: Environ, suffix: str, offers: tuple[str, ...]) -> str:
     return SVG if best_offer(accept, (SVG,)) else JSON
 
 
-def _ready(sheet: Sheet, until: str) -> Ready:
+def _ready(sheet: Sheet, until: str, vary: dict[str, str]) -> Ready:
     """Return what may be kept by everybody until it expires here."""
     seconds = max(0, timegm(time.strptime(until, MOMENT)) - int(time.time()))
     media = sheet.media if sheet.media in {JSON, SVG} else f"{sheet.media}; charset=utf-8"
     headers = {
         "Cache-Control": f"public, max-age={seconds}, immutable",
-        "Vary": "Accept, Accept-Encoding",
+        **vary,
         **NOINDEX,
         **OPEN,
         **sheet.headers,

@@ -146,6 +146,7 @@ SCHEMAS: dict[str, Table] = {
     "Router": _timed({"id": {"type": "integer"}, "name format": STRING}, "id name format"),
     "Info": object_of({"title blurb asn": STRING}),
     "Capabilities": object_of({"ipv4 ipv6": {"type": "boolean"}}, "ipv4 ipv6"),
+    "Address": object_of({"ip": STRING}, "ip"),
     "Healthy": {"const": "ok"},
     "Result": {
         "description": "The envelope of the run, as it was.",
@@ -180,6 +181,7 @@ RESOURCES: dict[str, tuple[str, tuple[str, ...], str, str, tuple[int, ...]]] = {
     f"{API}/routers/{{number}}": ("Describe a router", ("number",), JSON, "Router", (400, 404, *LIMITED)),
     "/api/info": ("Title and blurb", (), JSON, "Info", LIMITED),
     "/api/capabilities": ("Address families", (), JSON, "Capabilities", LIMITED),
+    "/api/ip": ("Tell the address of who asks", (), JSON, "Address", (404, *LIMITED)),
     "/healthz": ("Tell whether it is alive", (), TEXT, "Healthy", (405, 500, 503)),
 }
 

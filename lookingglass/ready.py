@@ -16,7 +16,7 @@ from lookingglass.negotiation import takes_gzip
 
 SIZE = 8 << 20  # bytes of all answers that are kept
 OVERHEAD = 2048  # bytes that an answer takes beside its body: headers and key
-WORTH = 256  # bytes; what is smaller is not compressed
+WORTH_PACKING = 256  # bytes; what is smaller is not compressed
 
 
 class Ready:
@@ -35,7 +35,7 @@ class Ready:
             **SECURITY,
             **headers,
         }
-        packed = gzip.compress(body, level, mtime=0) if len(body) >= WORTH else b""
+        packed = gzip.compress(body, level, mtime=0) if len(body) >= WORTH_PACKING else b""
         self.size = OVERHEAD + len(body) + len(packed)
         self._plain = _form(body, f'"{digest}"', common)
         self._packed = self._plain

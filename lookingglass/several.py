@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -13,6 +12,7 @@ from commands import Router
 from lookingglass.glass import Answer, Common, Glass, outcome_of
 from lookingglass.guard import Lease
 from lookingglass.journal import Record
+from lookingglass.loop import Bell
 from lookingglass.problems import Busy, Problem, Quota, Refusal, Unwanted
 from lookingglass.questions import Question
 from lookingglass.runs import Viewer
@@ -175,8 +175,8 @@ class Several:
         self._loop = glass.runs.loop
         self._place = place
         self._stand = stand
-        self._bell = threading.Event()
-        self.notify: Callable[[], None] = self._bell.set  # called in any thread when there may be news
+        self._bell = Bell()
+        self.notify: Callable[[], None] = self._bell.ring  # called in any thread when there may be news
         for part in parts:
             part.on_news(self._tell)
 
@@ -237,7 +237,6 @@ class Several:
     def wait(self, seconds: float) -> None:
         """Wait until there may be news, at most ``seconds``."""
         self._bell.wait(seconds)
-        self._bell.clear()
 
     def leave(self) -> None:
         """Let all end: the visitor has gone."""
@@ -296,23 +295,41 @@ def ask(glass: Glass, question: Question, visitor: Visitor) -> Several:
         quotas = problem.quotas if isinstance(problem, Refusal) else ()
         problem.headers = {**problem.headers, **glass.headers(quotas)}
         raise glass.refuse(question, visitor, problem) from None
-    # A name is looked up once, when the first router is asked.
-    common = Common(stand, functools.cache(lambda target: glass.look_up(target, visitor)))
-    parts = []
-    for router in routers:
-        record = glass.journal.begin(visitor, question.path)
-        try:
-            checked = glass.check(_to(router, question), record)
-            answer = glass.patiently(checked, visitor, record, Lease(lambda refund: None), common)
-            parts.append(RouterAnswer(router, record, answer))
-        except Problem as problem:
-            glass.journal.close(record, outcome_of(problem))
-            parts.append(RouterAnswer(router, record, None, problem))
+    parts: list[RouterAnswer] = []
+    try:
+        # A name is looked up once, when the first router is asked.
+        common = Common(stand, functools.cache(lambda target: glass.look_up(target, visitor)))
+        for router in routers:
+            parts.append(_part(glass, router, question, visitor, common))
+    except BaseException:
+        for part in parts:
+            part.close()
+        stand.leave()
+        place.end()
+        raise
     several = Several(parts, glass, place, stand)
-    if Parameters.read(question.parameters).view:
-        several.watch()
-    several.follow()
+    try:
+        if Parameters.read(question.parameters).view:
+            several.watch()
+        several.follow()
+    except BaseException:
+        several.close()
+        raise
     return several
+
+
+def _part(glass: Glass, router: Router, question: Question, visitor: Visitor, common: Common) -> RouterAnswer:
+    """Return the answer of one router, which begins later, or is an error at once."""
+    record = glass.journal.begin(visitor, question.path)
+    try:
+        checked = glass.check(_to(router, question), record)
+        answer = glass.patiently(checked, visitor, record, Lease(lambda refund: None), common)
+    except BaseException as error:
+        glass.journal.close(record, outcome_of(error))
+        if isinstance(error, Problem):
+            return RouterAnswer(router, record, None, error)
+        raise
+    return RouterAnswer(router, record, answer)
 
 
 def _routers(glass: Glass, question: Question) -> list[Router]:

@@ -16,7 +16,7 @@ from lookingglass.problems import ROUNDING, Refusal
 CLIENTS = 65536  # that are remembered; when all of them ask too much, new ones are denied
 DOWNLOADS = 16  # at once, of all clients, or as many as one client may have
 BURST = 5.0  # seconds whose requests may come at once: a browser opens all its tabs together
-WORTH = 0.0025  # seconds of a processor that a request may take; one that takes more counts as several
+CHEAP = 0.0025  # seconds of a processor that a request may take; one that takes more counts as several
 HOPE = 10  # seconds after which a download may have ended
 
 
@@ -60,8 +60,8 @@ class Turnstile:
             self._paid[client] = paid
 
     def charge(self, client: str, seconds: float) -> None:
-        """Count what a request has taken of a processor beyond WORTH."""
-        more = self._gap * (seconds / WORTH - 1)
+        """Count what a request has taken of a processor beyond CHEAP."""
+        more = self._gap * (seconds / CHEAP - 1)
         if more > 0:
             with self._lock:
                 if client in self._paid:

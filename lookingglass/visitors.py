@@ -221,9 +221,10 @@ def read_client(text: str) -> targets.Address | None:
 def connection_of(environ: Mapping[str, Any]) -> int | None:
     """Return a descriptor of the client's connection, for the caller to close; None: the host tells none.
 
-    gunicorn gives its socket; some hosts give a body that knows it.
+    gunicorn gives its socket, waitress a method of what holds it; some hosts give a body that knows it.
     """
-    source = environ.get("gunicorn.socket") or environ.get("wsgi.input")
+    channel = getattr(environ.get("waitress.client_disconnected"), "__self__", None)
+    source = environ.get("gunicorn.socket") or getattr(channel, "socket", None) or environ.get("wsgi.input")
     try:
         descriptor = source.fileno()  # type: ignore[union-attr]
         return os.dup(descriptor) if stat.S_ISSOCK(os.fstat(descriptor).st_mode) else None

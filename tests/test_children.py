@@ -55,6 +55,17 @@ def end(child: Child) -> int | None:
     return child.reap()
 
 
+def test_child_of_a_thread_that_blocks_signals_can_be_told_to_end() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        child = Child(Invocation(("sleep", "1000")), LOOP)
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before | {signal.SIGTERM}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    child.terminate()
+    assert end(child) == -signal.SIGTERM
+
+
 @pytest.mark.parametrize(
     ("script", "status"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", -9), ("kill -15 $$", -15)]
 )

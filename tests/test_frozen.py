@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
+from lookingglass import frozen as frozen_module
+from lookingglass import pictures
 from lookingglass.frozen import lasting
 from tests.redis_server import RedisServer
 from tests.support import GENEROUS, V1, Ask, Serve, Server, asker, build, configuration, error, free_port
@@ -531,3 +534,34 @@ def test_text_browser_shows_result_and_comparison(serve: Serve) -> None:
     shown = dump(f"{one}/vs/{other.rpartition('/')[2]}")
     assert "1 of 3 hops differs, from hop 2; +13.1 ms at the end" in shown
     assert re.search(r"3 192\.0\.2\.9 8\.0 ms +\+13\.1 ms +3 192\.0\.2\.9 21\.1 ms", shown)
+
+
+# --- what many ask at once
+
+
+def test_results_leave_half_of_the_threads_to_others(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = frozen(ask, "ping")
+    begun, may_go = threading.Semaphore(0), threading.Event()
+    draw = pictures.draw
+
+    def slow(*given: Any, **more: Any) -> Any:
+        begun.release()
+        assert may_go.wait(10)
+        return draw(*given, **more)
+
+    monkeypatch.setattr("lookingglass.frozen.draw", slow)
+    threads = [threading.Thread(target=ask, args=(path, "text/html")) for _ in range(frozen_module.MAKERS)]
+    for thread in threads:
+        thread.start()
+        assert begun.acquire(timeout=10)
+    assert ask(path, "text/html").status == ask(path).status == 503
+    assert ask("/healthz").status == 200
+    may_go.set()
+    for thread in threads:
+        thread.join(10)
+    assert ask(path, "text/html").status == 200
+
+
+def test_cache_keeps_a_result_apart_by_host_where_links_follow_the_host(ask: Ask) -> None:
+    path = frozen(ask, "ping")
+    assert "Host" in ask(path).headers["Vary"]

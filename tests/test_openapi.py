@@ -56,6 +56,7 @@ RESOURCES = [
     (f"{V1}/cmd", "?router=TYO1.example.net"),
     (f"{V1}/routers", ""),
     ("/api/info", ""),
+    ("/api/ip", ""),
     ("/api/capabilities", ""),
 ]
 RUNS = [
@@ -149,7 +150,7 @@ def test_every_command_of_any_router_has_a_path_and_no_other() -> None:
         *("show/route/community/{target}", "fail", "wait", "json", "show/route", "trace/{target}", "healthz"),
     }
     assert {path for path in paths if not path.startswith(V1)} == {
-        *("/.well-known/looking-glass", "/api/info", "/api/capabilities", "/healthz"),
+        *("/.well-known/looking-glass", "/api/info", "/api/capabilities", "/api/ip", "/healthz"),
         *("/results/{name}", "/results/{name}/vs/{other}"),
     }
     assert not [path for path in describe(results=False)["paths"] if path.startswith("/results")]
@@ -239,6 +240,8 @@ def test_resources_are_as_described() -> None:
     assert check(document, details, ask(f"{V1}/routers/2"))["code"] == 404
     assert check(document, f"{V1}/cmd", ask(f"{V1}/cmd?router=no"))["code"] == 400
     assert check(document, "/api/info", ask("/api/info", method="POST"))["code"] == 405
+    hidden = asker(build({"routers": ROUTERS, "showip": False}))
+    assert check(document, "/api/ip", hidden("/api/ip"))["code"] == 404
 
 
 @pytest.mark.parametrize("media", MEDIA)

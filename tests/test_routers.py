@@ -79,6 +79,20 @@ def test_every_template_reads_only_and_is_bounded(platform: str) -> None:
                     assert re.search(r"-c 5|count=?\s?5|repeat 5", text), where
 
 
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("family", [4, 6])
+def test_set_is_whole_on_a_machine_with_one_family(platform: str, family: int) -> None:
+    source = f"source{family}"
+    document = {
+        "capabilities": {f"ipv{10 - family}": False},
+        "routers": [{"name": "r1", source: SOURCES[source], "commands": f"{platform}.json"}],
+    }
+    commands = configuration.read(document, FOLDER).routers[0].commands
+    assert set(commands) == set(router(platform).commands)
+    for command in commands.values():
+        assert all(command.template_of(media, family) for media in command.templates), command.name
+
+
 FRR = ("vtysh", "-u", "-c")
 VYOS = "/opt/vyatta/bin/vyatta-op-cmd-wrapper"
 EXPANSIONS: list[tuple[str, str, str, tuple[str, ...]]] = [

@@ -15,6 +15,7 @@ import pytest
 from webob import Request
 
 from lookingglass import several
+from lookingglass.glass import Glass
 from lookingglass.pictures import verdicts
 from tests.support import (
     GENEROUS,
@@ -724,4 +725,23 @@ def test_two_routers_share_the_axis_of_the_larger_one() -> None:
     many = ask(f"{V1}/timed?routers=r2,r80", "application/json").json
     assert many["status"] == "success"
     application.close()
+    is_left(application)
+
+
+@pytest.mark.parametrize("name", ["patiently", "look_up"])
+def test_failure_of_ours_leaves_nothing_held(
+    application: TinyTracer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    works = getattr(Glass, name)
+    calls: list[object] = []
+
+    def fails_later(glass: Glass, *arguments: Any) -> Any:
+        calls.append(arguments)
+        if name == "look_up" or len(calls) == 3:
+            raise MemoryError
+        return works(glass, *arguments)
+
+    monkeypatch.setattr(Glass, name, fails_later)
+    assert error(asker(application)(f"{V1}/say/192.0.2.1?routers=a,b,c"), 500)
+    assert calls
     is_left(application)

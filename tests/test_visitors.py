@@ -150,6 +150,16 @@ def test_client_is_counted_by_address_or_64(client: str, key: str) -> None:
     assert client_key(client) == key
 
 
+class Channel:
+    """What waitress calls so, and hands a method of over."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+
+    def check_client_disconnected(self) -> bool:
+        return False
+
+
 def test_connection_is_a_descriptor_of_its_own() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -158,6 +168,12 @@ def test_connection_is_a_descriptor_of_its_own() -> None:
             assert descriptor is not None
             assert descriptor != ours.fileno()
             os.close(descriptor)
+        channel = Channel(ours)
+        descriptor = visitors.connection_of(
+            {"waitress.client_disconnected": channel.check_client_disconnected}
+        )
+        assert descriptor is not None
+        os.close(descriptor)
         ours.send(b"x")  # which the close has not closed
 
 
