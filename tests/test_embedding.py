@@ -1,15 +1,18 @@
-"""TinyTracer inside another WSGI application, as examples/embed.py shows it."""
+"""TinyTracer inside another WSGI application, as examples/embed.py and its neighbours show it."""
 
 from __future__ import annotations
 
 import random
+import runpy
 import signal
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from webob import Request, Response
 
+import tinytracer
 from tests.support import HERE, V1, Server, configuration, free_port, gone_within
 
 EMBED = (HERE / "examples" / "embed.py").read_text()
@@ -42,6 +45,33 @@ def test_embedded_looking_glass_answers_beside_the_site(tmp_path: Path, text: st
     finally:
         server.stop()
     assert server.process.returncode == 0
+
+
+@pytest.mark.parametrize("framework", ["embed", "embed_flask", "embed_pyramid"])
+def test_looking_glass_in_a_site_is_found_below_lg_and_by_the_name_of_the_host(
+    tmp_path: Path, framework: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = str(configuration(tmp_path))
+    monkeypatch.setenv("TINYTRACER_CONFIG", config)
+    monkeypatch.setattr(sys, "argv", ["embed.py", config])
+    monkeypatch.setattr(tinytracer, "application", tinytracer.LazyApplication())
+    names = runpy.run_path(str(HERE / "examples" / f"{framework}.py"))
+    site = names.get("app") or names["site"]
+
+    def ask(path: str) -> Response:
+        return Request.blank(path).get_response(site)
+
+    assert 'href="/lg/"' in ask("/").text
+    assert "<form" in ask("/lg/").text
+    assert ask("/lg/style.css").status_code == 200
+    assert (ask("/lg").status_code, ask("/lg").location) == (308, "http://localhost/lg/")
+    for prefix in ("/lg", ""):
+        listed = ask(f"{prefix}{V1}/cmd").json["data"]["commands"]
+        assert listed[0]["href"] == f"http://localhost/lg{V1}/ping"
+        assert ask(f"{prefix}{V1}/true").json["status"] == "success"
+        assert ask(f"{prefix}{V1}/ping/127.0.0.0%2F8").json["code"] == 400
+    assert ask("/.well-known/looking-glass").json["status"] == "success"
+    assert "<form" not in ask("/lgx").text
 
 
 @pytest.mark.slow

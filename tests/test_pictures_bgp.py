@@ -63,7 +63,7 @@ def walk(graph: ET.Element) -> list[tuple[list[int], bool]]:
         place = ((end_x - EDGE) // (BOX + GAP), (end_y - EDGE - TALL // 2) // ROW)
         column = (int(start_x) - EDGE - BOX) // (BOX + GAP)
         row = (int(start_y) - EDGE - TALL // 2) // ROW
-        times = pills.pop((int(start_x) + 1, int(start_y)), 1)
+        times = pills.pop((int(start_x) + 4, int(start_y)), 1)
         source = (0, row) if column == 0 else (column, row)
         ways.setdefault(source, []).append((place, times, "best" in line.get("class", "")))
     assert pills == {}

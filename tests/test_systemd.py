@@ -22,6 +22,7 @@ from tests.support import GENEROUS, HERE, V1, configuration, gone_within, is_ali
 
 DEPLOY = HERE / "examples" / "deploy"
 UNITS = ("tinytracer.service", "tinytracer-sudo.service")
+SOCKET = "tinytracer.socket"
 GUNICORN = "tinytracer-gunicorn.service"
 START = "/opt/tinytracer/.venv/bin/tinytracer"
 COMMANDS = {
@@ -134,10 +135,14 @@ class Machine:
 
     def _write_units(self, folder: Path) -> None:
         folder.mkdir()
-        targets = ("sysinit", "basic", "shutdown", "network-online", "multi-user", "umount", "final", "test")
+        targets = (
+            *("sysinit", "basic", "shutdown", "network-online", "multi-user", "umount", "final", "test"),
+            "sockets",
+        )
         for name in targets:
             (folder / f"{name}.target").write_text("[Unit]\nDefaultDependencies=no\n")
         (folder / "system.slice").write_text("[Unit]\nDefaultDependencies=no\n")
+        (folder / SOCKET).write_text((DEPLOY / SOCKET).read_text())
         units = {name: (DEPLOY / name).read_text() for name in UNITS}
         for name, text in {**units, GUNICORN: gunicorn_unit()}.items():
             (folder / name).write_text(text)
@@ -216,6 +221,15 @@ def test_unit_is_valid(name: str, tmp_path: Path) -> None:
     assert text.count(f"ExecStart={START} ") == 1
     (tmp_path / name).write_text(text.replace(START, "/bin/true"))
     argv = ["systemd-analyze", "verify", str(tmp_path / name)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_socket_is_valid(tmp_path: Path) -> None:
+    text = (DEPLOY / UNITS[0]).read_text()
+    (tmp_path / UNITS[0]).write_text(text.replace(START, "/bin/true"))
+    shutil.copy(DEPLOY / SOCKET, tmp_path)
+    argv = ["systemd-analyze", "verify", str(tmp_path / SOCKET)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -303,6 +317,20 @@ def test_reload_takes_the_new_file_and_keeps_what_runs(unit: Machine) -> None:
         finally:
             subprocess.run(unit._enter("mv", f"{file}.old", file), check=True)
             client.terminate()
+
+
+@pytest.mark.lab
+def test_socket_starts_the_service_for_the_first_visitor_and_again(machine: Machine) -> None:
+    try:
+        machine.systemctl("start", SOCKET)
+        for _ in range(2):
+            assert machine.systemctl("is-active", UNITS[0], check=False) == "inactive\n"
+            status, output = machine.ask("ping/127.0.0.1")
+            assert status == "success", output
+            assert machine.systemctl("is-active", UNITS[0]) == "active\n"
+            machine.systemctl("stop", UNITS[0])
+    finally:
+        machine.systemctl("stop", SOCKET, UNITS[0])
 
 
 def _inner(process: Path) -> str:

@@ -144,7 +144,7 @@ def _draw_node(node: Node, column: int, names: Mapping[str, str], layers: Mappin
         line = "line best" if source.is_best else "line"
         layers[line].append(f'<path class="{line}" d="{_course(start, source.row, x, node.row)}"/>')
         if source.times > 1:
-            layers["pill"].append(_pill(start + 1, EDGE + source.row * ROW + TALL // 2, source.times))
+            layers["pill"].append(_pill(start + 4, EDGE + source.row * ROW + TALL // 2, source.times))
         _draw_node(source, column - 1, names, layers)
 
 
