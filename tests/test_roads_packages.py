@@ -17,15 +17,16 @@ import pytest
 
 import tinytracer
 from lookingglass import command_line
-from tests.support import HERE, V1, Server, build_pyz, free_port, read_until
+from tests.roads import WSGIREF
+from tests.support import HERE, V1, Server, build_pyz, configuration, free_port, read_until
 
 BARE = ["-I", "-S"]  # a Python that sees nothing installed
 LARGEST = 360 * 1024
 MANUAL = HERE / "examples" / "deploy" / "tinytracer.1"
 PARTS = {  # of the one file
     *("LICENSE", "webob/__init__.py", "waitress/__init__.py", "cgi.py"),
-    *("lookingglass/html/index.html", "lookingglass/html/config.json.template"),
-    *("lookingglass/html/config.schema.json", "lookingglass/routers/frr.json", "lookingglass/routers/birdlg"),
+    *("lookingglass/html/index.html", "lookingglass/config.json.template"),
+    *("lookingglass/config.schema.json", "lookingglass/routers/frr.json", "lookingglass/routers/birdlg"),
 }
 
 
@@ -107,6 +108,18 @@ def test_one_file_writes_a_configuration_checks_it_and_pings_live(pyz: Path, tmp
             read_until(connection, rb"icmp_seq=1 ")
             assert server.children()  # it has not ended yet
             read_until(connection, rb"0% packet loss")
+    finally:
+        server.stop()
+
+
+def test_one_file_is_imported_by_a_wsgi_server(pyz: Path, tmp_path: Path) -> None:
+    port = free_port()
+    environ = {"PYTHONPATH": str(pyz), "TINYTRACER_CONFIG": str(configuration(tmp_path))}
+    server = Server([sys.executable, "-S", "-c", WSGIREF, str(port)], port, environ, cwd=tmp_path)
+    try:
+        server.wait_until_ready()
+        assert "<form" in server.get("/")[2].decode()
+        assert server.json(f"{V1}/true")["status"] == "success"
     finally:
         server.stop()
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import select
 import statistics
+import tempfile
 import time
 from pathlib import Path
 
 from tests.bench.servers import QUIET, V1, Server, both, eight, ours, request
 from tests.bench.table import Case, Goal, Pair, Rounds, Row, alone
+from tests.support import build_pyz
 
 SETTLED = 1.0  # seconds after the last request, until a server is idle
 DISCONNECTS = 7  # in each round
 PATIENCE = 10.0  # seconds in which a process has to end
 NONE = Goal("ours", "≤", 0, max)
+SOON = Goal("ours", "≤", 0.45)
 ACCEPTED = ("text/plain", "text/event-stream", "application/json")
 
 
@@ -25,6 +29,18 @@ def starts(_: float) -> Rounds:
     while True:
         with both(eight()) as servers:
             yield {Row("start to first answer, s"): Pair(*(each.started for each in servers))}
+
+
+def starts_from_one_file(_: float) -> Rounds:
+    """Start the one file with a Python that sees nothing else."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = build_pyz(Path(folder))
+        config = file.parent / "config.json"
+        config.write_text(json.dumps(eight()))
+        while True:
+            argv = ("-I", "-S", str(file), "--config", str(config), "--listen", "127.0.0.1:PORT")
+            with Server(*argv) as server:
+                yield {Row("one file: start to first answer, s", SOON): alone(server.started)}
 
 
 def idle(seconds: float) -> Rounds:
@@ -88,5 +104,5 @@ def _less(after: tuple[float, int], before: tuple[float, int]) -> tuple[float, i
     return after[0] - before[0], after[1] - before[1]
 
 
-CASES: list[Case] = [starts, idle]
+CASES: list[Case] = [starts, starts_from_one_file, idle]
 LEAVE: list[Case] = [functools.partial(leave, accept) for accept in ACCEPTED]
