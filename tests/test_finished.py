@@ -102,7 +102,7 @@ def test_events_and_text_replay_all_of_it(ask: Ask) -> None:
     text = ask(f"{V1}/pieces", "text/plain")
     assert text.text == f"1\n2\n3\n\n--- This was run {text.headers['Age']} s ago.\n"
     page = ask("/?cmd=pieces&run=1")
-    assert f"s, run {page.headers['Age']} s ago</span></header>" in page.text
+    assert f"s, run {page.headers['Age']} s ago</span>" in page.text
 
 
 def test_it_costs_a_token_but_no_slot_and_no_token_of_the_target(serve: Serve) -> None:

@@ -114,8 +114,8 @@ def test_board_has_a_row_for_each_router_on_one_axis() -> None:
     root = tree(drawn)
     cells = [[text_of(cell) for cell in row] for row in root.iter("tr")]
     assert cells[0][:5] == ["Router", "State", "Lost", "Avg", "Max"]
-    assert cells[1][:5] == ["r1 Berlin DE", "✓ all answered", "0 %", "18.0", "18.2"]
-    assert cells[2][:5] == ["r8 Sydney AU", "✓ all answered", "0 %", "168.0", "168.0"]
+    assert cells[1][:5] == ["r1 Berlin DE", "✓ done", "0 %", "18.0", "18.2"]
+    assert cells[2][:5] == ["r8 Sydney AU", "✓ done", "0 %", "168.0", "168.0"]
     assert cells[3] == ["r9 Zürich CH", "… waits, 2nd in the queue", "", "", "", ""]
     dots = [pictures.percent(dot, "cx") for dot in pictures.of_class(root, "dot")]
     assert dots == pytest.approx([9.0, 84.0], abs=0.01)
