@@ -49,8 +49,9 @@ def check(named: str | None, runs: bool, as_json: bool) -> int:
         situation = Situation(conf.find_configuration(named), conf.find_file(named))
     except conf.ConfigurationError as error:
         for line in error.errors:
-            path, _, cause = line.partition(": ")
-            report.add("configuration", Finding(path, cause or path, MEND, ERROR))
+            path, colon, cause = line.partition(": ")
+            place = path if colon else "the configuration"
+            report.add("configuration", Finding(place, cause or line, MEND, ERROR))
         return report.end()
     for name, find in CHECKS:
         for finding in find(situation):
