@@ -10,6 +10,7 @@ TEST_TOOLS := $(BENCH_TOOLS) unshare:util-linux curl:curl sshd:openssh-server \
 	w3m:w3m lynx:lynx bird:bird2 vtysh:frr gobgp:gobgpd bgpctl:openbgpd \
 	redis-server:redis-server openssl:openssl systemd-analyze:systemd visudo:sudo shellcheck:shellcheck
 OTHER_PYTHONS := 3.12 3.13
+COVERED := PYTHONDEVMODE=1 $(PY) -m coverage run -m pytest
 MODULES := $(shell sed -n 's/^py_modules = //p' setup.cfg | tr -d ,)
 BUILD ?= build
 PYZ ?= tinytracer.pyz
@@ -82,9 +83,13 @@ lint: .venv/dev.stamp
 
 unit: .venv/dev.stamp test-tools
 	rm -f .coverage .coverage.*
-	PYTHONDEVMODE=1 $(PY) -m coverage run -m pytest $(TESTS)
+	$(if $(TESTS),$(COVERED) $(TESTS),$(MAKE) --jobs=2 --output-sync=target unit-0 unit-1)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report $(if $(TESTS),--fail-under=0)
+
+# Every other test file, for a core of its own.
+unit-%:
+	$(COVERED) $(shell printf '%s\n' $(sort $(wildcard test_*.py tests/test_*.py)) | awk 'NR % 2 == $*')
 
 # The tests that need no lab and no browser, on the other supported Pythons that are installed.
 others: $(OTHER_PYTHONS:%=other-%)
