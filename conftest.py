@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from examples.lab.lab import Lab
-from tests.support import Serve, Server, build_pyz, configuration, free_port, gone_within
+from tests.support import Serve, Server, build_pyz, configuration, free_port, gone_within, lab_prefix
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -72,7 +72,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """Yield a lab that is up, for all tests together: leave it as you found it."""
-    with Lab(f"s{os.getpid()}-") as lab:
+    with Lab(lab_prefix()) as lab:
         yield lab
 
 

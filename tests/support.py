@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -285,6 +286,11 @@ def children() -> set[int]:
     """Return this process's children, zombies included."""
     parent = [str(os.getpid())]
     return {int(pid) for pid in os.listdir("/proc") if pid.isdigit() and stat(pid)[1:2] == parent}
+
+
+def lab_prefix() -> str:
+    """Return what no other lab on this machine begins its names with."""
+    return f"t{secrets.token_hex(2)}-"
 
 
 def free_port() -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import pytest
 
 from examples.lab import lab as lab_module
 from examples.lab.lab import Lab
-from tests.support import Glass, configuration
+from tests.support import Glass, configuration, lab_prefix
 
 pytestmark = pytest.mark.lab
 SETS = Path(__file__).parent.parent / "examples" / "routers"
@@ -31,7 +30,7 @@ BOTH = pytest.mark.parametrize("router", DAEMONS)
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with Lab(f"b{os.getpid()}-", bgp=True) as lab:
+    with Lab(lab_prefix(), bgp=True) as lab:
         yield lab
 
 

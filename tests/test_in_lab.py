@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +12,14 @@ import pytest
 
 from examples.lab.lab import Lab
 from lookingglass.facts import facts
-from tests.support import HERE, Glass
+from tests.support import HERE, Glass, lab_prefix
 
 pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with Lab(f"t{os.getpid()}-") as lab:
+    with Lab(lab_prefix()) as lab:
         yield lab
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from examples.lab import lab as program
 from examples.lab.lab import CHAIN, WIRES, Lab, LabError
+from tests.support import lab_prefix
 
 pytestmark = pytest.mark.lab
 NAMES = ["ge0-0.r1.lg.example", "xe-0-1-0.r2.transit.example", "ae3.r3.transit.example", "be10.r4.dc.example"]
@@ -24,7 +25,7 @@ FAMILIES = pytest.mark.parametrize("family", ["-4", "-6"])
 
 def other() -> Lab:
     """Return a lab that is not up, beside the one that the tests share."""
-    return Lab(f"o{os.getpid()}-")
+    return Lab(lab_prefix())
 
 
 def leftovers(lab: Lab) -> list[str]:
@@ -274,7 +275,7 @@ def bgp() -> Iterator[Lab]:
     ]
     if missing:
         pytest.skip(f"not installed: {missing}")
-    with Lab(f"b{os.getpid()}-", bgp=True) as lab:
+    with Lab(lab_prefix(), bgp=True) as lab:
         yield lab
     assert leftovers(lab) == []
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from examples.lab.lab import Lab
-from tests.support import GENEROUS, Glass, commands_of, gone_within, is_alive
+from tests.support import GENEROUS, Glass, commands_of, gone_within, is_alive, lab_prefix
 
 pytestmark = pytest.mark.lab
 ADDRESS = "198.51.100.2"  # of r1
@@ -129,7 +129,7 @@ class Remote:
 def remote() -> Iterator[Remote]:
     # The account has to read its keys, and pytest's own folders are root's alone.
     with tempfile.TemporaryDirectory() as folder:
-        with Lab(f"s{os.getpid()}-") as lab:
+        with Lab(lab_prefix()) as lab:
             remote = Remote(lab, Path(folder))
             yield remote
             remote.hang_up()
