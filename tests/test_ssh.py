@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -73,7 +72,7 @@ class Remote:
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.lab = lab
         self.folder = folder
-        self.user = f"lg{os.getpid()}"
+        self.user = lab_prefix().strip("-")
         folder.chmod(0o755)
         account = ["--home-dir", "/", "--shell", "/bin/sh", "--password", "*", self.user]
         subprocess.run(["useradd", *account], check=True)
