@@ -60,6 +60,12 @@ def is_healthy(connection: socket.socket) -> bool:
     return seen.startswith(b"HTTP/1.1 200")
 
 
+def connections_to(port: int) -> int:
+    """Count the connections that a server has not closed, by their states in /proc/net/tcp."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] in {"01", "08"} for row in rows)
+
+
 def is_closed(connection: socket.socket) -> bool:
     """Tell whether the server has closed a connection on which nothing is to be read."""
     connection.setblocking(False)
@@ -131,6 +137,7 @@ def test_biggest_holder_makes_room_when_all_connections_are_taken(serve: Serve) 
 def test_idlest_connection_of_the_biggest_holder_is_closed_first(serve: Serve) -> None:
     server = impatient(serve, "connections.STALLED = 60")
     with contextlib.ExitStack() as stack:
+        assert soon(lambda: not connections_to(server.port))  # that which asked whether it is ready
         held = [stack.enter_context(connect(server, "127.0.2.1")) for _ in range(20)]
         for connection in (*held, held[0]):
             assert is_healthy(connection)

@@ -393,6 +393,7 @@ def test_file_that_is_none_costs_results_only(tmp_path: Path, damage: bytes) -> 
     (tmp_path / "limits.db").write_bytes(damage)
     kept = Results(SMALL, SQLiteCabinet(f"{tmp_path}/limits.db", SMALL))
     assert bool(keep(kept)) == (damage == b"")
+    kept.close()
 
 
 # --- through the whole
