@@ -1,4 +1,4 @@
-"""The interfaces of what a Run reads, a source, and of what it holds meanwhile, a lease."""
+"""The interfaces of what a Run reads, a source, and of what it holds meanwhile, a slot."""
 
 from __future__ import annotations
 

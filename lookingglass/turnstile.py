@@ -17,7 +17,7 @@ CLIENTS = 65536  # that are remembered; when all of them ask too much, new ones 
 DOWNLOADS = 16  # at once, of all clients, or as many as one client may have
 BURST = 5.0  # seconds whose requests may come at once: a browser opens all its tabs together
 CHEAP = 0.0025  # seconds of a processor that a request may take; one that takes more counts as several
-HOPE = 10  # seconds after which a download may have ended
+DOWNLOAD_WAIT = 10  # seconds after which a download may have ended
 
 
 class Turnstile:
@@ -74,13 +74,15 @@ class Turnstile:
             if self._held[client] >= self._downloads:
                 raise Refusal(
                     429,
-                    HOPE,
+                    DOWNLOAD_WAIT,
                     f"The limit is {self._downloads} downloads at once from your address.",
                 )
             if self._held.total() >= self._places:
-                raise Refusal(503, HOPE, f"All {self._places} places for downloads are taken.")
+                raise Refusal(503, DOWNLOAD_WAIT, f"All {self._places} places for downloads are taken.")
             if self._held_by_network[network] >= self._share:
-                raise Refusal(429, HOPE, f"The limit is {self._share} downloads at once from your network.")
+                raise Refusal(
+                    429, DOWNLOAD_WAIT, f"The limit is {self._share} downloads at once from your network."
+                )
             self._held[client] += 1
             self._held_by_network[network] += 1
         return Lease(lambda refund: self._leave(client, network))
