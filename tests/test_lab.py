@@ -23,11 +23,6 @@ NAMES = ["ge0-0.r1.lg.example", "xe-0-1-0.r2.transit.example", "ae3.r3.transit.e
 FAMILIES = pytest.mark.parametrize("family", ["-4", "-6"])
 
 
-def other() -> Lab:
-    """Return a lab that is not up, beside the one that the tests share."""
-    return Lab(lab_prefix())
-
-
 def leftovers(lab: Lab) -> list[str]:
     """Return what there is of a lab, by name."""
     argv = ["ip", "netns", "list"]
@@ -55,15 +50,15 @@ def alive(pids: list[int]) -> list[int]:
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
-def command(*argv: str) -> list[str]:
-    """Return a command line of lab.py for the other lab."""
-    return [sys.executable, program.__file__, "--prefix", other().prefix, *argv]
+def command(lab: Lab, *argv: str) -> list[str]:
+    """Return a command line of lab.py for a lab."""
+    return [sys.executable, program.__file__, "--prefix", lab.prefix, *argv]
 
 
 @pytest.fixture
 def spare() -> Iterator[Lab]:
-    """Yield another lab, not up; afterwards it is down whatever happened."""
-    lab = other()
+    """Yield a lab that is not up, beside the one that the tests share; afterwards it is down."""
+    lab = Lab(lab_prefix())
     yield lab
     lab.down()
     assert leftovers(lab) == []
@@ -179,7 +174,7 @@ def test_two_labs_do_not_see_each_other(lab: Lab, spare: Lab) -> None:
 def test_up_twice_and_down_twice_are_well(spare: Lab) -> None:
     for action in ("up", "up", "down", "down"):
         before = processes(spare)
-        assert subprocess.run(command(action), stdout=subprocess.DEVNULL, check=False).returncode == 0
+        assert subprocess.run(command(spare, action), stdout=subprocess.DEVNULL, check=False).returncode == 0
         assert not before or processes(spare) == (before if action == "up" else [])
 
 
@@ -196,7 +191,7 @@ def test_down_leaves_nothing(spare: Lab) -> None:
 
 
 def test_down_after_everything_was_killed(spare: Lab) -> None:
-    subprocess.run(command("up"), stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command(spare, "up"), stdout=subprocess.DEVNULL, check=True)
     for pid in processes(spare):
         os.kill(pid, signal.SIGKILL)
     assert not spare.is_up()
@@ -205,7 +200,7 @@ def test_down_after_everything_was_killed(spare: Lab) -> None:
 
 
 def test_up_repairs_a_lab_without_cables(spare: Lab) -> None:
-    subprocess.run(command("up"), stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command(spare, "up"), stdout=subprocess.DEVNULL, check=True)
     for pid in processes(spare):
         os.kill(pid, signal.SIGKILL)
     spare.up()
@@ -222,7 +217,7 @@ def wait_until(holds: object, seconds: float = 20) -> None:
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_interrupted_up_can_be_cleaned(spare: Lab, kind: signal.Signals) -> None:
-    building = subprocess.Popen(command("up"), stdout=subprocess.DEVNULL)
+    building = subprocess.Popen(command(spare, "up"), stdout=subprocess.DEVNULL)
     wait_until(lambda: Path("/etc/netns", spare.namespace("r2")).exists())
     building.send_signal(kind)
     assert building.wait(timeout=60) != 0
@@ -242,7 +237,7 @@ def test_failed_up_cleans_and_says_why(spare: Lab, monkeypatch: pytest.MonkeyPat
 
 def test_run_serves_this_machine_until_it_is_told_to_end(spare: Lab, tmp_path: Path) -> None:
     links = {each.name for each in Path("/sys/class/net").iterdir()}
-    argv = command("run", "--visitors", "10.213.7.248/30", "--port", "8947")
+    argv = command(spare, "run", "--visitors", "10.213.7.248/30", "--port", "8947")
     with (tmp_path / "log").open("wb") as log:
         glass = subprocess.Popen(argv, stdout=log, stderr=log)
     # Before it listens, its address is not here, and who asks would ask the world.
@@ -260,7 +255,7 @@ def test_run_serves_this_machine_until_it_is_told_to_end(spare: Lab, tmp_path: P
 
 def test_run_refuses_a_network_that_this_machine_uses(spare: Lab) -> None:
     done = subprocess.run(
-        command("run", "--visitors", "127.0.0.0/30"), capture_output=True, text=True, check=False
+        command(spare, "run", "--visitors", "127.0.0.0/30"), capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert "overlaps 127.0.0.0/8" in done.stderr
