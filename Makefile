@@ -11,6 +11,8 @@ TEST_TOOLS := $(BENCH_TOOLS) unshare:util-linux curl:curl sshd:openssh-server \
 	redis-server:redis-server openssl:openssl systemd-analyze:systemd visudo:sudo shellcheck:shellcheck
 OTHER_PYTHONS := 3.12 3.13
 COVERED := PYTHONDEVMODE=1 $(PY) -m coverage run -m pytest
+# Each half of the tests keeps its own list of what failed; pytest ends with 1 for that, with 5 for nothing to do.
+HALF = $(COVERED) -o cache_dir=.pytest_cache/$*
 MODULES := $(shell sed -n 's/^py_modules = //p' setup.cfg | tr -d ,)
 BUILD ?= build
 PYZ ?= tinytracer.pyz
@@ -83,13 +85,17 @@ lint: .venv/dev.stamp
 
 unit: .venv/dev.stamp test-tools
 	rm -f .coverage .coverage.*
-	$(if $(TESTS),$(COVERED) $(TESTS),$(MAKE) --jobs=2 --output-sync=target unit-0 unit-1)
+	$(if $(TESTS),$(COVERED) $(TESTS),$(MAKE) --jobs=2 --output-sync=target unit-0 unit-1 && $(MAKE) again-0 again-1)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report $(if $(TESTS),--fail-under=0)
 
 # Every other test file, for a core of its own.
 unit-%:
-	$(COVERED) $(shell printf '%s\n' $(sort $(wildcard test_*.py tests/test_*.py)) | awk 'NR % 2 == $*')
+	$(HALF) $(shell printf '%s\n' $(sort $(wildcard test_*.py tests/test_*.py)) | awk 'NR % 2 == $*') || [ $$? = 1 ]
+
+# What failed beside the other half is asked once more, alone; what fails then has failed.
+again-%:
+	$(HALF) --last-failed --last-failed-no-failures none || [ $$? = 5 ]
 
 # The tests that need no lab and no browser, on the other supported Pythons that are installed.
 others: $(OTHER_PYTHONS:%=other-%)
@@ -101,7 +107,8 @@ other-%: .venv/dev.stamp test-tools
 	{ [ -x ".venv-$*/bin/python" ] || "$$python" -m venv ".venv-$*"; } && \
 	flock Makefile ".venv-$*/bin/python" -m pip install --quiet --disable-pip-version-check \
 		--config-settings editable_mode=compat --editable . --requirement requirements-dev.txt && \
-	PYTHONDEVMODE=1 ".venv-$*/bin/python" -m pytest -q -m "not lab and not browser and not slow"
+	export PYTHONDEVMODE=1 && set -- ".venv-$*/bin/python" -m pytest -q -o cache_dir=.pytest_cache/$* \
+		-m "not lab and not browser and not slow" && { "$$@" || { [ $$? = 1 ] && "$$@" --last-failed; }; }
 
 # make bench writes BENCHMARKS.md, PEERS=1 with the other looking glasses that it finds (see tests/bench/peers.py);
 # make bench BENCH=page,run,guard,busy,live,idle,leave,browser JSON=FILE measures some of it and writes no page.
