@@ -62,6 +62,27 @@ class Channel(channel.HTTPChannel):
 
     task_class = Task
     error_task_class = ErrorTask
+    # beside those of waitress: objects with more than 30 attributes in a dictionary cannot share its keys
+    __slots__ = (
+        "_active",
+        "_begun",
+        "_coming",
+        "_has_news",
+        "_interest",
+        "_is_closed",
+        "_is_half_closed",
+        "_is_pumped",
+        "_live",
+        "_lock",
+        "_looked",
+        "_patience",
+        "_sent",
+        "_taken",
+        "client",
+        "descriptor",
+        "holds_back",
+        "network",
+    )
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
@@ -76,6 +97,7 @@ class Channel(channel.HTTPChannel):
         self.requests: list[RequestParser] = []
         super().__init__(server, sock, addr, server.adj, map=server.channels)
         self.outbufs: list[Any]
+        self.outbuf_lock = threading.Lock()  # nobody waits for room, as with the condition of waitress
         self.descriptor = sock.fileno()
         self.client = ""  # whose share of connections it is part of, and in which network; "": nobody's
         self.network = ""
@@ -149,7 +171,12 @@ class Channel(channel.HTTPChannel):
         if self.close_when_flushed:
             self._ignore_the_rest()
         self.server.count(self, -1)
-        super().handle_close()
+        with self.outbuf_lock:
+            for each in self.outbufs:
+                each.close()
+            self.total_outbufs_len = 0
+            self.connected = False
+        self.close()
         if live:
             live[1].close()
 
@@ -219,7 +246,7 @@ class Channel(channel.HTTPChannel):
 
     def _flush(self) -> None:
         with self.outbuf_lock:
-            self._flush_exception(self._flush_some)
+            self._flush_some()
             is_empty = not self.total_outbufs_len
         if self.will_close or (is_empty and self.close_when_flushed):
             self.handle_close()
@@ -264,22 +291,43 @@ class Channel(channel.HTTPChannel):
         with self.outbuf_lock:
             if not self.connected:
                 raise channel.ClientDisconnected
-            if isinstance(data, bytes):
-                if self.outbufs[-1].buf is not None:  # a file in memory, which keeps what was sent
-                    self.outbufs.append(self._buffer())
-                self.outbufs[-1].append(data)
-            else:  # a file
-                self.outbufs += [data, self._buffer()]
-            self.total_outbufs_len += len(data)
-            if not self.holds_back:
-                self._flush_exception(self._flush_some, do_close=False)
+            is_file = not isinstance(data, bytes)
+            goes_straight = not (is_file or self.holds_back or self.total_outbufs_len)
+            rest = data[self.send(data) :] if goes_straight else data
+            if rest:
+                self._keep(rest, is_file)
+                if not (goes_straight or self.holds_back):
+                    self._flush_some()
             self.holds_back = False
         return len(data)
+
+    def send(self, data: bytes, do_close: bool = False) -> int:
+        """Send what the client takes now, and return how many bytes those are."""
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self.will_close = True
+            return 0
+        self._sent += sent
+        self._active = time.monotonic()
+        return sent
+
+    def _keep(self, data: Any, is_file: bool) -> None:
+        """Keep what could not be sent yet; the caller holds the lock."""
+        if is_file:
+            self.outbufs += [data, self._buffer()]
+        else:
+            if self.outbufs[-1].buf is not None:  # a file in memory, which keeps what was sent
+                self.outbufs.append(self._buffer())
+            self.outbufs[-1].append(data)
+        self.total_outbufs_len += len(data)
 
     def _buffer(self) -> Any:
         return channel.OverflowableBuffer(self.adj.outbuf_overflow)
 
-    def _flush_some(self, do_close: bool = True) -> bool:
+    def _flush_some(self) -> None:
         """Send what the client takes now, but only a TURN of it; the caller holds the lock."""
         room = TURN
         while room > 0 and self.total_outbufs_len:
@@ -287,19 +335,16 @@ class Channel(channel.HTTPChannel):
             if not len(outbuf):
                 self.outbufs.pop(0).close()
                 continue
-            sent = self.send(outbuf.get(self.sendbuf_len), do_close=do_close)
+            sent = self.send(outbuf.get(self.sendbuf_len))
             if not sent:
                 break
             outbuf.skip(sent, True)
             self.total_outbufs_len -= sent
-            self._sent += sent
             room -= sent
-            self.last_activity = 0
         while len(self.outbufs) > 1 and not len(self.outbufs[0]):
             self.outbufs.pop(0).close()  # a file is closed when it was sent, not at the next request
         if not self.total_outbufs_len and self.outbufs[0].buf is not None:
             self.outbufs = [self._buffer()]
-        return room < TURN
 
     def service(self) -> None:
         """Answer the first request."""

@@ -106,9 +106,9 @@ def test_header_and_body_are_sent_together(address: tuple[str, int], monkeypatch
     sent: list[bytes] = []
     send = Channel.send
 
-    def note(channel: Channel, data: bytes, do_close: bool = True) -> Any:
+    def note(channel: Channel, data: bytes) -> int:
         sent.append(data)
-        return send(channel, data, do_close=do_close)
+        return send(channel, data)
 
     monkeypatch.setattr(Channel, "send", note)
     ask(address, "GET", "/whole", "1.1", "Connection: close")
