@@ -9,7 +9,7 @@ import select
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from http.client import responses
-from typing import Any
+from typing import Any, NamedTuple
 
 import rfc8522
 from commands import EVENTS, JSON, SVG, TEXT
@@ -76,6 +76,11 @@ class Body:
         while not (piece := self._counted(next(self._pieces))):
             self._answer.wait(HEARTBEAT)
         return piece
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether ``pull`` has returned all that there was, so that the rest comes with news."""
+        return self._answer.is_waiting
 
     def pull(self) -> bytes | None:
         """Return what there is now, b"" for nothing, None at the end."""
@@ -210,8 +215,8 @@ def as_events(answer: Answer, start: Start) -> Pieces:
     start(200, EVENTS, {})
     yield b": tinytracer\n\n"
     spoken = time.monotonic()  # when something was sent last
-    for new in news_of(answer):
-        data = b"".join(event(name, content) for name, content in new)
+    for news in news_of(answer):
+        data = answer.once(events, *news)
         now = time.monotonic()
         if not data and now - spoken >= HEARTBEAT:
             data = b": still running\n\n"
@@ -220,30 +225,44 @@ def as_events(answer: Answer, start: Start) -> Pieces:
         yield data
 
 
-def news_of(answer: Answer) -> Iterator[list[tuple[str, str]]]:
-    """Yield the events that there are since the last time: their names, and their data as objects in JSON.
+class News(NamedTuple):
+    """Hold what there is to tell at once, by the names of its events: text, and objects in JSON."""
 
-    The envelope is the last one. Who watches gets views as well: one at once, and the last one before it.
+    output: str = ""
+    waiting: str = ""
+    facts: str = ""
+    view: str = ""
+    result: str = ""
+
+
+def news_of(answer: Answer) -> Iterator[News]:
+    """Yield what there is to tell since the last time; the envelope is the last of it.
+
+    Who watches gets views as well: one at once, and the last one before the envelope. Viewers of a Run who
+    have seen the same so far get the same strings.
     """
     known: Facts = {}
     place = 0
     watching = Watching(answer) if answer.is_watched else None
     following = Following(answer)
     for text in following:
-        new = [("output", json.dumps({"text": text}))] if text else []
+        waiting = quoted = ""
         if answer.place != place:
             place = answer.place
-            waiting = {"router": answer.router.name, "place": place}
-            new += [("waiting", json.dumps(waiting))] if place else []
+            waiting = json.dumps({"router": answer.router.name, "place": place}) if place else ""
         if (facts := answer.facts()) is not known and facts:
-            known = facts
-            new.append(("facts", answer.viewer.run.quoted_facts()))
-        if watching and (view := watching.news()):
-            new.append(("view", view))
-        yield new
+            known, quoted = facts, answer.viewer.run.quoted_facts()
+        yield News(text, waiting, quoted, watching.news() if watching else "")
     if not answer.has_left:
         last = watching.last(following.status, following.envelope) if watching else ""
-        yield [*([("view", last)] if last else ()), ("result", json.dumps(following.envelope))]
+        yield News(view=last, result=json.dumps(following.envelope))
+
+
+def events(*news: str) -> bytes:
+    """Return News as server-sent events."""
+    text, *others = news
+    quoted = (json.dumps({"text": text}) if text else "", *others)
+    return b"".join(event(name, data) for name, data in zip(News._fields, quoted, strict=True) if data)
 
 
 def event(name: str, data: str, router: str = "") -> bytes:

@@ -53,16 +53,12 @@ def adjustments() -> Any:
     return Adjustments(**WAITRESS)
 
 
-class Channel(channel.HTTPChannel):
-    """Hold one connection.
+class Slots:
+    """Name what a Channel has and one of waitress has not.
 
-    The main thread reads and closes, and sends what is left over; a thread that answers sends right away. A
-    request that is being answered keeps others from being read. ``_lock`` guards what several threads change.
+    In one dictionary there were more than 30 names, which objects do not share: 1.3 KiB for each connection.
     """
 
-    task_class = Task
-    error_task_class = ErrorTask
-    # beside those of waitress: objects with more than 30 attributes in a dictionary cannot share its keys
     __slots__ = (
         "_active",
         "_begun",
@@ -83,6 +79,17 @@ class Channel(channel.HTTPChannel):
         "holds_back",
         "network",
     )
+
+
+class Channel(Slots, channel.HTTPChannel):
+    """Hold one connection.
+
+    The main thread reads and closes, and sends what is left over; a thread that answers sends right away. A
+    request that is being answered keeps others from being read. ``_lock`` guards what several threads change.
+    """
+
+    task_class = Task
+    error_task_class = ErrorTask
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
@@ -304,7 +311,7 @@ class Channel(channel.HTTPChannel):
     def send(self, data: bytes, do_close: bool = False) -> int:
         """Send what the client takes now, and return how many bytes those are."""
         try:
-            sent = self.socket.send(data)
+            sent: int = self.socket.send(data)
         except BlockingIOError:
             return 0
         except OSError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import rfc8522
@@ -23,7 +23,7 @@ from lookingglass.problems import Problem, Quota, Refusal
 from lookingglass.questions import Checked, Question
 from lookingglass.registry import Runs
 from lookingglass.results import Results, open_results
-from lookingglass.runs import Viewer
+from lookingglass.runs import Made, Viewer
 from lookingglass.store import Store
 from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
@@ -130,6 +130,15 @@ class Answer(Patient):
     def age(self) -> int | None:
         """Return the whole seconds since the end of a run that is told again; None: it is told as it runs."""
         return int(self.viewer.age) if self._has_begun and self.viewer.age is not None else None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether ``read`` has returned all that there was, so that ``notify`` comes before more."""
+        return self._has_begun and self.viewer.is_waiting and not self.has_left
+
+    def once(self, make: Callable[..., Made], *of: Hashable) -> Made:
+        """Return ``make(*of)``, made once for all viewers of its Run if it has begun."""
+        return self.viewer.run.once(make, *of) if self._has_begun else make(*of)
 
     def leave(self) -> None:
         """Let ``read`` end: the visitor has gone."""

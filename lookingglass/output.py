@@ -117,6 +117,8 @@ class Digest:
 
         ``is_complete``: the source has ended by itself.
         """
+        if len(pieces) <= self._seen and is_complete <= self._is_complete:
+            return self._known
         if not self._lock.acquire(blocking=is_last):
             return self._known  # another thread is reading
         try:
@@ -152,19 +154,20 @@ class Digest:
 
         ``scale`` is the top of the axis (ms) that it shares with others; None: it has its own.
         """
+        key = is_over, None if scale is None or scale == self.top() else scale
         with self._drawing:
             known, began = self._known, time.monotonic()
-            scale = None if scale == self.top() else scale
-            of, drawn = self._drawn.pop((is_over, scale), (None, NOT_DRAWN))
+            of, drawn = self._drawn.get(key, (None, NOT_DRAWN))
             if of is not known:
-                drawing = draw(known, is_over, scale=scale, planned=self._planned, about=self._about)
+                drawing = draw(known, is_over, scale=key[1], planned=self._planned, about=self._about)
                 if drawing != drawn.drawing:
                     quoted = json.dumps(drawing.figures + drawing.picture)[1:-1]
                     drawn = Drawn(drawing, quoted, verdicts.summary(known, is_over).lost)
+                self._drawn.pop(key, None)
                 self._drawn = dict([*self._drawn.items()][1 - AXES :])
+                self._drawn[key] = known, drawn
                 self.due += FACTS_SHARE * (time.monotonic() - began)
                 self.due = max(self.due, began + len(drawn.quoted) / DRAWN)
-            self._drawn[is_over, scale] = known, drawn
             return drawn
 
     def report(self, host: str, began: float) -> str:

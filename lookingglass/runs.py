@@ -16,10 +16,12 @@ viewers are told then, but its slot is given back only when it is really gone.
 from __future__ import annotations
 
 import enum
+import functools
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import TypeVar
 
 from commands import Invocation
 from lookingglass.facts import PARSERS
@@ -35,7 +37,11 @@ from rfc8522 import End, Reason
 DYING = GRACE / 4  # seconds that a killed source has for ending
 LOOK_EVERY = 1.0  # seconds between two looks at a source that cannot be watched
 AT_ONCE = 0.005  # seconds in which a source is read by the thread that has opened it
+KEPT = 8  # things made for viewers that need not be made again for the next one who has seen the same
 FULL = "This machine cannot run more commands now."
+
+
+Made = TypeVar("Made")
 
 
 class State(enum.Enum):
@@ -74,6 +80,7 @@ class Run:
         self._digest = (
             Digest(parser, PARSERS[parser].planned(invocation.argv), self.about) if parser else None
         )
+        self._once = functools.lru_cache(KEPT)(lambda make, *of: make(*of))
         self._loop = loop
         self._gone = gone
         self._ended = ended
@@ -156,6 +163,11 @@ class Run:
         ``scale`` is the top of an axis that others share (ms).
         """
         return self._digest.draw(is_over, scale) if self._digest else NOT_DRAWN
+
+    def once(self, make: Callable[..., Made], *of: Hashable) -> Made:
+        """Return ``make(*of)``, which is made once for all viewers who need it at the same time."""
+        made: Made = self._once(make, *of)
+        return made
 
     def top(self) -> float | None:
         """Return the top of the axis (ms) that this picture has alone; None: it has none."""
@@ -376,6 +388,7 @@ class Viewer:
         self.end: End | None = None  # its own, when it is not the Run's
         self.age: float | None = None  # seconds since the end of a Run that is told again
         self.is_live = True
+        self.is_waiting = False  # to be notified: ``read`` has returned all that there was
         self._bell = Bell()
         self.notify: Callable[[], None] = self._bell.ring
         self._seen = 0
@@ -413,9 +426,10 @@ class Viewer:
             new = run.pieces[self._seen :]
             self._seen += len(new)
             self._over = self.end or run.end
+            self.is_waiting = self._over is None
         if self._over:
             self._report = run.report()
-        return "".join((*new, self._report)) or (None if self._over else "")
+        return "".join(new) + self._report or (None if self._over else "")
 
     def wait(self, seconds: float) -> None:
         """Wait until the viewer is notified, at most ``seconds``; not at all at the end."""

@@ -180,6 +180,8 @@ class Several:
         for part in parts:
             part.on_news(self._tell)
 
+    is_waiting = False  # for a notification: it cannot tell whether some router has more
+
     @property
     def place(self) -> int:
         """Return 0: it does not wait itself."""

@@ -18,6 +18,8 @@ BEHIND = 65536  # bytes that wait for a client, from which on a live answer is n
 class Live(Protocol):
     """An answer in progress that writes when it has news; see ``answers.Body``."""
 
+    @property
+    def is_waiting(self) -> bool: ...  # for news: what it was pulled for last was all
     def pull(self) -> bytes | None: ...
     def on_news(self, notify: Callable[[], None]) -> None: ...
     def close(self) -> None: ...
@@ -75,6 +77,9 @@ class Task(task.WSGITask):
 
     def write(self, data: bytes) -> None:
         """Write some of the body; the header goes with the first of it, for a packet more is dear."""
+        if self.wrote_header and self.chunked_response and data:
+            self.channel.write_soon(b"%X\r\n%b\r\n" % (len(data), data))
+            return
         self.channel.holds_back = bool(data) and not self.wrote_header
         super().write(data)
 
@@ -83,6 +88,8 @@ class Task(task.WSGITask):
         data: bytes | None = b""
         while self.channel.total_outbufs_len <= BEHIND and (data := live.pull()):
             self.write(data)
+            if live.is_waiting:
+                break
         if data is None:
             self.finish()
         return data is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Sequence
@@ -49,12 +50,12 @@ class OneOfMany(Watched, Protocol):
 class Watching:
     """Make the views of an answer as the data of events: objects in JSON.
 
-    Figures and picture are the Run's, and quoted once for all; heading and verdict are the viewer's.
+    Figures and picture are the Run's, and quoted once for all; heading and verdict are the viewer's, but
+    who asks and is told the same gets the same string.
     """
 
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
-        self._heading: Heading | None = None
         self._place = 0
         self._drawn: Drawn | None = None  # while it runs
         self._last: Drawn | None = None  # at its end
@@ -64,19 +65,17 @@ class Watching:
 
         ``scale`` is the top of the axis (ms) that it shares with others.
         """
-        place, viewer, drawn = self._watched.place, self._watched.seen, NOT_DRAWN
+        place, viewer = self._watched.place, self._watched.seen
         if place:
-            verdict = verdicts.waiting(place)
-        elif viewer and not viewer.is_over:
-            drawn = viewer.run.drawn(False, scale)
-            verdict = verdicts.going_on(drawn.lost, *viewer.times())
-        else:
+            return self._waits(place)
+        if viewer is None or viewer.is_over:
             return ""
-        if place == self._place and drawn is self._drawn:
+        drawn = viewer.run.drawn(False, scale)
+        if drawn is self._drawn:
             return ""
-        self._place, self._drawn = place, drawn
-        self._heading = self._heading or heading_of(self._watched)
-        return _in_json(panels.bar(self._heading, verdict), drawn)
+        self._place, self._drawn = 0, drawn
+        seconds, ceiling = viewer.times()
+        return viewer.run.once(_going_on, self._heading, drawn, round(seconds, 1), round(ceiling))
 
     def last(self, status: int, envelope: Envelope, scale: float | None = None) -> str:
         """Return the view of an answer that has ended, "" if it was there before."""
@@ -85,6 +84,16 @@ class Watching:
             return ""
         self._last = drawn
         return _in_json(last_bar(self._watched, status, envelope), drawn)
+
+    def _waits(self, place: int) -> str:
+        if place == self._place:
+            return ""
+        self._place, self._drawn = place, None
+        return _in_json(panels.bar(self._heading, verdicts.waiting(place)), NOT_DRAWN)
+
+    @functools.cached_property
+    def _heading(self) -> Heading:
+        return heading_of(self._watched)
 
 
 class Overview:
@@ -155,6 +164,10 @@ def _row(part: OneOfMany) -> Row:
 
 def _last_drawn(watched: Watched, scale: float | None) -> Drawn:
     return watched.seen.run.drawn(True, scale) if watched.seen else NOT_DRAWN
+
+
+def _going_on(heading: Heading, drawn: Drawn, seconds: float, ceiling: float) -> str:
+    return _in_json(panels.bar(heading, verdicts.going_on(drawn.lost, seconds, ceiling)), drawn)
 
 
 def _in_json(bar: str, drawn: Drawn) -> str:
