@@ -18,12 +18,13 @@ from lookingglass.guard import Guard, Lease
 from lookingglass.journal import Journal, Lines, Outcome, Record
 from lookingglass.loop import Bell
 from lookingglass.names import LookUp, Resolver, Unresolved
+from lookingglass.output import Made
 from lookingglass.patience import Patience, Patient
 from lookingglass.problems import Problem, Quota, Refusal
 from lookingglass.questions import Checked, Question
 from lookingglass.registry import Runs
 from lookingglass.results import Results, open_results
-from lookingglass.runs import Made, Viewer
+from lookingglass.runs import Viewer
 from lookingglass.store import Store
 from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
@@ -137,8 +138,8 @@ class Answer(Patient):
         return self._has_begun and self.viewer.is_waiting and not self.has_left
 
     def once(self, make: Callable[..., Made], *of: Hashable) -> Made:
-        """Return ``make(*of)``, made once for all viewers of its Run if it has begun."""
-        return self.viewer.run.once(make, *of) if self._has_begun else make(*of)
+        """Return ``make(*of)``, made once for all viewers of its Run while they wait for more."""
+        return self.viewer.run.once(make, *of) if self.is_waiting else make(*of)
 
     def leave(self) -> None:
         """Let ``read`` end: the visitor has gone."""

@@ -93,6 +93,7 @@ class Guard:
         self._clock = clock
         self._place = functools.lru_cache(KEPT_CLAIMS)(self._place_of)
         self._slot = functools.lru_cache(KEPT_CLAIMS)(self._slot_of)
+        self._patient = functools.lru_cache(KEPT_CLAIMS)(self._wanted)
         self._told = Quota(TOLD, limits.rate.runs, math.ceil(limits.rate.period), 0, 0)
         self._amounts = {limit: limit.of(limits) for limit in (*PLACE, *SLOT, *STRANGER)}
         self._keeps_some = limits.keeps_some
@@ -110,14 +111,14 @@ class Guard:
 
     def entry(self, client: str) -> Lease:
         """Admit one question whose runs may wait; raises Refusal as ``place`` does."""
-        return self._lease(self._wanted(ENTRY_LIMITS, Asked(client, network_of(client))))
+        return self._lease(self._patient(ENTRY_LIMITS, Asked(client, network_of(client))))
 
     def tokens(self, client: str, weight: float, behind: Collection[str]) -> Lease:
         """Have a client pay for a run that may wait, ``behind`` those who wait for some keys already.
 
         Raises Refusal, for which nobody is punished.
         """
-        return self._lease(self._wanted(RUN_LIMITS, Asked(client, network_of(client), weight)), behind)
+        return self._lease(self._patient(RUN_LIMITS, Asked(client, network_of(client), weight)), behind)
 
     def slot(
         self,
@@ -144,7 +145,7 @@ class Guard:
         started = self._clock()
 
         def give_back(refund: bool) -> None:
-            self._give(wanted, refund)
+            self._give(wanted.claims, refund)
             for token in () if refund else wanted.charged:
                 self._store.charge(token, self._clock() - started)
 
@@ -168,8 +169,8 @@ class Guard:
         self._store.close()
 
     def _lease(self, wanted: Wanted, behind: Collection[str] | None = None) -> Lease:
-        quotas = self._take(wanted, behind)
-        return Lease(lambda refund: self._give(wanted, refund), quotas)
+        quotas, claims = self._take(wanted, behind), wanted.claims  # the rest of it is not kept
+        return Lease(lambda refund: self._give(claims, refund), quotas)
 
     def _take(self, wanted: Wanted, behind: Collection[str] | None) -> tuple[Quota, ...]:
         """Take all that is wanted, or nothing; who does not wait is punished for a refusal."""
@@ -191,10 +192,10 @@ class Guard:
         except Refusal as other:
             raise (other if other.limit in FOR_STRANGERS else refusal) from None
 
-    def _give(self, wanted: Wanted, refund: bool) -> None:
-        self._store.give(wanted.claims, refund)
+    def _give(self, claims: Sequence[Claim], refund: bool) -> None:
+        self._store.give(claims, refund)
         if self.queue:
-            self.queue.free(claim.key for claim in wanted.claims)
+            self.queue.free(claim.key for claim in claims)
 
     def _place_of(self, client: str, weight: float) -> Wanted:
         return self._wanted(PLACE, Asked(client, network_of(client), weight))

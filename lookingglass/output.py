@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import io
 import json
 import math
@@ -10,7 +11,8 @@ import re
 import sys
 import threading
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from typing import NamedTuple, TypeVar
 
 from lookingglass.facts import PARSERS, facts
 from lookingglass.facts.common import Facts
@@ -21,7 +23,10 @@ FACTS = 0.125  # seconds between two readings of facts, at least,
 FACTS_SHARE = 20  # and so many times as long as the last reading has taken
 DRAWN = 1 << 16  # bytes a second that each viewer is sent of what is drawn, at most
 LONGEST_RAW = 1024  # characters of a line that may be raw
+IN_STEP = 8  # things that are made for viewers at a time
 AXES = 4  # on which the same is drawn at a time, for viewers who see it beside others
+
+Made = TypeVar("Made")
 
 
 class Output:
@@ -76,6 +81,18 @@ class Output:
         if whole:
             self.heard.append(whole)
         return "".join(line for line in whole.splitlines(keepends=True) if not raw_line.fullmatch(line))
+
+
+class Once:
+    """Make things of a Run once for all viewers who need the same at the same time."""
+
+    def __init__(self) -> None:
+        self._make = functools.lru_cache(IN_STEP)(lambda make, *of: make(*of))
+
+    def __call__(self, make: Callable[..., Made], *of: Hashable) -> Made:
+        """Return ``make(*of)``, or what it has returned lately."""
+        made: Made = self._make(make, *of)
+        return made
 
 
 class Drawn(NamedTuple):

@@ -16,18 +16,16 @@ viewers are told then, but its slot is given back only when it is really gone.
 from __future__ import annotations
 
 import enum
-import functools
 import select
 import threading
 import time
-from collections.abc import Callable, Hashable
-from typing import TypeVar
+from collections.abc import Callable
 
 from commands import Invocation
 from lookingglass.facts import PARSERS
 from lookingglass.facts.common import Facts
 from lookingglass.loop import Bell, Loop
-from lookingglass.output import NOT_DRAWN, Digest, Drawn, Output
+from lookingglass.output import NOT_DRAWN, Digest, Drawn, Once, Output
 from lookingglass.pictures import About
 from lookingglass.problems import Busy, Problem
 from lookingglass.sources import Holding, Opening, Source
@@ -37,11 +35,7 @@ from rfc8522 import End, Reason
 DYING = GRACE / 4  # seconds that a killed source has for ending
 LOOK_EVERY = 1.0  # seconds between two looks at a source that cannot be watched
 AT_ONCE = 0.005  # seconds in which a source is read by the thread that has opened it
-KEPT = 8  # things made for viewers that need not be made again for the next one who has seen the same
 FULL = "This machine cannot run more commands now."
-
-
-Made = TypeVar("Made")
 
 
 class State(enum.Enum):
@@ -80,7 +74,7 @@ class Run:
         self._digest = (
             Digest(parser, PARSERS[parser].planned(invocation.argv), self.about) if parser else None
         )
-        self._once = functools.lru_cache(KEPT)(lambda make, *of: make(*of))
+        self.once = Once()
         self._loop = loop
         self._gone = gone
         self._ended = ended
@@ -163,11 +157,6 @@ class Run:
         ``scale`` is the top of an axis that others share (ms).
         """
         return self._digest.draw(is_over, scale) if self._digest else NOT_DRAWN
-
-    def once(self, make: Callable[..., Made], *of: Hashable) -> Made:
-        """Return ``make(*of)``, which is made once for all viewers who need it at the same time."""
-        made: Made = self._once(make, *of)
-        return made
 
     def top(self) -> float | None:
         """Return the top of the axis (ms) that this picture has alone; None: it has none."""
@@ -344,6 +333,7 @@ class Run:
             self._enter(State.ENDED)
             self.end = End(reason, status, time.monotonic() - self.started, time.time())
         self._loop.cancel(self._kill, self._give_up, self._tell)
+        self.once = Once()  # a Run that is told again is not kept with what nobody needs
         if self._ended is not None:
             self._ended(self)
         self._under_way.release()

@@ -73,6 +73,7 @@ class Task(task.WSGITask):
         elif is_old:
             headers.append(("Connection", "Keep-Alive"))
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        self.response_headers, self.request.headers = [], {}  # a live answer would keep them to its end
         return f"HTTP/{self.version} {self.status}\r\n{lines}\r\n".encode("latin-1")
 
     def write(self, data: bytes) -> None:

@@ -103,6 +103,8 @@ def to_the_end(connection: socket.socket) -> bytes:
 class Live:
     """A live answer that the test feeds."""
 
+    is_waiting = False  # it may have more
+
     def __init__(self, length: int | None = None) -> None:
         self._length = [] if length is None else [("Content-Length", str(length))]
         self._start: Callable[[], Any] | None = None
