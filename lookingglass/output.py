@@ -23,7 +23,7 @@ FACTS = 0.125  # seconds between two readings of facts, at least,
 FACTS_SHARE = 20  # and so many times as long as the last reading has taken
 DRAWN = 1 << 16  # bytes a second that each viewer is sent of what is drawn, at most
 LONGEST_RAW = 1024  # characters of a line that may be raw
-IN_STEP = 8  # things that are made for viewers at a time
+IN_STEP = 4  # things that are made for viewers at a time
 AXES = 4  # on which the same is drawn at a time, for viewers who see it beside others
 
 Made = TypeVar("Made")
