@@ -170,7 +170,7 @@ class Guard:
 
     def _lease(self, wanted: Wanted, behind: Collection[str] | None = None) -> Lease:
         quotas, claims = self._take(wanted, behind), wanted.claims  # the rest of it is not kept
-        return Lease(lambda refund: self._give(claims, refund), quotas)
+        return Lease(functools.partial(self._give, claims), quotas)
 
     def _take(self, wanted: Wanted, behind: Collection[str] | None) -> tuple[Quota, ...]:
         """Take all that is wanted, or nothing; who does not wait is punished for a refusal."""
