@@ -73,7 +73,6 @@ class Task(task.WSGITask):
         elif is_old:
             headers.append(("Connection", "Keep-Alive"))
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-        self.response_headers, self.request.headers = [], {}  # a live answer would keep them to its end
         return f"HTTP/{self.version} {self.status}\r\n{lines}\r\n".encode("latin-1")
 
     def write(self, data: bytes) -> None:
@@ -83,6 +82,8 @@ class Task(task.WSGITask):
             return
         self.channel.holds_back = bool(data) and not self.wrote_header
         super().write(data)
+        self.response_headers.clear()  # a live answer would keep what has been sent, and its request
+        self.request.headers.clear()
 
     def pump(self, live: Live) -> bool:
         """Write what a live answer has now, and tell whether it goes on."""
