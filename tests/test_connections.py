@@ -200,6 +200,20 @@ def test_live_answers_hold_no_thread(here: Any) -> None:
     assert soon(lambda: all(each.is_closed for each in lives))
 
 
+def test_live_answer_keeps_nothing_of_its_request_and_its_header(here: Any) -> None:
+    live = Live()
+    server = here(live.application)
+    connection = server.get("/live", "X-Long: " + 1000 * "x")
+    assert soon(lambda: live.notify.__name__ == "notify")
+    live.feed(b"one")
+    read_until(connection, b"one")
+    (channel,) = server.server.channels.values()
+    task, _ = channel._live
+    assert (task.environ, task.response_headers, task.request.headers) == (None, [], {})
+    live.feed(None)
+    assert to_the_end(connection).endswith(b"0\r\n\r\n")
+
+
 @pytest.mark.parametrize("how", ["close", "half", "reset"])
 def test_client_that_leaves_closes_its_live_answer_once(here: Any, how: str) -> None:
     live = Live()

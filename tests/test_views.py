@@ -132,6 +132,25 @@ def test_slow_viewer_gets_only_the_newest(application: TinyTracer) -> None:
     body.close()
 
 
+def test_viewers_in_step_are_told_by_the_same_bytes_and_each_by_what_is_right_for_it(
+    application: TinyTracer,
+) -> None:
+    bodies = [_begin(application, f"{V1}/slow?view=1{more}", 11) for more in ("", "", "&runtime=20")]
+    told: list[list[bytes]] = []
+    while len(told) < 1000 and not any(b"event: result" in each for row in told for each in row):
+        row = [body.pull() for body in bodies]
+        told.append(row)
+        time.sleep(0 if any(row) else 0.01)
+    shared = [one for one, two, _ in told if one is two and b"event: view" in one]
+    assert any(b"event: output" in each and b"event: facts" in each for each in shared)
+    for number, ceiling in enumerate(("30", "30", "20")):
+        body = b"".join([row[number] for row in told] + [*iter(bodies[number].pull, None)]).decode()
+        texts = re.findall(r"^event: output\ndata: (.*)$", body, re.MULTILINE)
+        assert "".join(json.loads(each)["text"] for each in texts).count("\n") == 6
+        assert {*re.findall(r"running, [0-9.]+ of (\d+) s", body)} == {ceiling}
+        bodies[number].close()
+
+
 @pytest.mark.parametrize("command", ["plain", "odd", "name/192.0.2.1"])
 def test_answer_without_facts_has_a_heading_and_a_verdict(ask: Any, command: str) -> None:
     *running, last = views(ask(f"{V1}/{command}?view=1", EVENTS))
