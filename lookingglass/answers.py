@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import os
 import select
@@ -214,15 +216,24 @@ def as_events(answer: Answer, start: Start) -> Pieces:
     """Yield the events of an answer, and signs of life where there are none."""
     start(200, EVENTS, {})
     yield b": tinytracer\n\n"
-    spoken = time.monotonic()  # when something was sent last
-    for news in news_of(answer):
-        data = answer.once(events, *news)
+    told = itertools.starmap(functools.partial(answer.once, events), news_of(answer))
+    yield from map(Pulse(), told)  # none of which is kept here until there is more
+
+
+class Pulse:
+    """Pass events on, and give signs of life where there have been none for some time."""
+
+    def __init__(self) -> None:
+        self._spoken = time.monotonic()  # when something was sent last
+
+    def __call__(self, data: bytes) -> bytes:
+        """Return what is to be sent."""
         now = time.monotonic()
-        if not data and now - spoken >= HEARTBEAT:
+        if not data and now - self._spoken >= HEARTBEAT:
             data = b": still running\n\n"
         if data:
-            spoken = now
-        yield data
+            self._spoken = now
+        return data
 
 
 class News(NamedTuple):
