@@ -44,6 +44,7 @@ __all__ = ["Guard", "Lease", "Limits", "Quota", "Rate"]
 
 GONE_RETRY = 2.0  # seconds after which a store that is gone is asked again
 KEPT_CLAIMS = 512  # questions of clients, whose claims need not be made again; each takes 4 KiB
+KEPT_PATIENT = 64  # the same of questions that may wait, of which there are fewer and which take longer
 NETWORKS = {4: 24, 6: 48}  # prefix lengths that stand for one who asks
 
 Row = tuple[Limit, Claim]
@@ -93,7 +94,7 @@ class Guard:
         self._clock = clock
         self._place = functools.lru_cache(KEPT_CLAIMS)(self._place_of)
         self._slot = functools.lru_cache(KEPT_CLAIMS)(self._slot_of)
-        self._patient = functools.lru_cache(KEPT_CLAIMS)(self._wanted)
+        self._patient = functools.lru_cache(KEPT_PATIENT)(self._wanted)
         self._told = Quota(TOLD, limits.rate.runs, math.ceil(limits.rate.period), 0, 0)
         self._amounts = {limit: limit.of(limits) for limit in (*PLACE, *SLOT, *STRANGER)}
         self._keeps_some = limits.keeps_some
