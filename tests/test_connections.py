@@ -209,7 +209,7 @@ def test_live_answer_keeps_nothing_of_its_request_and_its_header(here: Any) -> N
     read_until(connection, b"one")
     (channel,) = server.server.channels.values()
     task, _ = channel._live
-    assert (task.environ, task.response_headers, task.request.headers) == (None, [], {})
+    assert soon(lambda: (task.environ, task.response_headers, task.request.headers) == (None, [], {}))
     live.feed(None)
     assert to_the_end(connection).endswith(b"0\r\n\r\n")
 
