@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from examples.lab.lab import Lab
-from tests.support import Serve, Server, build_pyz, configuration, free_port, gone_within, lab_prefix
+from tests.support import Serve, Server, build_pyz, configuration, free_port, lab_prefix, soon_gone
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -43,7 +43,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     for server in started:
         children = server.children()
         server.stop()
-        assert gone_within(2.0, *children)
+        assert soon_gone(*children)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.proxies import DEPLOY, NGINX, program, replace_once
-from tests.support import COMMANDS, HERE, V1, Server, configuration, free_port, gone_within, read_until, soon
+from tests.support import (
+    COMMANDS,
+    HERE,
+    V1,
+    Server,
+    configuration,
+    free_port,
+    gone_within,
+    read_until,
+    soon,
+    soon_gone,
+)
 from tests.test_systemd import put_program_into
 
 LG = "/lg"
@@ -397,7 +408,7 @@ def opened(instance: Instance, site: Site) -> Iterator[tuple[Server, list[Way]]]
         argv, environ = HOSTS[instance.host](place)
         host = Server(argv, port, {"TINYTRACER_CONFIG": str(config), **environ})
         stack.callback(host.stop)
-        assert soon(lambda: _listens(port), 20), _last_words(host)
+        assert soon(lambda: _listens(port)), _last_words(host)
         for way in ways:
             if way.road.proxy:
                 before = place._replace(folder=folder / way.road.proxy, port=way.port, prefix=instance.prefix)
@@ -405,10 +416,10 @@ def opened(instance: Instance, site: Site) -> Iterator[tuple[Server, list[Way]]]
                 before.folder.chmod(0o777)
                 stack.callback(Server(PROXIES[way.road.proxy](before, port), way.port).stop)
         for way in ways:
-            assert soon(way.is_open, 20), (way.road, _last_words(host))
+            assert soon(way.is_open), (way.road, _last_words(host))
         yield host, ways
         children = host.children()
-    assert gone_within(3.0, *children)
+    assert soon_gone(*children)
 
 
 def _document(instance: Instance, place: Place, base: str) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_sockets_for_another_process_are_not_touched(tmp_path: Path, listening: 
         text=True,
     )
     try:
-        assert soon(lambda: _answers(port), 20)
+        assert soon(lambda: _answers(port))
     finally:
         process.terminate()
         log = process.communicate(timeout=10)[1]

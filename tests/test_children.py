@@ -21,7 +21,7 @@ from lookingglass import children as children_module
 from lookingglass.children import Child
 from lookingglass.loop import Loop
 from lookingglass.problems import Problem
-from tests.support import HERE, children, gone_within, is_alive, open_files, python, sh, stat
+from tests.support import HERE, children, is_alive, open_files, python, sh, soon_gone, stat
 
 LOOP = Loop()  # which nothing here needs
 
@@ -103,7 +103,7 @@ def test_whole_group_is_signalled() -> None:
     grandchild = int(child.read() or b"")
     child.terminate()
     assert end(child) == -signal.SIGTERM
-    assert gone_within(1, grandchild)
+    assert soon_gone(grandchild)
 
 
 def test_child_that_ignores_sigterm_is_killed() -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from lookingglass import connections, guard, loop, output, registry, runs, serving, tasks
 from lookingglass.serving import Server, Settings
-from tests.support import GENEROUS, MEDIA, V1, build, open_files, read_until, soon
+from tests.support import GENEROUS, MEDIA, PATIENT, V1, build, open_files, read_until, soon
 from tinytracer import TinyTracer
 
 Application = Callable[[dict[str, Any], Any], Any]
@@ -209,7 +209,7 @@ def test_client_that_leaves_closes_its_live_answer_once(here: Any, how: str) -> 
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     if how != "half":
         connection.close()
-    assert soon(lambda: live.is_closed, 1)
+    assert soon(lambda: live.is_closed)
     live.feed(b"late")  # harms nobody
     time.sleep(0.05)
     assert live.is_closed == 1
@@ -220,7 +220,7 @@ def test_client_that_leaves_before_the_answer_begins_closes_it(here: Any) -> Non
     live, may_go = Live(), threading.Event()
 
     def slow(environ: dict[str, Any], start_response: Any) -> Any:
-        may_go.wait(5)
+        may_go.wait(PATIENT)
         return live.application(environ, start_response)
 
     server = here(slow)
@@ -230,7 +230,7 @@ def test_client_that_leaves_before_the_answer_begins_closes_it(here: Any) -> Non
     connection.close()
     time.sleep(0.1)
     may_go.set()
-    assert soon(lambda: live.is_closed, 1)
+    assert soon(lambda: live.is_closed)
     assert soon(lambda: not server.server.channels)
 
 
@@ -384,7 +384,7 @@ def test_half_closed_client_of_a_run_has_left(here: Any, glass: Any, accept: str
     connection = here(application).get(f"{V1}/slow", f"Accept: {accept}")
     assert soon(lambda: application._glass.runs.alive)
     connection.shutdown(socket.SHUT_WR)
-    assert soon(lambda: not application._glass.runs.alive, 2)
+    assert soon(lambda: not application._glass.runs.alive)
     connection.close()
 
 

@@ -26,8 +26,8 @@ from tests.support import (
     Server,
     configuration,
     free_port,
-    gone_within,
     read_until,
+    soon_gone,
 )
 
 MIB = 1048576
@@ -149,7 +149,7 @@ def test_nginx_passes_live_output_names_and_departures(
         # Live: the command is silent then.
         pid = int(read_until(connection, rb"(\d+)(\\n\"|\n(?:\r\n)?$)")[1])
         connection.close()
-        assert gone_within(1.5, pid)
+        assert soon_gone(pid)
     assert proxy.get(f"{V1}/true")[0] == 200
     assert proxy.get(f"{V1}/true")[0] == 429  # 127.0.0.1, as nginx has told
 
@@ -171,7 +171,7 @@ def test_page_is_live_through_nginx_with_gzip(
         page += unpack(data)
     response.close()
     connection.close()
-    assert gone_within(1.5, int(found[1]))
+    assert soon_gone(int(found[1]))
 
 
 def test_visitor_cannot_forge_an_address_through_nginx(
@@ -295,4 +295,4 @@ def test_gunicorn_ends_soon_while_visitors_never_read(
         behind.process.terminate()
         behind.process.communicate(timeout=20)
         assert time.monotonic() - started < 5
-        assert gone_within(0.5, *children)
+        assert soon_gone(*children)

@@ -449,7 +449,7 @@ class Far:
         self.process = subprocess.Popen(
             [program, "-D", "-f", str(self.folder / "sshd.conf"), "-E", str(self.folder / "log")]
         )
-        assert soon(self._listens, 10)
+        assert soon(self._listens)
 
     def _listens(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
@@ -627,7 +627,7 @@ def test_daemon_that_does_not_run_and_then_may_not_be_asked(anybody: Anybody) ->
         assert report.first["cure"] == "systemctl start bird"
         options = ["-f", "-c", str(anybody.folder / "bird.conf"), "-s", str(where)]
         process = subprocess.Popen([bird, *options, "-P", str(anybody.folder / "pid")])
-        assert soon(where.exists, 10)
+        assert soon(where.exists)
         shutil.chown(where, group="bird")
         where.chmod(0o660)
         report = check(config, within=within, program=anybody.program)
@@ -692,7 +692,7 @@ def test_store_whose_server_does_not_run(tmp_path: Path) -> None:
     with subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL) as server:
         try:
             time.sleep(0.5)
-            assert soon(lambda: check(config).status == 0, 20)
+            assert soon(lambda: check(config).status == 0)
         finally:
             server.terminate()
 
@@ -743,7 +743,7 @@ def test_what_a_running_server_would_change_is_told(tmp_path: Path) -> None:
         assert told.endswith(".commands.false.")
         assert report.status == 0
         sh(next(each["cure"] for each in report.notes if each["check"] == "changes"))
-        assert soon(lambda: notes(check(config), "changes") == [f"{number}Nothing has changed."], 10)
+        assert soon(lambda: notes(check(config), "changes") == [f"{number}Nothing has changed."])
     finally:
         server.stop()
 

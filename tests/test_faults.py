@@ -25,6 +25,7 @@ from lookingglass import loop as loop_module
 from tests.support import (
     GENEROUS,
     HERE,
+    PATIENT,
     V1,
     Ask,
     Serve,
@@ -396,7 +397,7 @@ def test_health_is_503_while_the_thread_of_the_runs_hangs(
     may_go = threading.Event()
 
     def hang() -> None:
-        may_go.wait(10)
+        may_go.wait(PATIENT)
 
     if is_due:
         loop.call_at(time.monotonic(), hang)

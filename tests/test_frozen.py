@@ -23,7 +23,19 @@ from lookingglass import frozen as frozen_module
 from lookingglass import pictures
 from lookingglass.frozen import lasting
 from tests.redis_server import RedisServer
-from tests.support import GENEROUS, V1, Ask, Serve, Server, asker, build, configuration, error, free_port
+from tests.support import (
+    GENEROUS,
+    PATIENT,
+    V1,
+    Ask,
+    Serve,
+    Server,
+    asker,
+    build,
+    configuration,
+    error,
+    free_port,
+)
 from tinytracer import TinyTracer
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -550,7 +562,7 @@ def test_results_leave_half_of_the_threads_to_others(ask: Ask, monkeypatch: pyte
 
     def slow(*given: Any, **more: Any) -> Any:
         begun.release()
-        assert may_go.wait(10)
+        assert may_go.wait(PATIENT)
         return draw(*given, **more)
 
     monkeypatch.setattr("lookingglass.frozen.draw", slow)

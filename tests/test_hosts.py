@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import HERE, V1, Server, configuration, free_port, gone_within
+from tests.support import HERE, V1, Server, configuration, free_port, soon_gone
 
 RECOMMENDED = ["--config", "examples/gunicorn.conf.py", "tinytracer:application"]
 GUNICORN = [sys.executable, "-m", "gunicorn", *RECOMMENDED]
@@ -39,7 +39,7 @@ def test_stopping_gunicorn_ends_what_runs_at_once(tmp_path: Path) -> None:
     server.process.terminate()
     server.process.communicate(timeout=20)
     assert time.monotonic() - started < 5
-    assert gone_within(0.5, *children)
+    assert soon_gone(*children)
     for connection in connections:
         connection.close()
 

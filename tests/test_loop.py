@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lookingglass.loop import Bell, Loop
-from tests.support import at_once, open_files, soon
+from tests.support import PATIENT, at_once, open_files, soon
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_earlier_moment_ends_a_long_sleep(loop: Loop) -> None:
     time.sleep(0.05)
     moment = time.monotonic() + 0.05
     loop.call_at(moment, calls)
-    assert soon(lambda: calls.moments, 1.0)
+    assert soon(lambda: calls.moments)
     assert calls.moments[0] - moment < 0.1
 
 
@@ -174,7 +174,7 @@ def test_no_wake_up_is_lost_between_many_threads(loop: Loop) -> None:
                 loop.call_soon(called.set)
             else:
                 loop.call_at(time.monotonic() + (turn % 5) / 1000, called.set)
-            if not called.wait(5):
+            if not called.wait(PATIENT):
                 failed.append(f"{number}, {turn}")
                 return
 
@@ -242,7 +242,7 @@ def test_loop_that_could_not_be_opened_opens_later_and_leaves_no_descriptor(
     thread.start()
     called = threading.Event()
     loop.call_soon(called.set)
-    assert called.wait(2)
+    assert called.wait(PATIENT)
     loop.end()
     thread.join()
     del loop, thread

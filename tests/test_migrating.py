@@ -144,7 +144,7 @@ def test_original_comes_up_in_its_own_service_behind_its_own_proxy(tmp_path: Pat
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
     try:
-        assert soon(path.exists, 20)
+        assert soon(path.exists)
         time.sleep(0.2)
         page = get("/")
         assert b"Company Name Looking Glass" in page

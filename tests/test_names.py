@@ -35,7 +35,7 @@ from lookingglass.problems import Busy, Problem, Refusal, TargetError
 from lookingglass.questions import Question
 from lookingglass.targets import Address, DenyTable
 from lookingglass.visitors import Visitor
-from tests.support import HERE, PRINTING, soon
+from tests.support import HERE, PATIENT, PRINTING, soon
 
 GETADDRINFO = "socket.getaddrinfo"
 CLIENT = ("192.0.2.1", "192.0.2.0/24")
@@ -372,12 +372,12 @@ def test_deadline_is_told_by_the_loop(hanging: Hanging) -> None:
     look_up = Resolver(loop, 1, 0.25).ask("silent.example", *CLIENT)
     look_up.listen(told.set)
     assert not told.is_set()
-    assert told.wait(2)
+    assert told.wait(PATIENT)
     with pytest.raises(ResolutionTimeout):
         look_up.addresses()
     told.clear()
     hanging.release()
-    assert told.wait(2)  # and once more, when it has ended
+    assert told.wait(PATIENT)  # and once more, when it has ended
     loop.end()
 
 

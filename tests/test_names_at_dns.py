@@ -163,7 +163,7 @@ def attack() -> dict[str, Any]:
         program = [sys.executable, str(HERE / "tinytracer.py"), "--config", str(config)]
         process = subprocess.Popen([*program, "--listen", f"127.0.0.1:{PORT}"], stderr=subprocess.DEVNULL)
         try:
-            assert soon(lambda: not socket.socket().connect_ex(("127.0.0.1", PORT)), 20)
+            assert soon(lambda: not socket.socket().connect_ex(("127.0.0.1", PORT)))
             with ThreadPoolExecutor(100) as pool:
                 return {**fill(server, pool), **crowd(server, pool, process.pid)}
         finally:

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.pages import LOSSY, RUNNING, answer, opened, result, run, view
-from tests.support import Serve, Server, gone_within
+from tests.support import Serve, Server, soon_gone
 
 pytestmark = pytest.mark.browser
 COUNT = "for n in range(20000): print(n, 'a line of text that is as long as they are', flush=n % 500 == 0)"
@@ -117,7 +117,7 @@ def test_server_that_dies_is_a_lost_connection(page: Page, server: Server) -> No
     children = server.children()
     server.process.kill()
     expect(page.locator(".verdict")).to_have_text("⚡ connection lost")
-    assert gone_within(5, *children)
+    assert soon_gone(*children)
 
 
 def test_waiting_is_told_with_its_place(page: Page) -> None:
@@ -365,10 +365,10 @@ def test_one_of_two_routers_is_stopped_and_is_kept(serve: Serve, browser: Browse
         expect(first.get_by_role("link", name="Link")).to_have_attribute("href", re.compile("/results/"))
         expect(second.locator(".verdict")).to_contain_text("running")
         assert len(before) == 2
-        assert sum(gone_within(2, pid) for pid in before) == 1
+        assert sum(soon_gone(pid) for pid in before) == 1
         second.get_by_role("button", name="Stop").click()
         expect(second.locator(".verdict")).to_have_text("■ stopped")
-        assert gone_within(2, *before)
+        assert soon_gone(*before)
         expect(page.locator("#run")).to_be_visible()
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from tests.proxies import APPENDING, HALF, replace_once, site_of, start_haproxy, start_nginx
 from tests.redis_server import RedisServer
-from tests.support import GENEROUS, MEDIA, V1, Server, configuration, free_port, gone_within, soon
+from tests.support import GENEROUS, MEDIA, V1, Server, configuration, free_port, soon, soon_gone
 from tests.test_http import FILES, STATUS, answers, bytes_of
 
 OURS = ["127.0.0.1/32"]  # where our proxies are; visitors come from other addresses of this machine
@@ -159,7 +159,7 @@ def test_visitor_who_leaves_haproxy_ends_the_command(start: Start, accept: str) 
     connection = start(haproxy(behind)).begin(f"{V1}/sleep", accept)
     children = behind.wait_for_children()
     connection.close()
-    assert gone_within(1.5, *children)
+    assert soon_gone(*children)
 
 
 # --- requests as bytes
@@ -337,7 +337,7 @@ def test_limits_hold_exactly_behind_haproxy_while_instances_are_killed(start: St
         stack.callback(crowd.leave_all)
         ask_at_random(crowd, instances, lambda each: begin(tmp_path / str(each.port), each.port), stack)
         assert min(crowd.statuses[status] for status in (200, 429, 503)) > 10, crowd.statuses
-        assert soon(lambda: fills_exactly(crowd), 15)
+        assert soon(lambda: fills_exactly(crowd))
         spend_all(crowd)
         runs = collections.Counter(each.target for each in crowd.begun() if each.target is not None)
         # An instance that is killed between a decision and the start of a process has spent for nothing.

@@ -34,6 +34,7 @@ from tests.support import (
     gone_within,
     is_alive,
     read_until,
+    soon_gone,
 )
 
 WAITRESS_FIELD: Any = rfc7230.HEADER_FIELD_RE
@@ -83,7 +84,7 @@ def test_two_viewers_of_one_question_share_one_process(serve: Serve) -> None:
     first.close()
     assert not gone_within(0.5, int(pid))
     second.close()
-    assert gone_within(1.5, int(pid))
+    assert soon_gone(int(pid))
 
 
 def threads_of(server: Server) -> int:
@@ -127,7 +128,7 @@ def test_silent_command_ends_when_its_only_client_leaves(serve: Serve, accept: s
     children = server.wait_for_children()
     assert len(children) == 1
     connection.close()
-    assert gone_within(1.5, *children)
+    assert soon_gone(*children)
 
 
 @pytest.mark.parametrize("command", ["stubborn", "orphan"])
@@ -137,7 +138,7 @@ def test_stubborn_children_end_when_the_client_leaves(serve: Serve, accept: str,
     connection = server.begin(f"{V1}/{command}", accept)
     children = server.wait_for_children(more_than=1)
     connection.close()
-    assert gone_within(1.5, *children)
+    assert soon_gone(*children)
 
 
 def test_half_closed_connection_is_a_client_that_left(serve: Serve) -> None:
@@ -145,7 +146,7 @@ def test_half_closed_connection_is_a_client_that_left(serve: Serve) -> None:
     connection = server.begin(f"{V1}/sleep")
     children = server.wait_for_children()
     connection.shutdown(socket.SHUT_WR)
-    assert gone_within(1.5, *children)
+    assert soon_gone(*children)
     connection.close()
 
 
@@ -344,7 +345,7 @@ def test_request_line_is_read_as_waitress_reads_it(line: bytes) -> None:
     assert (ours and ours.groupdict()) == (theirs and theirs.groupdict())
 
 
-PATIENT = """
+IMPATIENT = """
 import sys, tinytracer; from lookingglass import connections, serving
 connections.REQUEST = connections.STALLED = connections.DOWNLOAD = 1.0
 serving.SWEEP_EVERY = 0.2
@@ -356,7 +357,7 @@ def test_connections_on_which_nothing_goes_on_are_closed(serve: Serve, tmp_path:
     (tmp_path / "files").mkdir()
     with (tmp_path / "files" / "big.bin").open("wb") as file:
         file.truncate(64 << 20)
-    server = serve(program=("-c", PATIENT), testfiles=str(tmp_path / "files"))
+    server = serve(program=("-c", IMPATIENT), testfiles=str(tmp_path / "files"))
     where = ("127.0.0.1", server.port)
     slow, idle, stalled, busy = (socket.create_connection(where, timeout=20) for _ in range(4))
     busy.sendall(f"GET {V1}/sleep HTTP/1.1\r\nHost: lg\r\n\r\n".encode())
@@ -426,7 +427,7 @@ def test_client_that_leaves_a_request_behind_has_gone(serve: Serve, accept: str)
     connection.sendall(f"GET {V1}/sleep HTTP/1.1\r\nHost: lg\r\n\r\n".encode() * 2)
     time.sleep(0.2)
     connection.close()
-    assert gone_within(1.5, *children)
+    assert soon_gone(*children)
 
 
 def test_many_requests_at_once_on_one_connection_are_not_queued(serve: Serve) -> None:

@@ -26,9 +26,9 @@ from tests.support import (
     asker,
     build,
     error,
-    gone_within,
     read_until,
     soon,
+    soon_gone,
 )
 from tests.test_journal import logfmt
 from tinytracer import TinyTracer
@@ -75,7 +75,7 @@ def application() -> Iterator[TinyTracer]:
 
 def is_left(application: TinyTracer) -> None:
     glass = application._glass
-    assert soon(lambda: not glass.runs.alive, 3)
+    assert soon(lambda: not glass.runs.alive)
     assert not glass.journal.open
     assert not glass.queue
     assert not glass.queue._stands
@@ -377,7 +377,7 @@ def test_leaving_stops_what_runs_and_what_waits(accept: str, serve: Serve) -> No
     children = server.wait_for_children(3)
     assert len(children) == 4
     connection.close()
-    assert gone_within(2.5, *children)
+    assert soon_gone(*children)
     assert soon(lambda: b"\ntinytracer_waiting 0.0" in server.get("/metrics")[2])
     assert soon(lambda: b"\ntinytracer_viewers 0.0" in server.get("/metrics")[2])
     assert server.children() == set()
@@ -402,7 +402,7 @@ def test_server_that_stops_ends_those_who_wait_too(serve: Serve) -> None:
     server.process.wait(10)
     assert time.monotonic() - began < 3
     assert server.process.returncode == 0
-    assert gone_within(1.0, *children)
+    assert soon_gone(*children)
     connection.close()
 
 
@@ -608,13 +608,13 @@ def test_one_of_several_routers_is_stopped_and_the_others_go_on(serve: Serve) ->
         assert server.post(f"/stop/{first}")[0] == 204
         lines = iter(stream.readline, b"")
         end = next(json.loads(line[6:]) for line in lines if b'"status": ' in line)
-        assert gone_within(2, gone)
+        assert soon_gone(gone)
         assert (end["code"], end["data"]["failure_source"]) == (503, "visitor")
         assert end["data"]["output"] == [f"a {gone}"]
         kept_answer = server.json(urlsplit(end["data"]["result"]).path)
         assert kept_answer["data"]["output"] == [f"a {gone}"]
         assert server.children() == {kept}
-    assert gone_within(2, kept)
+    assert soon_gone(kept)
 
 
 def test_slot_of_the_router_that_was_stopped_is_given_to_the_next() -> None:

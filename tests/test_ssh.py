@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from examples.lab.lab import Lab
-from tests.support import GENEROUS, Glass, commands_of, gone_within, is_alive, lab_prefix
+from tests.support import GENEROUS, Glass, commands_of, is_alive, lab_prefix, soon_gone
 
 pytestmark = pytest.mark.lab
 ADDRESS = "198.51.100.2"  # of r1
@@ -206,7 +206,7 @@ def test_stopped_run_leaves_no_process_on_either_side(
     assert len(there) == 1
     process.terminate()
     process.wait()
-    assert gone_within(2.0, *there)
+    assert soon_gone(*there)
     assert commands_of(glass.process.pid) == set()
 
 
@@ -214,7 +214,7 @@ def test_time_limit_holds_on_the_router_too(glass: Glass, remote: Remote) -> Non
     status, data = glass.ask("long/203.0.113.10?runtime=1")
     assert status == "error"
     assert any("icmp_seq=1" in line for line in data["data"]["output"])
-    assert gone_within(2.0, *remote.processes("ping"))
+    assert soon_gone(*remote.processes("ping"))
 
 
 def test_program_that_the_router_lacks_is_502(glass: Glass) -> None:

@@ -46,8 +46,8 @@ from tests.support import (
     errors_of,
     examples,
     free_port,
-    gone_within,
     soon,
+    soon_gone,
     stat,
 )
 
@@ -222,7 +222,7 @@ def test_full_bucket_is_forgotten(store: Store, tmp_path: Path) -> None:
     quick = Token("quick", Rate(100, 1.0), 1, owner="one")
     for number in range(OWNED):
         assert takes(store, quick._replace(key=f"quick {number}"))
-    assert soon(lambda: takes(store, quick), 6.0)
+    assert soon(lambda: takes(store, quick))
 
 
 def test_guard_admits_exactly_its_limits_from_many_threads(store: Store) -> None:
@@ -376,7 +376,7 @@ def test_ten_thousand_operations_with_killed_workers_drift_nowhere(
     assert total["refused"] > 100
     assert total["gone"] < 100
     store = open_shared(where)
-    assert soon(lambda: all(exactly(store, key, limit) for key, limit in KEYS.items()), 10.0)
+    assert soon(lambda: all(exactly(store, key, limit) for key, limit in KEYS.items()))
     spent = BUCKET.burst - store.take([BUCKET._replace(amount=0.0)]).left[BUCKET.key]
     doubtful = len(doomed) + total["gone"]  # taken or given back, but not noted
     assert abs(spent - sum(cells.of(SPENT, 0, worker) for worker in range(6))) <= doubtful + 0.5
@@ -399,7 +399,7 @@ def test_what_a_killed_process_held_is_free_within_ten_seconds_and_not_at_once(
     worker.communicate()
     time.sleep(1)
     assert not takes(store, share)
-    assert soon(lambda: takes(store, share), 9.0)
+    assert soon(lambda: takes(store, share))
 
 
 def test_what_a_closed_store_held_is_free_at_once(where: str, open_shared: Open) -> None:
@@ -436,7 +436,7 @@ def test_expired_lease_that_ends_late_frees_nothing_of_others(
     assert not takes(stalled, share)
     assert not takes(others, share)
     others.give([share])
-    assert soon(lambda: takes(stalled, share), 1.0)
+    assert soon(lambda: takes(stalled, share))
 
 
 def test_process_that_stood_still_counts_again_what_it_holds(
@@ -458,7 +458,7 @@ def test_idle_process_has_nothing_to_do_and_is_known_again_when_it_asks(
     store, share = open_shared(where), Share("a", 1)
     assert takes(store, share)
     store.give([share])
-    assert soon(lambda: not store._bell.is_set() and not store._given, 1.0)
+    assert soon(lambda: not store._bell.is_set() and not store._given)
     assert store._rest() is None
     time.sleep(0.5)
     assert takes(store, share)
@@ -550,7 +550,7 @@ def test_redis_clock_that_was_set_back_keeps_nobody_out_for_long(
     server.client.hset(key, mapping={"tokens": 0, "since": time.time() + 3600})
     server.client.persist(key)
     assert not takes(store, token)
-    assert soon(lambda: takes(store, token), 1.0)
+    assert soon(lambda: takes(store, token))
 
 
 def test_nothing_in_redis_is_without_our_prefix_or_for_ever(server: RedisServer, open_shared: Open) -> None:
@@ -669,7 +669,7 @@ def test_sqlite_file_never_grows_beyond_its_pages(
     brief = Token("", Rate(1, 3.0), 1)
     numbers = range(5000)
     assert not all(has_room_for(store, brief._replace(key=f"{n}", owner=f"{n}")) for n in numbers)
-    assert soon(lambda: has_room_for(store, known), 6.0)
+    assert soon(lambda: has_room_for(store, known))
     assert path.stat().st_size <= 30 * 4096
     assert takes(store, share)
     assert not takes(store, share)
@@ -734,9 +734,9 @@ def test_two_gunicorn_workers_have_one_limit_and_a_killed_one_gives_its_slots_ba
         assert sum(map(len, below.values())) == 3
         busiest = max(workers, key=lambda pid: len(below[pid]))
         os.kill(busiest, signal.SIGKILL)
-        assert gone_within(5.0, *below[busiest])  # by its watcher
+        assert soon_gone(*below[busiest])  # by its watcher
         free = len(below[busiest])
-        assert soon(lambda: status_of(server, 100, opened) is None, 11.0)
+        assert soon(lambda: status_of(server, 100, opened) is None)
         statuses = [status_of(server, number, opened) for number in range(200, 216)]
         assert statuses.count(None) == free - 1
     finally:

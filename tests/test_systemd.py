@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import GENEROUS, HERE, V1, configuration, gone_within, is_alive, soon, stat
+from tests.support import GENEROUS, HERE, V1, configuration, is_alive, soon, soon_gone, stat
 
 DEPLOY = HERE / "examples" / "deploy"
 UNITS = ("tinytracer.service", "tinytracer-sudo.service")
@@ -296,7 +296,7 @@ def test_stopping_the_unit_ends_all_that_runs(machine: Machine) -> None:
         started = time.monotonic()
         machine.systemctl("stop", "tinytracer.service")
         assert time.monotonic() - started < 2.5
-        assert gone_within(0.2, *inside)
+        assert soon_gone(*inside)
     assert "watcher" not in machine.log.read_text()
 
 
@@ -311,7 +311,7 @@ def test_reload_takes_the_new_file_and_keeps_what_runs(unit: Machine) -> None:
             changed = subprocess.run(unit._enter("sh", "-c", script, file), check=True, capture_output=True)
             assert changed.stdout == b"1\n"
             unit.systemctl("reload", UNITS[0])
-            assert soon(lambda: "The configuration is reloaded." in unit.log.read_text(), 10)
+            assert soon(lambda: "The configuration is reloaded." in unit.log.read_text())
             assert unit.ask("my/status")[0] == "success"
             assert client.poll() is None
         finally:

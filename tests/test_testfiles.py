@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import HERE, descendants, gone_within
+from tests.support import HERE, descendants, soon_gone
 
 MIB = 1048576
 SCRIPT = HERE / "testfiles" / "gentestfiles.sh"
@@ -114,7 +114,7 @@ def test_interrupted_script_ends_at_once_and_leaves_nothing_behind(
     assert writers
     process.send_signal(number)
     assert process.wait(2) == 128 + number
-    assert gone_within(1, *writers)
+    assert soon_gone(*writers)
     assert [each.name for each in folder.iterdir()] == ["gentestfiles.sh"]
 
 

@@ -34,13 +34,13 @@ from tests.support import (
     descendants,
     first_number,
     free_port,
-    gone_within,
     is_alive,
     open_files,
     python,
     read_until,
     sh,
     soon,
+    soon_gone,
     stat,
     to_the_end,
     watchers,
@@ -119,7 +119,7 @@ def kill_in_mid_run(server: Server, victim: int) -> None:
         time.sleep(0.3)  # until traps are set
         left = descendants(victim)
         os.kill(victim, signal.SIGKILL)
-        assert gone_within(3, *left), [stat(each) for each in left if is_alive(each)]
+        assert soon_gone(*left), [stat(each) for each in left if is_alive(each)]
 
 
 def test_nothing_outlives_a_killed_server_for_long(serve: Serve) -> None:
@@ -200,7 +200,7 @@ def test_server_that_ends_normally_leaves_no_watcher(serve: Serve) -> None:
     server.process.terminate()
     assert server.process.communicate(timeout=10)[1].count("watcher") == 0
     assert server.process.returncode == 0
-    assert gone_within(0.2, *left)
+    assert soon_gone(*left)
     connection.close()
 
 
@@ -222,7 +222,7 @@ def test_server_and_watcher_that_are_told_to_end_together_end_quietly(serve: Ser
             os.kill(each, signal.SIGTERM)
         assert server.process.communicate(timeout=10)[1].count("watcher") == 0
         assert server.process.returncode == 0
-        assert gone_within(0.5, *left)
+        assert soon_gone(*left)
 
 
 def test_only_the_watcher_is_deaf_to_sigterm(runs: Runs) -> None:
@@ -263,7 +263,7 @@ def test_killed_watcher_is_replaced_and_the_new_one_knows_all(serve: Serve) -> N
     assert soon(lambda: len(watchers(server.process.pid)) == 1)
     (first,) = watchers(server.process.pid)
     os.kill(first, signal.SIGKILL)
-    assert soon(lambda: watchers(server.process.pid) - {first}, 3)
+    assert soon(lambda: watchers(server.process.pid) - {first})
     assert stat(first) == []  # reaped
     assert server.json(f"{V1}/true")["status"] == "success"
     kill_in_mid_run(server, server.process.pid)
@@ -290,7 +290,7 @@ def test_watcher_that_ends_at_once_is_tried_again_less_and_less_often(
 
     monkeypatch.setattr(roll_module, "_python", python_that_fails)
     viewer = ask(runs, ("sleep", "1000"))
-    assert soon(lambda: len(started) == 3, 6)
+    assert soon(lambda: len(started) == 3)
     assert 0.9 < started[1] - started[0] < 1.6
     assert 1.9 < started[2] - started[1] < 2.6
     assert caplog.text.count("The watcher has ended") == 1
@@ -322,7 +322,7 @@ def test_watcher_goes_when_nothing_has_run_for_a_while_and_comes_again(
         time.sleep(0.5)
         assert len(children() - before) == 2  # not while something runs
         viewer.close()
-        assert soon(lambda: children() <= before, 2)
+        assert soon(lambda: children() <= before)
     assert len(open_files()) <= files + 3  # the loop's two and the table
     assert not caplog.text
     for number in range(20):  # also at the very moment
@@ -413,14 +413,14 @@ def test_grandchild_in_another_session_ends_soon_after_the_run(runs: Runs) -> No
     pid = first_number(viewer)
     assert is_alive(pid)
     viewer.close()
-    assert gone_within(2, pid)
+    assert soon_gone(pid)
 
 
 def test_grandchild_in_another_session_ends_when_its_parent_has_left_it_alone(runs: Runs) -> None:
     viewer = ask(runs, sh(HERMIT[2].replace("wait", "sleep 0.3")))
     text, end = to_the_end(viewer)
     assert (end.reason, end.status) == ("exit", 0)
-    assert gone_within(2, int(text))
+    assert soon_gone(int(text))
 
 
 def test_what_leads_to_a_router_may_leave_a_process_that_stays(runs: Runs) -> None:
