@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from examples.lab.lab import Lab
-from tests.support import Serve, Server, build_pyz, configuration, free_port, lab_prefix, soon_gone
+from tests.support import PATIENT, Serve, Server, build_pyz, configuration, free_port, lab_prefix, soon_gone
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -55,8 +55,9 @@ def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Yield a browser, for all tests of a module."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=1000 * PATIENT)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
         yield browser

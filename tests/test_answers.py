@@ -24,7 +24,7 @@ from tinytracer import TinyTracer
 COMMANDS = {
     "pid": {"cmd": ["sh", "-c", "echo $$; exec sleep 1000"]},
     "lines": {"cmd": ["printf", "a\\nb"]},
-    "wait": {"cmd": ["sleep", "0.5"]},
+    "wait": {"cmd": ["sleep", "1000"]},
 }
 
 
@@ -68,7 +68,7 @@ def test_silent_disconnect_is_seen_at_once(application: TinyTracer, connection: 
     reading.start()
     time.sleep(0.05)
     theirs.close()
-    reading.join(0.4)
+    reading.join(PATIENT)
     assert not reading.is_alive()
     body.close()
     assert soon(lambda: len(open_files()) <= files + 5)  # the loop's two, and three for the watcher
@@ -97,7 +97,7 @@ def test_body_that_is_closed_by_another_thread_ends_the_one_that_iterates(
     reading.start()
     time.sleep(0.1)
     body.close()
-    reading.join(5)
+    reading.join(PATIENT)
     assert not reading.is_alive()
     body.close()
     assert len([each for each in caplog.records if each.name == "tinytracer.journal"]) == 1

@@ -411,8 +411,8 @@ def test_machine_without_descriptors_accepts_again_later(here: Any) -> None:
         late.connect(server.where)
         late.sendall(b"GET / HTTP/1.1\r\nHost: lg\r\nConnection: close\r\n\r\n")
         used = time.process_time()
-        time.sleep(0.3)
-        assert time.process_time() - used < 0.15  # it does not spin
+        time.sleep(1)
+        assert time.process_time() - used < 0.5  # it does not spin
     finally:
         for each in filling:
             each.close()

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.pages import LOSSY, RUNNING, answer, opened, result, run, view
-from tests.support import Serve, Server, soon_gone
+from tests.support import Serve, Server, gone_within, is_alive, soon, soon_gone
 
 pytestmark = pytest.mark.browser
 COUNT = "for n in range(20000): print(n, 'a line of text that is as long as they are', flush=n % 500 == 0)"
@@ -255,7 +255,7 @@ def test_what_looks_like_an_address_over_and_over_costs_no_time(page: Page) -> N
     for text in (":" * 50_000, "1:" * 50_000, "1." * 50_000, "a" * 50_000, "AS1" * 20_000):
         started = time.monotonic()
         page.evaluate("text => [...text.matchAll(TARGETS)].length", text)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15
 
 
 # --- several routers
@@ -365,7 +365,8 @@ def test_one_of_two_routers_is_stopped_and_is_kept(serve: Serve, browser: Browse
         expect(first.get_by_role("link", name="Link")).to_have_attribute("href", re.compile("/results/"))
         expect(second.locator(".verdict")).to_contain_text("running")
         assert len(before) == 2
-        assert sum(soon_gone(pid) for pid in before) == 1
+        assert soon(lambda: sum(map(is_alive, before)) == 1)
+        assert not gone_within(0.5, *before)
         second.get_by_role("button", name="Stop").click()
         expect(second.locator(".verdict")).to_have_text("■ stopped")
         assert soon_gone(*before)

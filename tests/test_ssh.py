@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from examples.lab.lab import Lab
-from tests.support import GENEROUS, Glass, commands_of, is_alive, lab_prefix, soon_gone
+from tests.support import GENEROUS, PATIENT, Glass, commands_of, is_alive, lab_prefix, soon, soon_gone
 
 pytestmark = pytest.mark.lab
 ADDRESS = "198.51.100.2"  # of r1
@@ -153,10 +153,8 @@ def glass(remote: Remote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def wait_for(remote: Remote, name: str) -> list[int]:
-    end = time.monotonic() + 5
-    while not (found := remote.processes(name)) and time.monotonic() < end:
-        time.sleep(0.02)
-    return found
+    assert soon(lambda: remote.processes(name))
+    return remote.processes(name)
 
 
 def test_ping_through_a_router_is_live(glass: Glass) -> None:
@@ -207,11 +205,11 @@ def test_stopped_run_leaves_no_process_on_either_side(
     process.terminate()
     process.wait()
     assert soon_gone(*there)
-    assert commands_of(glass.process.pid) == set()
+    assert soon(lambda: not commands_of(glass.process.pid))
 
 
 def test_time_limit_holds_on_the_router_too(glass: Glass, remote: Remote) -> None:
-    status, data = glass.ask("long/203.0.113.10?runtime=1")
+    status, data = glass.ask("long/203.0.113.10?runtime=3")
     assert status == "error"
     assert any("icmp_seq=1" in line for line in data["data"]["output"])
     assert soon_gone(*remote.processes("ping"))
@@ -255,7 +253,7 @@ def test_router_that_falls_silent_is_502_and_comes_back(glass: Glass, remote: Re
     finally:
         remote.lab.exec("r1", [word.format("del") for word in silence])
     assert (status, data["code"]) == ("error", 502)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 2 * PATIENT
     assert glass.ask("true")[0] == "success"
 
 
@@ -264,7 +262,7 @@ def test_router_that_is_down_is_502_within_the_time(glass: Glass, remote: Remote
     remote.stop()
     started = time.monotonic()
     status, data = glass.ask("ping/203.0.113.10")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < PATIENT
     assert (status, data["code"]) == ("error", 502)
     assert ADDRESS not in json.dumps(data)
     remote.start()

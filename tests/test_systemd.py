@@ -295,7 +295,7 @@ def test_stopping_the_unit_ends_all_that_runs(machine: Machine) -> None:
         assert inside
         started = time.monotonic()
         machine.systemctl("stop", "tinytracer.service")
-        assert time.monotonic() - started < 2.5
+        assert time.monotonic() - started < 10
         assert soon_gone(*inside)
     assert "watcher" not in machine.log.read_text()
 

@@ -6,14 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import HERE, descendants, soon_gone
+from tests.support import HERE, PATIENT, descendants, soon, soon_gone
 
 MIB = 1048576
 SCRIPT = HERE / "testfiles" / "gentestfiles.sh"
@@ -106,14 +105,11 @@ def test_interrupted_script_ends_at_once_and_leaves_nothing_behind(
     default = f"--default-signal={number}"  # a shell's "&" has some ignored
     script = ["env", default, str(folder / "gentestfiles.sh"), "1"]
     process = subprocess.Popen(script, env=environ)
-    end = time.monotonic() + 10
-    while not [each for each in folder.glob(".1MB.test.*") if each.stat().st_size]:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    assert soon(lambda: [each for each in folder.glob(".1MB.test.*") if each.stat().st_size])
     writers = descendants(process.pid)
     assert writers
     process.send_signal(number)
-    assert process.wait(2) == 128 + number
+    assert process.wait(PATIENT) == 128 + number
     assert soon_gone(*writers)
     assert [each.name for each in folder.iterdir()] == ["gentestfiles.sh"]
 

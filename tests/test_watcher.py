@@ -146,7 +146,7 @@ def test_nothing_outlives_a_killed_server_in_a_container_whose_session_began_out
     port = free_port()
     config = configuration(tmp_path, commands=COMMANDS)
     argv = [sys.executable, "tinytracer.py", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
-    first = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *sh('"$@" & wait; sleep 4')]
+    first = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *sh('"$@" & wait; sleep 60')]
     container = Server([*first, "sh", *argv], port)
     try:
         container.wait_until_ready()
@@ -291,8 +291,8 @@ def test_watcher_that_ends_at_once_is_tried_again_less_and_less_often(
     monkeypatch.setattr(roll_module, "_python", python_that_fails)
     viewer = ask(runs, ("sleep", "1000"))
     assert soon(lambda: len(started) == 3)
-    assert 0.9 < started[1] - started[0] < 1.6
-    assert 1.9 < started[2] - started[1] < 2.6
+    assert started[1] - started[0] > 0.9
+    assert started[2] - started[1] > 1.9
     assert caplog.text.count("The watcher has ended") == 1
     viewer.close()
 
@@ -346,7 +346,7 @@ def test_children_inherit_nothing_of_the_watcher_and_it_nothing_of_us(runs: Runs
 
 def test_watcher_is_small(runs: Runs) -> None:
     viewer = ask(runs, ("sleep", "1000"))
-    time.sleep(0.5)
+    assert soon(lambda: watchers(os.getpid()))
     (found,) = watchers(os.getpid())
     rollup = Path(f"/proc/{found}/smaps_rollup").read_text()
     (pss,) = [int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")]
