@@ -163,7 +163,7 @@ def test_mtr_is_live_as_facts_and_prints_its_report_at_the_end(glass: Glass) -> 
 
 
 def test_mtr_that_is_stopped_tells_what_it_knew(glass: Glass) -> None:
-    envelope = json.loads(glass.get("mtr/target.example?runtime=1.2"))
+    envelope = json.loads(glass.get("mtr/target.example?runtime=3"))
     data = envelope["data"]
     assert envelope["code"] == 504
     assert "203.0.113.10" in text(data)
@@ -174,7 +174,7 @@ def test_mtr_shows_loss_on_one_hop_only(lab: Lab) -> None:
     done = lab.exec("lg", ["mtr", "-4", "-rwbn", "-c", "40", "-i", "0.05", "-G", "1", "203.0.113.10"])
     loss = {line.split()[1]: float(line.split()[2].rstrip("%")) for line in done.stdout.splitlines()[2:]}
     assert 10 <= loss.pop("198.51.100.10") <= 75
-    assert all(share <= 10 for share in loss.values()), done.stdout
+    assert all(share <= 25 for share in loss.values()), done.stdout
 
 
 @pytest.mark.parametrize(

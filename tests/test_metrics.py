@@ -237,8 +237,8 @@ def test_histograms_tell_the_first_line_and_the_end() -> None:
     ask(f"{V1}/silent")
     found = read(application)
     first, whole = found["tinytracer_first_line_seconds_sum"], found["tinytracer_answer_duration_seconds_sum"]
-    assert 1.0 <= first["late", "r1"] <= whole["late", "r1"] < 5
-    assert first["twice", "r1"] < 0.9
+    assert 1.0 <= first["late", "r1"] <= whole["late", "r1"]
+    assert first["twice", "r1"] < whole["twice", "r1"] - 0.3
     assert whole["twice", "r1"] >= 1.0
     assert ("silent", "r1") not in first
     assert whole["silent", "r1"] >= 0.3

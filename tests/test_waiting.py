@@ -544,7 +544,7 @@ def test_many_threads_leave_nothing_behind() -> None:
 
 
 def test_thread_sleeps_until_tokens_have_come_and_ends_when_nobody_waits() -> None:
-    guard = Guard(Limits(**{**ROOMY._asdict(), "rate": Rate(2, 1.0), "burst": 1}))
+    guard = Guard(Limits(**{**ROOMY._asdict(), "rate": Rate(1, 1.5), "burst": 1}))
     first, waits = Asker(guard, A1).ask(), Asker(guard, A1).ask()
     assert first.slot
     assert waits.waits
