@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import copy
 import gc
 import http.client
+import itertools
 import json
 import os
 import re
@@ -82,6 +84,7 @@ PRINTING: dict[str, Any] = {
 }
 # Seconds in which what has to come has come, on a busy machine as well: what is wrong never comes.
 PATIENT = 20.0
+PORTS = 100  # for each process of tests
 Ask = Callable[..., "Reply"]
 Serve = Callable[..., "Server"]
 T = TypeVar("T")
@@ -323,9 +326,33 @@ def connections_to(port: int) -> int:
     return sum(row[1].endswith(f":{port:04X}") and row[3] in {"01", "08"} for row in rows)
 
 
+def _claim_ports() -> int:
+    """Return the first port of a block that no other process of tests in this network has.
+
+    A block belongs to whoever has bound its name. It is below the ports that the kernel gives to clients.
+    """
+    for first in range(20000, 32000, PORTS):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0ports of tests from {first}")
+        except OSError:
+            claim.close()
+            continue
+        atexit.register(claim.close)
+        return first
+    raise RuntimeError("too many tests run at once")
+
+
+FIRST_PORT, NEXT_PORT = _claim_ports(), itertools.count()
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Return a port that nobody else is given before a server has taken it."""
+    for _ in range(PORTS):
+        port = FIRST_PORT + next(NEXT_PORT) % PORTS
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise RuntimeError("all ports are taken")
 
 
 def descendants(pid: int) -> set[int]:

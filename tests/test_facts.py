@@ -107,11 +107,11 @@ def mutate(text: str, chance: random.Random) -> str:
 
 
 @pytest.mark.slow
-def test_hundred_thousand_mutated_samples_raise_nothing() -> None:
+def test_thousands_of_mutated_samples_raise_nothing() -> None:
     chance = random.Random(8522)
     texts = [(parser_of(name), sample(name)[:1500]) for name in EVERY if parser_of(name) and sample(name)]
     texts += REPORTED
-    for _ in range(100_000):
+    for _ in range(30_000):
         parser, text = chance.choice(texts)
         text, complete = mutate(text, chance), chance.random() < 0.5
         facts(parser, text, complete)

@@ -1090,6 +1090,9 @@ class Orders(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        for module, name in ((runs_module, "GRACE"), (runs_module, "DYING"), (registry_module, "GRACE")):
+            self.patch.setattr(module, name, getattr(module, name) / 5)
         self.files = len(open_files())
         self.slots = Slots()
         self.sources: list[Pipe] = []
@@ -1163,6 +1166,12 @@ class Orders(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """End everything: no viewer waits for ever, and nothing is left."""
+        try:
+            self.end_everything()
+        finally:
+            self.patch.undo()
+
+    def end_everything(self) -> None:
         for each in self.sources:
             if not isinstance(each, Immortal):
                 each.finish()
