@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from lookingglass.guard import Guard, Limits
 from lookingglass.store import Rate
 from lookingglass.stores import open_store
+from tests.bench.servers import free_port
 from tests.bench.table import Case, Pair, Rounds, Row, percentile
-from tests.support import free_port
 
 RUNS_A_SECOND = 100  # of each store; fast enough for a round, and slow enough for the slowest disk
 PATIENCE = 5.0  # seconds in which a store has to answer

@@ -174,6 +174,11 @@ def pss_of(pid: int) -> int:
     return sum(map(int, SUMMED_UP.findall(Path(f"/proc/{pid}/smaps_rollup").read_text())))
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 def request(path: str, accept: str = "*/*") -> bytes:
     """Return the bytes of a request."""
     return f"GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: {accept}\r\n\r\n".encode()
