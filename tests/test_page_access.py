@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -219,7 +220,7 @@ def test_paper_shows_the_whole_text_and_no_controls(page: Page, tmp_path: Path) 
 def test_reduced_motion_ticks_once_a_second(browser: Browser, server: Server) -> None:
     with opened(browser, server, reduced_motion="reduce") as page:
         run(page, "wait")
-        expect(page.locator(".verdict")).to_have_text("● running, 1 of 30 s", timeout=10_000)
+        expect(page.locator(".verdict")).to_have_text(re.compile("● running, [1-9] of 30 s"))
         moving = "document.getAnimations().length"
         assert page.evaluate(moving) == 0
         page.keyboard.press("Escape")
