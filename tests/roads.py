@@ -343,7 +343,7 @@ class Way:
         return False
 
     def _connect(self) -> socket.socket:
-        plain = socket.create_connection(("127.0.0.1", self.port), 20, (VISITOR, 0))
+        plain = socket.create_connection(("127.0.0.1", self.port), 60, (VISITOR, 0))
         return self._context.wrap_socket(plain, server_hostname=self._name) if self._context else plain
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Message, bytes]:
@@ -440,7 +440,7 @@ def _document(instance: Instance, place: Place, base: str) -> dict[str, Any]:
 
 def _last_words(server: Server) -> str:
     server.process.terminate()
-    return server.process.communicate(timeout=20)[1][-500:]
+    return server.process.communicate(timeout=60)[1][-500:]
 
 
 def _listens(port: int) -> bool:

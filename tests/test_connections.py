@@ -42,7 +42,7 @@ class Here:
         self._clients: list[socket.socket] = []
 
     def connect(self) -> socket.socket:
-        self._clients.append(socket.create_connection(self.where, timeout=10))
+        self._clients.append(socket.create_connection(self.where, timeout=60))
         return self._clients[-1]
 
     def send(self, request: str) -> socket.socket:
@@ -58,7 +58,7 @@ class Here:
         for each in self._clients:
             each.close()
         self.server.stop()
-        self.thread.join(5)
+        self.thread.join(60)
         self.server.close()
 
 
@@ -401,7 +401,7 @@ def test_machine_without_descriptors_accepts_again_later(here: Any) -> None:
     server = here(Live().application)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     late = socket.socket()
-    late.settimeout(10)
+    late.settimeout(60)
     filling: list[socket.socket] = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
     try:

@@ -103,7 +103,7 @@ def testfile(tmp_path: Path) -> bytes:
 
 
 def ask(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     try:
         connection.request(method, path, headers=headers)
         response = connection.getresponse()
@@ -160,7 +160,7 @@ def test_page_is_live_through_nginx_with_gzip(
     glass: Callable[..., Server], nginx: Callable[..., Server], name: str
 ) -> None:
     proxy = nginx(name, glass("our own server"))
-    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)
     connection.request("GET", "/?cmd=pid&run=1", headers={"Accept-Encoding": "gzip"})
     response = connection.getresponse()
     assert response.headers["Content-Encoding"] == "gzip"
@@ -277,7 +277,7 @@ def test_https_is_prepared(
     assert (status, headers["Location"]) == (308, "https://127.0.0.1/healthz?a=b")
     context = ssl.create_default_context(cafile=certificate)
     context.check_hostname = False
-    connection = http.client.HTTPSConnection("127.0.0.1", tls, context=context, timeout=10)
+    connection = http.client.HTTPSConnection("127.0.0.1", tls, context=context, timeout=60)
     connection.request("GET", f"{V1}/cmd")
     response = connection.getresponse()
     assert response.status == 200

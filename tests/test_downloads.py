@@ -480,7 +480,7 @@ def test_who_waits_to_write_into_a_pipe_is_not_woken_up(odd_folder: Path) -> Non
             send(Request.blank("/"), str(odd_folder), path)
     assert not opened.wait(0.2)
     with open(odd_folder / "pipe", "rb"):
-        writer.join(5)
+        writer.join(60)
     assert opened.is_set()
 
 
@@ -603,7 +603,7 @@ def test_connection_ends_with_the_file_that_has_changed(serve: Serve, tmp_path: 
         file.truncate(32 << 20)
     server = serve(testfiles=str(tmp_path / "files"))
     received = 0
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         request = b"GET /testfiles/big HTTP/1.1\r\nHost: lg\r\n\r\n"
         connection.sendall(request)
         assert connection.recv(15) == b"HTTP/1.1 200 OK"
@@ -625,7 +625,7 @@ def test_server_sends_every_byte_of_the_part_and_goes_on(serve: Serve, tmp_path:
     data = os.urandom(1 << 16) * 400
     (tmp_path / "files" / "big").write_bytes(data)
     server = serve(testfiles=str(tmp_path / "files"))
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         ask = f"GET /testfiles/big HTTP/1.1\r\nHost: lg\r\nRange: {wanted}\r\n\r\n".encode()
         last = b"GET /healthz HTTP/1.1\r\nHost: lg\r\nConnection: close\r\n\r\n"
         connection.sendall(ask + last)

@@ -194,7 +194,7 @@ def test_curl_line_asks_the_same_question(serve: Serve) -> None:
     link = server.json(f"{V1}/look/192.0.2.0%2F24?vrf=mgmt")["data"]["result"]
     page = Elements(server.get(urllib.parse.urlsplit(link).path, BROWSER)[2].decode())
     (line,) = re.findall(r"^.*(curl .*)$", page.text, re.M)
-    told = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True, timeout=20)
+    told = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True, timeout=60)
     assert told.stdout == "mgmt 192.0.2.0/24\n"
 
 
@@ -538,7 +538,7 @@ def test_text_browser_shows_result_and_comparison(serve: Serve) -> None:
         argv = ["w3m", "-dump", "-cols", "120", "-o", "display_link_number=1", url]
         environ = {**os.environ, "HOME": "/nonexistent"}
         return subprocess.run(
-            argv, capture_output=True, text=True, check=True, timeout=30, env=environ
+            argv, capture_output=True, text=True, check=True, timeout=60, env=environ
         ).stdout
 
     shown = dump(f"{home}/?cmd=trace&run=1")
@@ -569,12 +569,12 @@ def test_results_leave_half_of_the_threads_to_others(ask: Ask, monkeypatch: pyte
     threads = [threading.Thread(target=ask, args=(path, "text/html")) for _ in range(frozen_module.MAKERS)]
     for thread in threads:
         thread.start()
-        assert begun.acquire(timeout=10)
+        assert begun.acquire(timeout=60)
     assert ask(path, "text/html").status == ask(path).status == 503
     assert ask("/healthz").status == 200
     may_go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert ask(path, "text/html").status == 200
 
 

@@ -19,7 +19,7 @@ def test_gunicorn_does_not_start_with_a_wrong_configuration(tmp_path: Path) -> N
     environ = {**os.environ, "TINYTRACER_CONFIG": str(configuration(tmp_path, nonsense=1))}
     argv = [*GUNICORN, "--bind", "127.0.0.1:0"]
     done = subprocess.run(
-        argv, cwd=HERE, env=environ, capture_output=True, text=True, timeout=30, check=False
+        argv, cwd=HERE, env=environ, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
     assert "nonsense: there is no such key" in done.stderr
@@ -54,6 +54,6 @@ def test_worker_that_counts_limits_for_itself_says_so_once(
     for _ in range(20):
         assert server.get("/healthz")[0] == 200
     server.process.terminate()
-    lines = server.process.communicate(timeout=20)[1].splitlines()
+    lines = server.process.communicate(timeout=60)[1].splitlines()
     found = [line for line in lines if "Each process counts limits for itself" in line]
     assert told <= len(found) <= told * workers  # a worker that nobody has asked says nothing

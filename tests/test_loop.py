@@ -25,7 +25,7 @@ def loop() -> Iterator[Loop]:
     thread.start()
     yield loop
     loop.end()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -271,5 +271,5 @@ def test_ring_ends_a_wait_in_another_thread() -> None:
     thread.join(0.1)
     assert thread.is_alive()
     bell.ring()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()

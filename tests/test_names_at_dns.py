@@ -130,7 +130,7 @@ class Said(NamedTuple):
 
 def ask(client: str, path: str) -> Said:
     began = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
     try:
         connection.request("GET", path, headers={"X-Forwarded-For": client})
         response = connection.getresponse()
@@ -168,7 +168,7 @@ def attack() -> dict[str, Any]:
                 return {**fill(server, pool), **crowd(server, pool, process.pid)}
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 def silent(server: DNS) -> int:

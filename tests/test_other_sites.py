@@ -112,7 +112,7 @@ class Marks:
     def log(self) -> list[str]:
         """End the server, and return the journal's lines."""
         self.server.process.terminate()
-        _, log = self.server.process.communicate(timeout=10)
+        _, log = self.server.process.communicate(timeout=60)
         return [line for line in log.splitlines() if line.startswith("time=")]
 
 

@@ -101,7 +101,7 @@ def test_curl_line_asks_the_same(page: Page, server: Server) -> None:
     assert soon(lambda: copied(page).startswith("curl"))
     argv = shlex.split(copied(page))
     assert argv[0] == "curl"
-    shown = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20).stdout
+    shown = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
     assert shown == "192.0.2.1\n"
 
 

@@ -92,7 +92,7 @@ def haproxy(*behind: Server, headers: str = APPENDING) -> Callable[[Path, int], 
 
 def shown_to(port: int, client: str, headers: dict[str, str]) -> str:
     """Return the address that the page shows to a client."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(client, 0))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=(client, 0))
     with contextlib.closing(connection):
         connection.request("GET", "/", headers=headers)
         page = connection.getresponse().read().decode()
@@ -141,7 +141,7 @@ def test_limits_count_the_true_client_whatever_it_forges(start: Start, chain: st
 
     def status(client: str, headers: dict[str, str]) -> int:
         connection = http.client.HTTPConnection(
-            "127.0.0.1", front.port, timeout=10, source_address=(client, 0)
+            "127.0.0.1", front.port, timeout=60, source_address=(client, 0)
         )
         with contextlib.closing(connection):
             connection.request("GET", f"{V1}/true", headers=headers)
@@ -274,7 +274,7 @@ class Crowd:
         high, low = divmod(next(self._numbers[target]), 250)
         address = f"10.{high}.{low}.1" if target is None else f"11.{target}.{high}.{low}"
         self._asked[address] = Asked(client, router, target)
-        connection = socket.create_connection(("127.0.0.1", self.port), 10, (client, 0))
+        connection = socket.create_connection(("127.0.0.1", self.port), 60, (client, 0))
         status = 0
         with contextlib.suppress(OSError):
             line = f"GET {V1}/{command}/{address}?router={router} HTTP/1.1"
@@ -359,7 +359,7 @@ def ask_at_random(
         if number in kills:
             victim = chance.randrange(2)
             os.kill(instances[victim].process.pid, signal.SIGKILL)
-            instances[victim].process.wait(10)
+            instances[victim].process.wait(60)
         elif number - 40 in kills:
             dead = next(each for each in instances if each.process.poll() is not None)
             instances[instances.index(dead)] = fresh = begin(dead)

@@ -85,7 +85,7 @@ class Reader:
         if self._server:
             below = descendants(self._server.pid)
             os.killpg(self._server.pid, signal.SIGINT)
-            self._server.communicate(timeout=10)
+            self._server.communicate(timeout=60)
             assert soon_gone(*below)
             self._server = None
 

@@ -76,8 +76,8 @@ def watched(serve: Serve, config: Path) -> Any:
     watched = Watched(serve(**json.loads(config.read_text())))
     yield watched
     watched.server.process.terminate()
-    watched.server.process.wait(10)
-    watched._reader.join(10)
+    watched.server.process.wait(60)
+    watched._reader.join(60)
     watched.server.process.stderr.close()  # type: ignore[union-attr]
     watched.server.process.stderr = None
 
@@ -206,7 +206,7 @@ def test_server_ends_with_all_children_after_many_reloads(watched: Watched, conf
             watched.reload()
         assert soon(lambda: len(os.listdir(f"/proc/{watched.server.process.pid}/fd")) <= before)
         watched.server.process.terminate()
-        assert watched.server.process.wait(10) == 0
+        assert watched.server.process.wait(60) == 0
         assert soon_gone(*children)
 
 
@@ -229,7 +229,7 @@ def test_reloads_that_are_asked_for_meanwhile_become_one() -> None:
     assert soon(lambda: sum(each.is_alive() for each in threads) == 2)  # no thread waits for nothing
     may_end.set()
     for each in threads:
-        each.join(10)
+        each.join(60)
     assert len(begun) == 2
     assert newest._application.configuration.info["title"] == "2"
     newest.close()
@@ -289,7 +289,7 @@ def test_closed_terminal_does_not_stop_a_server(tmp_path: Path) -> None:
     os.close(terminal)  # the kernel sends SIGHUP to its session
 
     def get(path: str) -> bytes:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
             return b"".join(iter(lambda: connection.recv(65536), b""))
 

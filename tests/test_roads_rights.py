@@ -58,7 +58,7 @@ def as_user(argv: tuple[str, ...], right: str = NONE, groups: str = "") -> subpr
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
         cwd="/",
     )
 

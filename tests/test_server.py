@@ -122,7 +122,7 @@ def test_two_hundred_live_viewers_leave_the_threads_as_they_were(serve: Serve) -
 def log_of(server: Server) -> str:
     """Stop a server and return what it has logged."""
     server.process.terminate()
-    return str(server.process.communicate(timeout=10)[1])
+    return str(server.process.communicate(timeout=60)[1])
 
 
 @pytest.mark.parametrize("accept", MEDIA)
@@ -197,7 +197,7 @@ def test_stalled_downloads_do_not_hold_the_others(serve: Serve, tmp_path: Path) 
     request = b"GET /testfiles/big.bin HTTP/1.1\r\nHost: lg\r\nRange: bytes=0-60000000\r\n\r\n"
     with contextlib.ExitStack() as stack:
         for _ in range(2 * (4 + 8)):  # more than there are threads
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
             connection.sendall(request)
             assert connection.recv(20).startswith(b"HTTP/1.1 206")
         assert server.get("/healthz")[0] == 200
@@ -273,7 +273,7 @@ def test_nohup_is_heeded(serve: Serve, number: signal.Signals) -> None:
 )
 def test_broken_request_is_an_error_in_json_and_repeats_nothing(serve: Serve, sent: bytes, code: int) -> None:
     server = serve()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(sent)
         head, _, body = b"".join(iter(lambda: connection.recv(65536), b"")).partition(b"\r\n\r\n")
     envelope = json.loads(body)
@@ -292,7 +292,7 @@ def test_blanks_in_headers_do_not_stop_the_server(serve: Serve) -> None:
     with contextlib.ExitStack() as stack:
         started = cpu_seconds(server.process.pid)
         for _ in range(20):  # waitress by itself needs seconds for each
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
             connection.sendall(blanks)
         assert server.get("/healthz", timeout=100)[0] == 200
         assert cpu_seconds(server.process.pid) - started < 5
@@ -351,7 +351,7 @@ def test_connections_on_which_nothing_goes_on_are_closed(serve: Serve, tmp_path:
         file.truncate(64 << 20)
     server = serve(program=("-c", IMPATIENT), testfiles=str(tmp_path / "files"))
     where = ("127.0.0.1", server.port)
-    slow, idle, stalled, busy = (socket.create_connection(where, timeout=20) for _ in range(4))
+    slow, idle, stalled, busy = (socket.create_connection(where, timeout=60) for _ in range(4))
     busy.sendall(f"GET {V1}/sleep HTTP/1.1\r\nHost: lg\r\n\r\n".encode())
     stalled.sendall(b"GET /testfiles/big.bin HTTP/1.1\r\nHost: lg\r\n\r\n")
     end = time.monotonic() + PATIENT
@@ -383,7 +383,9 @@ def test_one_client_has_its_share_of_connections_and_others_have_theirs(serve: S
     server = serve(program=("-c", SHARED_OUT), limits={**GENEROUS, "connections": 5})
     where = ("127.0.0.1", server.port)
     with contextlib.ExitStack() as stack:
-        greedy = [stack.enter_context(socket.create_connection(where, 5, ("127.0.0.2", 0))) for _ in range(8)]
+        greedy = [
+            stack.enter_context(socket.create_connection(where, 60, ("127.0.0.2", 0))) for _ in range(8)
+        ]
         alive = 0
         for connection in greedy:
             with contextlib.suppress(OSError):
@@ -401,7 +403,7 @@ def test_one_network_has_its_share_of_connections_and_others_have_theirs(serve: 
     with contextlib.ExitStack() as stack:
 
         def is_served(client: str) -> bool:
-            connection = stack.enter_context(socket.create_connection(where, 5, (client, 0)))
+            connection = stack.enter_context(socket.create_connection(where, 60, (client, 0)))
             with contextlib.suppress(OSError):
                 connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: lg\r\n\r\n")
                 return bool(connection.recv(100))
@@ -424,13 +426,13 @@ def test_client_that_leaves_a_request_behind_has_gone(serve: Serve, accept: str)
 
 def test_many_requests_at_once_on_one_connection_are_not_queued(serve: Serve) -> None:
     server = serve()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         with contextlib.suppress(OSError):
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: lg\r\n\r\n" * 300)
         with contextlib.suppress(OSError):
             answers = b"".join(iter(lambda: connection.recv(65536), b""))
             assert answers.count(b"HTTP/1.1 200") <= 10
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: lg\r\n\r\n" * 3)
         seen = b""
         while seen.count(b"HTTP/1.1 200") < 3:
@@ -442,7 +444,7 @@ def run(*arguments: str, cwd: Path = HERE, **environ: str) -> subprocess.Complet
         [sys.executable, str(HERE / "tinytracer.py"), *arguments],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         cwd=cwd,
         env={**os.environ, **environ},
         check=False,
@@ -463,7 +465,7 @@ logging.getLogger("tinytracer").addHandler(Connect())
 tinytracer.main(["--config", sys.argv[2], "--listen", f"127.0.0.1:{sys.argv[1]}"])
 """
     argv = [sys.executable, "-c", script, str(free_port()), str(configuration(tmp_path))]
-    done = subprocess.run(argv, cwd=HERE, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(argv, cwd=HERE, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "connected\n", done.stderr
 
 
@@ -484,7 +486,7 @@ def test_listens_on_several_addresses_and_says_so(tmp_path: Path) -> None:
             connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.0 200")
     server.process.terminate()
-    _, log = server.process.communicate(timeout=10)
+    _, log = server.process.communicate(timeout=60)
     assert server.process.returncode == 0
     assert f"http://127.0.0.1:{port}/" in log
     assert f"http://[::1]:{port}/" in log
@@ -595,7 +597,7 @@ def test_log_that_nobody_reads_holds_nothing_up(serve: Serve) -> None:
     for _ in range(1000):  # each leaves a line of more than 100 bytes, and a pipe takes 65,536
         assert server.get(f"{V1}/nosuch")[0] == 404
     server.process.terminate()
-    log = server.process.communicate(timeout=10)[1]
+    log = server.process.communicate(timeout=60)[1]
     assert 60_000 < len(log) <= 65_536
     lines = log.partition("INFO: Listening")[2].splitlines()[1:-1]
     assert len(lines) > 300

@@ -329,7 +329,7 @@ def test_slots_that_others_hold_are_waited_for() -> None:
     assert soon(lambda: len(application._glass.queue) == 2)
     error(asker(application)(f"{V1}/who"), 503)  # who does not wait is refused at once
     holder.close()
-    asking.join(10)
+    asking.join(60)
     found = events_of(answers[0].text)
     assert found[-1][1]["status"] == "success"
     assert [data for name, data in found if name == "waiting"][:2] == [

@@ -197,7 +197,7 @@ def test_log_tells_the_operator_what_a_visitor_is_not_told(remote: Remote, tmp_p
     glass = Glass(remote.lab, config, port=8082)
     glass.ask("true")
     glass.process.terminate()
-    _, log = glass.process.communicate(timeout=10)
+    _, log = glass.process.communicate(timeout=60)
     assert "Host key verification failed" in log
     assert "router=r9.example command=true outcome=unreachable status=502" in log
     assert 'message="The router could not be reached."' in log

@@ -160,14 +160,14 @@ class Machine:
 
     def systemctl(self, *arguments: str, check: bool = True) -> str:
         argv = self._enter("systemctl", *arguments)
-        done = subprocess.run(argv, capture_output=True, text=True, check=check, timeout=30)
+        done = subprocess.run(argv, capture_output=True, text=True, check=check, timeout=60)
         return done.stdout
 
     def start(self, unit: str) -> None:
         self.systemctl("start", unit)
         argv = self._enter("curl", "-s", "http://127.0.0.1:8080/healthz")
         end = time.monotonic() + 20
-        while subprocess.run(argv, capture_output=True, check=False, timeout=10).stdout != b"ok":
+        while subprocess.run(argv, capture_output=True, check=False, timeout=60).stdout != b"ok":
             assert time.monotonic() < end, self.systemctl("status", unit, check=False)
             time.sleep(0.05)
 
@@ -185,7 +185,7 @@ class Machine:
     def stop(self) -> None:
         if first := self._first():
             os.kill(first, signal.SIGKILL)  # and with it ends all that runs in its namespace
-        self._process.wait(10)
+        self._process.wait(60)
         end = time.monotonic() + 5
         folders = sorted(self._group.rglob("*/"), key=lambda path: -len(path.parts))
         for each in [*folders, self._group]:
@@ -244,7 +244,7 @@ def test_sudoers_file_is_valid() -> None:
     visudo = shutil.which("visudo", path="/usr/sbin:/usr/bin")
     assert visudo
     argv = [visudo, "-c", "-s", "-f", str(DEPLOY / "tinytracer.sudoers")]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
 
 

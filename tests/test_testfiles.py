@@ -117,13 +117,13 @@ def test_interrupted_script_ends_at_once_and_leaves_nothing_behind(
 @pytest.mark.parametrize("size", ["0", "-1", "1.5", "1M", "", "012", "1000000", "$(id)"])
 def test_wrong_size_is_refused(size: str) -> None:
     argv = [str(SCRIPT), "1", size]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert done.stderr.startswith("Usage: gentestfiles.sh [MB]...")
     assert not (HERE / "testfiles" / "1MB.test").exists()
 
 
 def test_script_explains_itself_and_is_clean() -> None:
-    done = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.startswith("Usage: gentestfiles.sh [MB]...")
     subprocess.run(["shellcheck", SCRIPT], check=True, timeout=60)

@@ -199,7 +199,7 @@ def test_server_that_ends_normally_leaves_no_watcher(serve: Serve) -> None:
     left = descendants(server.process.pid)
     assert len(left) >= 2
     server.process.terminate()
-    assert server.process.communicate(timeout=10)[1].count("watcher") == 0
+    assert server.process.communicate(timeout=60)[1].count("watcher") == 0
     assert server.process.returncode == 0
     assert soon_gone(*left)
     connection.close()
@@ -221,7 +221,7 @@ def test_server_and_watcher_that_are_told_to_end_together_end_quietly(serve: Ser
             assert is_alive(watching)
         for each in both if first == "server" else both[::-1]:
             os.kill(each, signal.SIGTERM)
-        assert server.process.communicate(timeout=10)[1].count("watcher") == 0
+        assert server.process.communicate(timeout=60)[1].count("watcher") == 0
         assert server.process.returncode == 0
         assert soon_gone(*left)
 
@@ -248,7 +248,7 @@ def test_checking_and_importing_start_no_watcher(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "valid" in done.stdout
@@ -374,7 +374,7 @@ def test_group_whose_number_was_given_to_a_stranger_is_left_alone(
     assert stranger.poll() is None
     assert watcher.signal_group(stranger.pid, watcher.now(), 0)
     assert watcher.signal_group(stranger.pid, started, signal.SIGTERM)
-    assert stranger.wait(5) == -signal.SIGTERM
+    assert stranger.wait(60) == -signal.SIGTERM
     assert not watcher.signal_group(stranger.pid, watcher.now(), 0)
 
 
@@ -395,7 +395,7 @@ def test_only_who_may_write_to_the_pipe_from_another_session_holds_it() -> None:
         watcher.end_holders({inode}, 0, None)  # whose session is not known
         assert all(each.poll() is None for each in started.values())
         watcher.end_holders({inode}, os.getpid(), os.getsid(0))
-        assert started.pop("writer").wait(5) == -signal.SIGKILL
+        assert started.pop("writer").wait(60) == -signal.SIGKILL
         time.sleep(0.2)
         assert all(each.poll() is None for each in started.values())
     finally:
