@@ -202,6 +202,20 @@ class Slots:
         return soon(lambda: self.taken == self.returned)
 
 
+class Latch:
+    """Hold scripts up at numbered places until the test lets them go on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, number: int = 1) -> str:
+        """Return what a script waits with."""
+        return f"until [ -e '{self._folder}/{number}' ]; do sleep 0.02; done"
+
+    def open(self, number: int = 1) -> None:
+        (self._folder / str(number)).touch()
+
+
 def soon(condition: Callable[[], object], seconds: float = PATIENT) -> bool:
     """Tell whether something is so, or comes to be so in time; it is not asked again when it is."""
     end = time.monotonic() + seconds

@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lookingglass import connections, guard, loop, output, registry, runs, serving, tasks
 from lookingglass.serving import Server, Settings
-from tests.support import GENEROUS, MEDIA, PATIENT, V1, build, open_files, read_until, soon
+from tests.support import GENEROUS, MEDIA, PATIENT, V1, Latch, build, open_files, read_until, soon
 from tinytracer import TinyTracer
 
 Application = Callable[[dict[str, Any], Any], Any]
@@ -525,10 +526,11 @@ def test_locks_are_taken_in_one_order(monkeypatch: pytest.MonkeyPatch, here: Any
     assert not [name for name, after in reached.items() if name in after], orders
 
 
-def test_two_hundred_viewers_hold_no_thread_and_get_all_lines(here: Any, glass: Any) -> None:
+def test_two_hundred_viewers_hold_no_thread_and_get_all_lines(here: Any, glass: Any, tmp_path: Path) -> None:
+    latch = Latch(tmp_path)
+    script = f"{latch()}; for i in 1 2 3 4 5 6; do echo NUMBER.$i; sleep 0.1; done"
     commands = {
-        f"tick {number}": {"cmd": ["sh", "-c", f"for i in 1 2 3 4 5 6; do echo {number}.$i; sleep 0.3; done"]}
-        for number in range(4)
+        f"tick {number}": {"cmd": ["sh", "-c", script.replace("NUMBER", str(number))]} for number in range(4)
     }
     limits = {**GENEROUS, "viewers": 300}
     application = glass(commands=commands, limits=limits)
@@ -546,6 +548,7 @@ def test_two_hundred_viewers_hold_no_thread_and_get_all_lines(here: Any, glass: 
     assert soon(lambda: sum(len(run._viewers) for run in application._glass.runs.alive) == 200)
     assert len(application._glass.runs.alive) == 4
     assert threading.active_count() <= before
+    latch.open()
     for number, connection in enumerate(held):
         lines = re.findall(rb'(?<![.\d])\d\.\d(?=\n|\\n|")', to_the_end(connection))
         assert lines[:6] == [b"%d.%d" % (number % 4, line) for line in range(1, 7)]

@@ -66,10 +66,20 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield one
 
 
+# On a busy machine a store answers late: what it has taken by then would be held and spent for nothing.
+PATIENT_WITH_ITS_STORE = """
+import sys, tinytracer
+from lookingglass import in_redis, sharing
+sharing.QUEUE = 10.0
+in_redis.TIMEOUT = 10.0
+tinytracer.main(sys.argv[1:])
+"""
+
+
 def glass(**document: Any) -> Callable[[Path, int], Server]:
     def begin(folder: Path, port: int) -> Server:
         config = configuration(folder, **{"trustproxy": OURS, **document})
-        argv = [sys.executable, "tinytracer.py", "--config", str(config)]
+        argv = [sys.executable, "-c", PATIENT_WITH_ITS_STORE, "--config", str(config)]
         return Server([*argv, "--listen", f"127.0.0.1:{port}"], port)
 
     return begin

@@ -76,8 +76,8 @@ def watched(serve: Serve, config: Path) -> Any:
     watched = Watched(serve(**json.loads(config.read_text())))
     yield watched
     watched.server.process.terminate()
-    watched.server.process.wait(60)
-    watched._reader.join(60)
+    watched.server.process.wait(10)
+    watched._reader.join(10)
     watched.server.process.stderr.close()  # type: ignore[union-attr]
     watched.server.process.stderr = None
 

@@ -34,6 +34,7 @@ from lookingglass.watcher import GRACE
 from tests.support import (
     PATIENT,
     SAMPLES,
+    Latch,
     Slots,
     await_text,
     children,
@@ -54,20 +55,6 @@ from tests.support import (
 
 Ask = Callable[..., Viewer]
 STUBBORN = sh("trap '' TERM; echo $$; while :; do sleep 0.1; done")
-
-
-class Latch:
-    """Hold scripts up at numbered places until the test lets them go on."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __call__(self, number: int = 1) -> str:
-        """Return what a script waits with."""
-        return f"until [ -e '{self._folder}/{number}' ]; do sleep 0.02; done"
-
-    def open(self, number: int = 1) -> None:
-        (self._folder / str(number)).touch()
 
 
 def is_at_rest(runs: Runs) -> bool:
