@@ -78,7 +78,7 @@ def runs(slots: Slots) -> Iterator[Runs]:
     yield runs
     runs.close()
     assert soon(lambda runs=runs: is_at_rest(runs)), vars(runs.loop)  # type: ignore[misc]
-    assert children() <= before  # a watcher of an earlier test may end meanwhile
+    assert soon(lambda: children() <= before)  # a watcher of an earlier test may end meanwhile
     assert slots.taken == slots.returned
     assert soon(lambda: set(threading.enumerate()) <= threads)
     del runs
@@ -460,7 +460,7 @@ def test_source_that_cannot_be_watched_is_ended_and_told(
         assert caught.value.status == 503
         assert slots.are_back()
         assert soon(lambda: is_at_rest(runs))
-        assert commands_of(os.getpid()) <= before
+        assert soon(lambda: commands_of(os.getpid()) <= before)
 
 
 # --- starting
@@ -614,7 +614,7 @@ def test_closing_while_a_source_is_being_opened_ends_it(slots: Slots) -> None:
     assert asking.viewer
     assert to_the_end(asking.viewer)[1].reason == "closing"
     assert slots.are_back()
-    assert commands_of(os.getpid()) <= before
+    assert soon(lambda: commands_of(os.getpid()) <= before)
 
 
 def test_source_that_opens_after_the_closing_has_given_up_is_ended(
@@ -630,7 +630,7 @@ def test_source_that_opens_after_the_closing_has_given_up_is_ended(
     gate.may_go.set()
     asking.join()
     assert soon(lambda: slots.taken == slots.returned)
-    assert commands_of(os.getpid()) <= before
+    assert soon(lambda: commands_of(os.getpid()) <= before)
     viewer = asking.viewer
     assert viewer is None or to_the_end(viewer)[1].reason == "closing"
 

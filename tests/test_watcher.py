@@ -75,7 +75,7 @@ def runs() -> Iterator[Runs]:
     runs = Runs(output_limit=4096)
     yield runs
     runs.close()
-    assert children() <= before
+    assert soon(lambda: children() <= before)
 
 
 def ask(runs: Runs, argv: tuple[str, ...], seconds: float = 30, stderr: int | None = -2) -> Viewer:
