@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from examples.lab.lab import Lab
 from tests.support import PATIENT, Serve, Server, build_pyz, configuration, free_port, lab_prefix, soon_gone
@@ -16,6 +17,13 @@ from tests.support import PATIENT, Serve, Server, build_pyz, configuration, free
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+# What differs between Pythons shows in few examples as well.
+settings.register_profile("brief", settings.get_profile("ci"), max_examples=20)
+if not os.environ.get("CI"):  # where Hypothesis has a profile of its own, which judges no clock either
+    settings.register_profile(
+        "default", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("default")
 CHROMIUM = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
