@@ -53,7 +53,7 @@ from tests.support import (
 
 WAITING = {(module, name): getattr(module, name) for module, name in WAITS}
 SLOW = Rate(1, 86400.0)  # nothing comes back while a test runs
-PROMPT = 4.0  # seconds in which a refusal has come, also on a busy machine; on an idle one it takes 0.5 s
+PATIENCE = 4.0  # seconds in which a refusal has come, also on a busy machine; on an idle one it takes 0.5 s
 
 
 @pytest.fixture(autouse=True)
@@ -425,7 +425,7 @@ def test_what_a_closed_store_held_is_free_at_once(where: str, open_shared: Open)
     assert not takes(two, share)
     one.close()
     assert takes(two, share)
-    assert gone_in(one) < PROMPT
+    assert gone_in(one) < PATIENCE
 
 
 @pytest.fixture
@@ -490,7 +490,7 @@ def test_waiting_decisions_of_one_process_are_not_longer_than_half_a_second(
     store = open_shared(where)
     assert takes(store)
     with store._lock:
-        assert gone_in(store) < PROMPT
+        assert gone_in(store) < PATIENCE
     assert takes(store)
 
 
@@ -503,7 +503,7 @@ def test_killed_redis_denies_at_once_and_is_used_when_it_is_back(
     store, share = open_shared(server.url), Share("a", 2)
     assert takes(store, share)
     server.kill()
-    assert gone_in(store) < PROMPT
+    assert gone_in(store) < PATIENCE
     server.start()
     assert soon(lambda: is_back(store))
     assert takes(store, share)  # and it knows what was held before
@@ -515,7 +515,7 @@ def test_redis_that_was_never_there_denies_and_is_used_when_it_comes(
 ) -> None:
     server.kill()
     store = open_shared(server.url)
-    assert gone_in(store) < PROMPT
+    assert gone_in(store) < PATIENCE
     server.start()
     assert soon(lambda: is_back(store))
 
@@ -532,7 +532,7 @@ def test_slow_redis_denies_within_half_a_second_and_nothing_drifts(
     time.sleep(2)
     assert min(gone_in(store) for _ in range(5)) < 0.1  # nobody asks it, and waits
     server.signal(signal.SIGCONT)
-    assert longest < PROMPT
+    assert longest < PATIENCE
     assert soon(lambda: is_back(store))
     assert exactly(store, "a", 3)
     assert exactly(store, "x", 1)  # what was asked meanwhile was taken by nobody
@@ -543,7 +543,7 @@ def test_full_redis_denies_and_is_used_when_there_is_room(server: RedisServer, o
     assert takes(store, share)
     server.client.config_set("maxmemory-policy", "noeviction")
     server.client.config_set("maxmemory", "1")
-    assert gone_in(store) < PROMPT
+    assert gone_in(store) < PATIENCE
     store.give([share])
     server.client.config_set("maxmemory", "0")
     assert soon(lambda: is_back(store))
@@ -599,7 +599,7 @@ def test_sqlite_locked_by_another_process_denies_within_half_a_second(
     ) as locking:
         assert locking.stdout
         locking.stdout.readline()
-        assert gone_in(store) < PROMPT
+        assert gone_in(store) < PATIENCE
         store.give([share])
         locking.kill()
     assert soon(lambda: is_back(store))
@@ -614,7 +614,7 @@ def test_deleted_sqlite_file_is_made_again_for_all_processes(tmp_path: Path, ope
     assert takes(two, share)
     for each in tmp_path.glob("limits.db*"):
         each.unlink()
-    assert gone_in(one) < PROMPT
+    assert gone_in(one) < PATIENCE
     assert soon(lambda: is_back(one) and is_back(two))
     assert not takes(one, share)
     assert not takes(two, share)
@@ -626,7 +626,7 @@ def test_sqlite_without_its_folder_denies_until_it_is_back(tmp_path: Path, open_
     store = open_shared(f"sqlite:{folder}/limits.db")
     assert takes(store)
     folder.rename(tmp_path / "other")
-    assert gone_in(store) < PROMPT
+    assert gone_in(store) < PATIENCE
     folder.mkdir()
     assert soon(lambda: is_back(store))
 
@@ -650,7 +650,7 @@ def test_sqlite_on_a_full_disk_denies_until_there_is_room(tmp_path: Path, open_s
             if not is_there:
                 break
         assert not is_there
-        assert longest < PROMPT
+        assert longest < PATIENCE
         store.give([share])
         (folder / "ballast").unlink()
         assert soon(lambda: is_back(store))
@@ -667,7 +667,7 @@ def test_sqlite_on_a_read_only_disk_denies_until_it_is_writable(tmp_path: Path, 
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,ro", "none", folder], check=True)
     try:
         store = open_shared(f"sqlite:{folder}/limits.db")
-        assert gone_in(store) < PROMPT
+        assert gone_in(store) < PATIENCE
         subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
         assert soon(lambda: is_back(store))
         assert exactly(store, "a", 2)
@@ -697,7 +697,7 @@ def test_sqlite_file_never_grows_beyond_its_pages(
 def test_sqlite_file_that_is_none_denies(tmp_path: Path, open_shared: Open) -> None:
     path = tmp_path / "limits.db"
     path.write_bytes(b"something else" * 1000)
-    assert gone_in(open_shared(f"sqlite:{path}")) < PROMPT
+    assert gone_in(open_shared(f"sqlite:{path}")) < PATIENCE
     assert path.read_bytes() == b"something else" * 1000
 
 
@@ -725,7 +725,7 @@ def test_what_is_no_run_is_answered_without_the_store(tmp_path: Path) -> None:
     ask = asker(build({"store": f"unix://{tmp_path}/nobody.sock"}))
     began = time.monotonic()
     message = error(ask(f"{V1}/echo/192.0.2.1"), 503)
-    assert time.monotonic() - began < PROMPT
+    assert time.monotonic() - began < PATIENCE
     assert message.startswith("Limits cannot be counted now. Try again in ")
     for path in ("/", "/healthz", f"{V1}/cmd", f"{V1}/routers", "/api/info", "/?ip=192.0.2.1&cmd=echo"):
         assert ask(path).status == 200
