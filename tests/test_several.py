@@ -137,6 +137,9 @@ def test_star_means_all_that_have_the_command(application: TinyTracer) -> None:
         "routers=a&routers=b",
         "routers=" + ",".join(["a"] * 65),
         "routers=a&runtime=-1",
+        "routers=a;b",
+        "routers=a%3Bb",
+        "routers=a+b",
     ],
 )
 @pytest.mark.parametrize("accept", MEDIA)
@@ -147,6 +150,13 @@ def test_what_names_no_routers_is_400_and_nothing_ran(
     error(asker(application)(f"{V1}/pid?{query}", accept), 400)
     assert not application._glass.runs.alive
     assert len(caplog.records) == 1
+
+
+def test_other_separators_than_commas_are_refused_with_the_right_one(application: TinyTracer) -> None:
+    ask = asker(application)
+    assert "routers=a,b" in error(ask(f"{V1}/pid?routers=a;b"), 400)
+    assert "1,1 for IPv4" in error(ask(f"{V1}/pid?protocol=1;router=b"), 400)
+    assert "no router of that name" in error(ask(f"{V1}/pid?router=a;routers=b"), 400)
 
 
 def test_more_than_64_routers_have_to_be_named() -> None:
