@@ -26,6 +26,16 @@ function make(name, properties = {}, ...children) {
   return made;
 }
 
+// Do what can fail in this script alone, which is no error of the connection: what comes behind it is still shown.
+function attempt(act, failed = () => {}) {
+  try {
+    act();
+  } catch (error) {
+    reportError(error);
+    failed();
+  }
+}
+
 const button = (text, act, className = "") => make("button", { type: "button", className, onclick: act }, text);
 
 // --- the form
@@ -479,7 +489,17 @@ class Asking {
     return this.panels.size === 1 ? [...this.panels.values()][0] : this.panels.get(name.toLowerCase());
   }
 
+  // Show what has come. What goes wrong in this page is no end of the answer: the text goes on.
   take(event, data) {
+    const failed = () => {
+      if (event !== "view") return;
+      const drawing = this.panel(data)?.drawing ?? this.board.box;
+      drawing.replaceChildren(make("p", { className: "bad" }, "This page has failed to draw the answer. Its text goes on."));
+    };
+    attempt(() => this.show(event, data), failed);
+  }
+
+  show(event, data) {
     const panel = this.panel(data);
     if (!panel) {
       if (event === "view") this.board?.view(data.html);
@@ -527,8 +547,7 @@ class Asking {
     clearInterval(this.ticking);
     const isStopped = this.controller.signal.aborted;
     for (const panel of this.panels.values()) {
-      if (isStopped) panel.cease("stopped", "■", "stopped");
-      else panel.cease("lost", "⚡", "connection lost");
+      attempt(() => (isStopped ? panel.cease("stopped", "■", "stopped") : panel.cease("lost", "⚡", "connection lost")));
     }
     this.board?.end();
     const all = [...this.panels.values()];
@@ -559,7 +578,7 @@ async function* events(body) {
 
 // Say why a question is not answered: under the field, in the button that counts down, or above the answers.
 function refuse(response, envelope) {
-  const message = envelope.message ?? "The looking glass has refused.";
+  const message = envelope.message ?? `The looking glass does not answer; something before it says ${response.status}.`;
   if (response.status === 400 && wants()) complain(message);
   else status.textContent = REFUSED.has(response.status) ? `⏳ ${message}` : message;
   if (!REFUSED.has(response.status)) return;
@@ -589,16 +608,16 @@ async function ask() {
   try {
     const response = await fetch(`${asking.question.url}&view=1`,
       { headers: { Accept: "text/event-stream" }, signal: asking.controller.signal });
-    if (response.headers.get("Content-Type").startsWith("text/event-stream")) {
-      asking.begin();
+    if (response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
+      attempt(() => asking.begin());
       for await (const [event, data] of events(response.body)) asking.take(event, data);
-    } else refuse(response, await response.json());
+    } else refuse(response, await response.json().catch(() => ({})));
   } catch {
     if (!asking.controller.signal.aborted && !asking.panels.size) status.textContent = "The looking glass cannot be reached.";
   }
-  asking.end();
   underWay = null;
   show(false);
+  asking.end();
 }
 
 // Turn Run into Stop and back; the keyboard's focus is not lost with the button that had it.

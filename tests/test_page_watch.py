@@ -111,6 +111,37 @@ def test_lost_connection_is_told_and_offers_to_ask_again(page: Page) -> None:
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize("broken", ["Panel.prototype.view", "keep", "offerActions"])
+def test_error_of_the_script_is_no_lost_connection_and_loses_no_line(page: Page, broken: str) -> None:
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    answer(page, ("output", {"text": "1\n"}), view(), ("output", {"text": "2\n"}), view(), result())
+    page.evaluate(f"() => {{ {broken} = () => {{ throw new Error('meant by a test') }} }}")
+    for _ in range(2):  # the page goes on
+        run(page, "ping", "192.0.2.1")
+        expect(page.locator("pre").first).to_have_text("1\n2\n")
+        expect(page.locator("#run")).to_be_visible()
+        assert "connection" not in page.locator(".verdict").first.inner_text()
+        assert not page.locator("#status").inner_text()
+    assert errors
+
+
+def test_view_that_cannot_be_drawn_is_told(page: Page) -> None:
+    answer(page, ("output", {"text": "text\n"}), view(), result())
+    page.evaluate("() => { Panel.prototype.view = () => { throw new Error('meant by a test') } }")
+    run(page, "ping", "192.0.2.1")
+    expect(page.locator(".drawing")).to_have_text(
+        "This page has failed to draw the answer. Its text goes on."
+    )
+    expect(page.locator(".verdict")).to_have_text("✓ done")
+
+
+def test_answer_of_something_before_the_looking_glass_is_told_with_its_status(page: Page) -> None:
+    page.route("**/v1/**", lambda route: route.fulfill(status=502, content_type="text/html", body="<p>proxy"))
+    run(page, "ping", "192.0.2.1")
+    expect(page.locator("#status")).to_contain_text("502")
+
+
 def test_server_that_dies_is_a_lost_connection(page: Page, server: Server) -> None:
     run(page, "wait")
     expect(page.locator("pre")).to_contain_text("begin")
