@@ -15,6 +15,7 @@ const HOME = new URL(".", document.currentScript.src); // of the page
 const element = (id) => document.getElementById(id);
 const [form, router, cmd, ip, run, status, spoken, answers] =
   ["form", "router", "cmd", "ip", "run", "status", "spoken", "answers"].map(element);
+const main = document.querySelector("main");
 const title = document.title;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let underWay = null; // the Asking in progress
@@ -202,9 +203,13 @@ function filling(link, text) {
   return link;
 }
 
+// Return the command that an answer's address, prefix or AS number leads to; a result's page has it from the server.
+const leadsTo = (text) => (form ? taker(text)?.value : main.dataset[kindOf(text)]);
+
 function linkTo(text, shown = text) {
-  const fields = { ip: text, cmd: taker(text)?.value ?? "", router: router.value };
-  return filling(make("a", { href: `?${new URLSearchParams(fields)}` }, shown), text);
+  const fields = { ip: text, cmd: leadsTo(text) ?? "", router: form ? router.value : main.dataset.router };
+  const made = make("a", { href: `${HOME}?${new URLSearchParams(fields)}` }, shown);
+  return form ? filling(made, text) : made;
 }
 
 // Ask the configured names of this glass that have one address family for the visitor's other address.
@@ -316,9 +321,10 @@ function* link(root) {
     for (const match of text.data.matchAll(isPath ? NUMBERS : TARGETS)) {
       if (count >= LINKS) break;
       const target = isPath ? `AS${match[0]}` : match[0];
-      if (!isTarget(target) || !taker(target)) continue;
+      if (!isTarget(target) || !leadsTo(target)) continue;
       count += 1;
       const made = linkTo(target, match[0]);
+      made.className = "onward";
       if (known.has(target)) made.tabIndex = -1;
       known.add(target);
       parts.push(text.data.slice(at, match.index), made);
@@ -844,6 +850,7 @@ class Board {
 
 // Offer with an answer what needs a script.
 function adopt(article) {
+  slowly(link(article));
   const find = (name) => article.querySelector(name)?.textContent ?? "";
   const actions = article.querySelector(".actions");
   const goal = actions?.querySelector("[rel~=bookmark]");
@@ -872,6 +879,7 @@ function adopt(article) {
 
 // Offer to copy a comparison as the server writes it.
 function adoptComparison(article) {
+  slowly(link(article));
   const text = article.querySelector('.actions [href$=".txt"]');
   text?.before(button("Copy", async (event) => copy(await (await fetch(text.href)).text(), event.target)), " ");
 }

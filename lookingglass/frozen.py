@@ -144,7 +144,11 @@ class Archive:
             ' <input id="with" name="with" required placeholder="the link of another result">'
             f" <button>Compare</button></form>{_curl(frozen, base)}"
         )
-        return frames.frame(self._configuration, f"Frozen: {frozen.title}", main, "../").decode()
+        asks = self._next_questions(frozen)
+        return frames.frame(self._configuration, f"Frozen: {frozen.title}", main, "../", asks).decode()
+
+    def _next_questions(self, frozen: Frozen) -> str:
+        return frames.next_questions(self._routers.get(frozen.router), frozen.data["command"])
 
     def _about(self, frozen: Frozen) -> About:
         router = self._routers.get(frozen.router)
@@ -172,9 +176,9 @@ class Archive:
             f' <a class="button" href="{name_b}.json">JSON</a>'
         )
         main = side_by_side.as_html(heads, comparison, actions)
-        return Sheet(
-            HTML, frames.frame(self._configuration, "Two answers compared", main, "../../../").decode()
-        )
+        asks = self._next_questions(b)
+        page = frames.frame(self._configuration, "Two answers compared", main, "../../../", asks)
+        return Sheet(HTML, page.decode())
 
 
 def _lead(base: str, name: str, pasted: str) -> Reply:

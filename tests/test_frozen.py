@@ -19,8 +19,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
+from commands import TEXT, Command, Router
+from lookingglass import frames, pictures
 from lookingglass import frozen as frozen_module
-from lookingglass import pictures
 from lookingglass.frozen import lasting
 from tests.redis_server import RedisServer
 from tests.support import GENEROUS, V1, Ask, Serve, Server, asker, build, configuration, error, free_port
@@ -161,6 +162,20 @@ def test_page_has_heading_verdict_picture_text_and_ways_on(ask: Ask) -> None:
         f"{name}.{end}" for end in ("txt", "json", "svg")
     ]
     assert "curl -N -H 'Accept: text/plain'" in page.text
+
+
+def test_addresses_of_a_result_lead_to_what_its_router_offers() -> None:
+    def command(name: str, argument: str) -> Command:
+        return Command(name, "", argument, {TEXT: {}})
+
+    commands = [command("ping", "host"), command("show route", "addr"), command("show bgp", "asn")]
+    router = Router("<r1>", 0, {each.name: each for each in commands})
+    asked = frames.next_questions(router, "show route")
+    assert asked == (
+        ' data-router="&lt;r1&gt;" data-address="show route" data-prefix="show route" data-asn="show bgp"'
+    )
+    assert frames.next_questions(router, "gone").startswith(' data-router="&lt;r1&gt;" data-address="ping"')
+    assert frames.next_questions(None, "ping") == ""
 
 
 def test_again_asks_the_same_question(ask: Ask) -> None:
