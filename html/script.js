@@ -801,6 +801,8 @@ class Board {
       rows.forEach((row, number) => this.equip(row, this.panels[number]));
       return;
     }
+    this.unexplain();
+    this.box.append(content.querySelector(".why") ?? "");
     if (!this.head.isEqualNode(fresh.tHead)) this.head.replaceChildren(...fresh.tHead.childNodes);
     rows.forEach((row, number) => {
       const [, ...before] = this.rows[number].cells;
@@ -840,8 +842,14 @@ class Board {
     this.sum.textContent = mark + counts.filter(([count]) => count).map((pair) => pair.join(" ")).join(", ");
   }
 
+  // Take away why some wait.
+  unexplain() {
+    this.box.querySelector(".why")?.remove();
+  }
+
   end() {
     this.stop.remove();
+    this.unexplain();
     if (!this.rows) for (const { article } of this.panels) article.hidden = false; // there is no board to open them from
   }
 }

@@ -346,6 +346,7 @@ def test_many_routers_are_a_board_whose_rows_open_the_whole_answers(many_routers
     expect(page.locator(".many h2:visible")).to_have_text("ping 192.0.2.1")  # said once for all
     expect(page.locator("pre:visible")).to_have_count(0)
     expect(page.locator(".many .verdict").first).to_have_text("9 done")
+    expect(page.locator(".why:visible")).to_have_count(0)
     opener = page.get_by_role("button", name="five.example")
     opener.press("Enter")
     expect(opener).to_have_attribute("aria-expanded", "true")
@@ -360,6 +361,7 @@ def test_board_that_goes_on_leaves_what_is_focused(many_routers: Page) -> None:
     page = many_routers
     ask_all(page, NAMES, "wait")
     expect(page.locator(".board .running").first).to_be_visible()
+    expect(page.locator(".why:visible")).to_have_text("The limit is 4 routers of a question at once.")
     opener = page.get_by_role("button", name="two.example")
     opener.press("Enter")
     opener.evaluate("each => (window.held = each)")
@@ -368,6 +370,7 @@ def test_board_that_goes_on_leaves_what_is_focused(many_routers: Page) -> None:
     opener.focus()
     page.get_by_role("button", name="Stop all").last.click()
     expect(page.locator(".board .standing").nth(1)).to_have_text("■ stopped")
+    expect(page.locator(".why:visible")).to_have_count(0)
     assert opener.evaluate("each => each === window.held && each.isConnected")
     expect(page.get_by_role("button", name="Stop all")).to_have_count(0)
 

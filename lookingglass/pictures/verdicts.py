@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from typing import NamedTuple
 
@@ -53,10 +54,11 @@ def verdict(kind: str, words: str, spoken: str = "") -> Verdict:
     return Verdict(VERDICTS[kind], kind, words, spoken or words)
 
 
-def waiting(place: int) -> Verdict:
-    """Return the verdict on a question in the queue; ``place`` counts from 1."""
+def waiting(place: int, seconds: float = math.inf) -> Verdict:
+    """Return the verdict on a question in the queue; ``place`` counts from 1; ``seconds`` to its turn."""
     ending = "th" if place % 100 in {11, 12, 13} else ENDINGS.get(place % 10, "th")
-    return verdict("waiting", f"waits, {place}{ending} in the queue")
+    about = f", about {math.ceil(seconds)} s" if seconds < math.inf else ""
+    return verdict("waiting", f"waits, {place}{ending} in the queue{about}")
 
 
 def running(facts: Facts, seconds: float, ceiling: float) -> Verdict:
