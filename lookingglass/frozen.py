@@ -81,7 +81,8 @@ class Archive:
         except Problem as problem:
             if _media(environ, suffix.lower(), OFFERS) != HTML:
                 raise
-            return self._refuse(problem, "../" if other is None else "../../../")
+            title, up = ("No result", "../") if other is None else ("No comparison", "../../../")
+            return self._refuse(problem, title, up)
 
     def _show(self, environ: Environ, base: str, name: str, suffix: str) -> Ready:
         frozen = self._find(name)
@@ -107,12 +108,12 @@ class Archive:
             )
         return frozen
 
-    def _refuse(self, problem: Problem, up: str) -> Reply:
+    def _refuse(self, problem: Problem, title: str, up: str) -> Reply:
         """Return the page that tells people what is wrong."""
         retry = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
         main = f'<p role="alert">{escape(str(problem))}</p>'
         headers = {"Content-Type": f"{HTML}; charset=utf-8", **SECURITY, **FRESH, **NOINDEX, **OPEN, **retry}
-        return Reply(problem.status, headers, frames.frame(self._configuration, "No result", main, up))
+        return Reply(problem.status, headers, frames.frame(self._configuration, title, main, up))
 
     # --- one answer
 

@@ -518,6 +518,20 @@ def test_axe_finds_nothing_in_result_and_comparison(serve: Serve, browser: Brows
 
 
 @pytest.mark.browser
+def test_comparison_on_a_phone_has_as_much_room_for_either_side(serve: Serve, browser: Browser) -> None:
+    server = serve(routers=ROUTERS)
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    for pair in (("ping", "ping/later"), ("trace", "trace/later")):
+        a, b = (results_path(server, each) for each in pair)
+        page.goto(f"http://127.0.0.1:{server.port}{a}/vs/{b.rpartition('/')[2]}")
+        row = page.locator(".sides tbody tr").last
+        sides = row.locator(".what").evaluate_all("all => all.map(each => each.getBoundingClientRect())")
+        assert sides[0]["width"] == sides[1]["width"] >= 110
+        assert row.get_by_role("cell").count() == 3  # it is a table still, for those who listen
+    page.close()
+
+
+@pytest.mark.browser
 def test_picture_is_drawn_by_a_browser_that_embeds_it(serve: Serve, browser: Browser) -> None:
     server = serve(routers=ROUTERS)
     page = browser.new_page()
