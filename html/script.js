@@ -393,6 +393,7 @@ class Panel {
       bar.remove();
       const running = /([\d.]+) of/.exec(this.verdict?.textContent ?? "");
       this.base = running ? Number(running[1]) : 0;
+      this.left = Number(/about (\d+) s/.exec(this.verdict?.textContent ?? "")?.[1]);
       this.noted = performance.now();
       this.hasView = true;
     }
@@ -403,12 +404,17 @@ class Panel {
     this.asking.retitle();
   }
 
+  // Let the server's clock go on: up while it runs, down while it waits.
   tick() {
-    const verdict = this.verdict;
-    if (this.isOver || !verdict?.classList.contains("running")) return;
-    const seconds = (this.base + (performance.now() - this.noted) / 1000).toFixed(calm.matches ? 0 : 1);
-    const words = verdict.lastChild;
-    words.textContent = words.textContent.replace(/[\d.]+(?= of| s)/, seconds);
+    if (this.isOver || !this.verdict?.matches(".running, .waiting")) return;
+    const words = this.verdict.lastChild;
+    const since = (performance.now() - this.noted) / 1000;
+    const isWaiting = this.verdict.matches(".waiting");
+    const now = isWaiting ? words.textContent.replace(/(?<=about )\d+/, Math.max(1, Math.ceil(this.left - since)))
+      : words.textContent.replace(/[\d.]+(?= of| s)/, (this.base + since).toFixed(calm.matches ? 0 : 1));
+    if (now === words.textContent) return;
+    words.textContent = now;
+    if (isWaiting) this.asking.board?.mark(this);
   }
 
   // Show the end: by the last view, or by the envelope where there was none.
@@ -527,7 +533,7 @@ class Asking {
     const all = [...this.panels.values()];
     const done = all.filter((panel) => panel.isOver).length;
     if (!all.length) return; // nothing has come, so that the last answer's title stays
-    const state = all.length > 1 ? `${done} of ${all.length} done` : all[0].isOver ? all[0].words : "● running";
+    const state = all.length > 1 ? `${done} of ${all.length} done` : all[0].isOver || all[0].verdict?.matches(".waiting") ? all[0].words : "● running";
     this.board?.count(done, all.filter((panel) => panel.verdict?.matches(".waiting")).length);
     document.title = `${state} · ${this.question.title} · ${title}`;
   }

@@ -159,6 +159,17 @@ def test_waiting_is_told_with_its_place(page: Page) -> None:
     assert words == ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "113th"]
 
 
+def test_waiting_is_told_with_its_reason_and_counts_down(page: Page) -> None:
+    words = "… waits, 2nd in the queue, about"
+    shown = f'<strong class="verdict waiting"><span>…</span>{words[1:]} 112 s</strong>'
+    name, data = view(shown, '<p class="why">The limit is one.</p>')
+    page.evaluate(HOLD, f"event: {name}\ndata: {json.dumps(data)}\n\n")
+    run(page, "ping", "192.0.2.1")
+    expect(page.locator(".why")).to_have_text("The limit is one.")
+    assert page.title().startswith(words)
+    expect(page.locator(".verdict")).to_have_text(re.compile(f"{words} (10[0-9]|[1-9][0-9]) s"))
+
+
 def test_pressing_enter_while_it_runs_does_not_end_it(page: Page) -> None:
     run(page, "wait")
     expect(page.locator("pre")).to_contain_text("begin")
