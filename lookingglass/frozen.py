@@ -99,7 +99,7 @@ class Archive:
     def _find(self, name: str) -> Frozen:
         if self._results is None:
             raise NotFound("This looking glass keeps no results.")
-        frozen = self._results.find(name)
+        frozen = self._results.find(name) if re.fullmatch(RESULT_NAME, name) else None
         if frozen is None:
             kept = lasting(self._results.keeping.seconds)
             raise NotFound(
