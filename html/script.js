@@ -443,6 +443,7 @@ class Panel {
   end() {
     offerActions(this);
     this.lines.rest(() => slowly(link(this.lines.box)));
+    this.text.hidden = !this.lines.waiting && !this.lines.box.firstChild;
     slowly(link(this.drawing));
     this.asking.retitle();
   }

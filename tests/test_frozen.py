@@ -53,6 +53,7 @@ COMMANDS: dict[str, Any] = {
     "echo": {"cmd4": ["echo", "four", "{{TARGET}}"]},
     "any": {"cmd4": ["echo", "{{TARGET}}"]},
     "look": {"cmd": ["echo", "{{VRF}} {{TARGET}}"], "argument": "addr"},
+    "nothing": {"cmd": ["true"]},
     "slow": {"cmd": ["sh", "-c", "echo begin; exec sleep 1000"], "runtime": 0.3},
 }
 ROUTERS = [{"name": "r1.example", "city": "Berlin", "country": "de", "vrfs": ["mgmt"], "commands": COMMANDS}]
@@ -176,6 +177,12 @@ def test_addresses_of_a_result_lead_to_what_its_router_offers() -> None:
     )
     assert frames.next_questions(router, "gone").startswith(' data-router="&lt;r1&gt;" data-address="ping"')
     assert frames.next_questions(None, "ping") == ""
+
+
+def test_page_of_an_answer_without_text_has_no_empty_box(ask: Ask) -> None:
+    page = ask(frozen(ask, "nothing"), BROWSER).text
+    assert "empty answer" in page
+    assert "<pre tabindex" not in page
 
 
 def test_again_asks_the_same_question(ask: Ask) -> None:

@@ -126,6 +126,15 @@ def test_error_of_the_script_is_no_lost_connection_and_loses_no_line(page: Page,
     assert errors
 
 
+def test_answer_without_text_has_no_empty_box(page: Page) -> None:
+    answer(page, view(), result())
+    run(page, "ping", "192.0.2.1")
+    expect(page.locator(".verdict")).to_have_text("◐ 37 % lost")
+    expect(page.locator(".text")).to_be_hidden()
+    page.goto(str(page.evaluate("HOME.href")) + "?cmd=show+bgp&run=1&ip=AS1")
+    expect(page.locator(".text")).to_be_visible()
+
+
 def test_view_that_cannot_be_drawn_is_told(page: Page) -> None:
     answer(page, ("output", {"text": "text\n"}), view(), result())
     page.evaluate("() => { Panel.prototype.view = () => { throw new Error('meant by a test') } }")
