@@ -19,8 +19,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
+from commands import TEXT, Command, Router
+from lookingglass import frames, pictures
 from lookingglass import frozen as frozen_module
-from lookingglass import pictures
 from lookingglass.frozen import lasting
 from tests.redis_server import RedisServer
 from tests.support import (
@@ -64,6 +65,7 @@ COMMANDS: dict[str, Any] = {
     "echo": {"cmd4": ["echo", "four", "{{TARGET}}"]},
     "any": {"cmd4": ["echo", "{{TARGET}}"]},
     "look": {"cmd": ["echo", "{{VRF}} {{TARGET}}"], "argument": "addr"},
+    "nothing": {"cmd": ["true"]},
     "slow": {"cmd": ["sh", "-c", "echo begin; exec sleep 1000"], "runtime": 0.3},
 }
 ROUTERS = [{"name": "r1.example", "city": "Berlin", "country": "de", "vrfs": ["mgmt"], "commands": COMMANDS}]
@@ -175,6 +177,26 @@ def test_page_has_heading_verdict_picture_text_and_ways_on(ask: Ask) -> None:
     assert "curl -N -H 'Accept: text/plain'" in page.text
 
 
+def test_addresses_of_a_result_lead_to_what_its_router_offers() -> None:
+    def command(name: str, argument: str) -> Command:
+        return Command(name, "", argument, {TEXT: {}})
+
+    commands = [command("ping", "host"), command("show route", "addr"), command("show bgp", "asn")]
+    router = Router("<r1>", 0, {each.name: each for each in commands})
+    asked = frames.next_questions(router, "show route")
+    assert asked == (
+        ' data-router="&lt;r1&gt;" data-address="show route" data-prefix="show route" data-asn="show bgp"'
+    )
+    assert frames.next_questions(router, "gone").startswith(' data-router="&lt;r1&gt;" data-address="ping"')
+    assert frames.next_questions(None, "ping") == ""
+
+
+def test_page_of_an_answer_without_text_has_no_empty_box(ask: Ask) -> None:
+    page = ask(frozen(ask, "nothing"), BROWSER).text
+    assert "empty answer" in page
+    assert "<pre tabindex" not in page
+
+
 def test_again_asks_the_same_question(ask: Ask) -> None:
     page = Elements(ask(frozen(ask, "look/192.0.2.0/24?vrf=mgmt"), BROWSER).text)
     again = ask(page.links["Again"].removeprefix(".."), BROWSER)
@@ -264,7 +286,11 @@ def test_expired_result_is_404_that_says_how_long_results_are_kept(
     assert "results are kept for 1 day" in error(ask(path), 404)
 
 
-@pytest.mark.parametrize("path", [f"/results/{NOBODY}", f"/results/{NOBODY}/vs/{NOBODY}"])
+@pytest.mark.parametrize(
+    "path",
+    [f"/results/{NOBODY}", f"/results/{NOBODY}/vs/{NOBODY}"]
+    + [f"/results/{name}" for name in ("a", NOBODY[1:], f"{NOBODY}0", "A" * 32)],  # links that were cut
+)
 def test_unknown_result_is_404_for_programs_and_a_page_for_people(ask: Ask, path: str) -> None:
     assert "results are kept for 1 day" in error(ask(path), 404)
     assert "results are kept for 1 day" in error(ask(f"{path}.txt", BROWSER), 404)
@@ -275,7 +301,7 @@ def test_unknown_result_is_404_for_programs_and_a_page_for_people(ask: Ask, path
 
 @pytest.mark.parametrize(
     "path",
-    ["/results/", "/results", f"/results/{NOBODY[1:]}", f"/results/{NOBODY}0", f"/results/{'A' * 32}"]
+    ["/results/", "/results"]
     + [f"/results/{NOBODY}{end}" for end in ("/", ".html", ".JSON/", "%0a", ".json.txt", "/vs")]
     + [f"/results/..%2f{NOBODY}", f"/results/{NOBODY}/vs/{NOBODY}/vs/{NOBODY}", f"/results/{'%D9%A0' * 32}"],
 )
@@ -512,6 +538,20 @@ def test_axe_finds_nothing_in_result_and_comparison(serve: Serve, browser: Brows
             assert (url, width, [each["id"] for each in found]) == (url, width, [])
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         page.close()
+
+
+@pytest.mark.browser
+def test_comparison_on_a_phone_has_as_much_room_for_either_side(serve: Serve, browser: Browser) -> None:
+    server = serve(routers=ROUTERS)
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    for pair in (("ping", "ping/later"), ("trace", "trace/later")):
+        a, b = (results_path(server, each) for each in pair)
+        page.goto(f"http://127.0.0.1:{server.port}{a}/vs/{b.rpartition('/')[2]}")
+        row = page.locator(".sides tbody tr").last
+        sides = row.locator(".what").evaluate_all("all => all.map(each => each.getBoundingClientRect())")
+        assert sides[0]["width"] == sides[1]["width"] >= 110
+        assert row.get_by_role("cell").count() == 3  # it is a table still, for those who listen
+    page.close()
 
 
 @pytest.mark.browser

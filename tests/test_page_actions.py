@@ -210,6 +210,20 @@ def test_page_that_was_streamed_has_the_same_actions(page: Page) -> None:
     expect(page.locator("pre").first).to_have_text("192.0.2.7\n")
 
 
+def test_addresses_lead_on_from_results_and_comparisons_as_from_live_answers(page: Page) -> None:
+    links = [kept_answer(page, target) for target in ("192.0.2.1", "192.0.2.2")]
+    home = page.url.partition("?")[0]
+    next_question = re.compile(r"\?ip=192\.0\.2\.\d&cmd=echo&router=one_1\.example$")
+    comparison = f"{links[0]}/vs/{links[1].rpartition('/')[2]}"
+    for url in (f"{home}?ip=192.0.2.7&cmd=echo&run=1", *links, comparison):
+        page.goto(url)
+        expect(page.locator("a.onward").first).to_have_attribute("href", next_question)
+    page.locator("a.onward").last.click()
+    expect(page.locator("#ip")).to_have_value("192.0.2.2")
+    expect(page.locator("#cmd")).to_have_value("echo")
+    expect(page.locator("h2")).to_have_count(0)  # nothing has run
+
+
 def test_page_of_a_result_leads_on_without_a_script(browser: Browser, server: Server) -> None:
     with opened(browser, server, "?ip=192.0.2.7&cmd=echo&run=1", script=False) as page:
         page.get_by_role("link", name="Link").click()

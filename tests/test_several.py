@@ -138,6 +138,9 @@ def test_star_means_all_that_have_the_command(application: TinyTracer) -> None:
         "routers=a&routers=b",
         "routers=" + ",".join(["a"] * 65),
         "routers=a&runtime=-1",
+        "routers=a;b",
+        "routers=a%3Bb",
+        "routers=a+b",
     ],
 )
 @pytest.mark.parametrize("accept", MEDIA)
@@ -148,6 +151,13 @@ def test_what_names_no_routers_is_400_and_nothing_ran(
     error(asker(application)(f"{V1}/pid?{query}", accept), 400)
     assert not application._glass.runs.alive
     assert len(caplog.records) == 1
+
+
+def test_other_separators_than_commas_are_refused_with_the_right_one(application: TinyTracer) -> None:
+    ask = asker(application)
+    assert "routers=a,b" in error(ask(f"{V1}/pid?routers=a;b"), 400)
+    assert "1,1 for IPv4" in error(ask(f"{V1}/pid?protocol=1;router=b"), 400)
+    assert "no router of that name" in error(ask(f"{V1}/pid?router=a;routers=b"), 400)
 
 
 def test_more_than_64_routers_have_to_be_named() -> None:
@@ -306,6 +316,36 @@ def test_at_most_so_many_run_at_once_and_the_others_wait_in_order() -> None:
     is_left(application)
 
 
+def test_who_waits_is_told_why_and_how_long() -> None:
+    probe = {"cmd": ["echo", "{{TARGET}}"]}
+    limits = {**GENEROUS, "target_rate": "8/minute", "routers_at_once": 3, "network_share": 0.25}
+    names = [f"r{number}" for number in range(1, 7)]
+    application = build(
+        {
+            "routers": [{"name": name, "commands": {"ping": probe}} for name in names],
+            "limits": limits,
+            "targets": {"deny": []},
+        }
+    )
+    body, _ = begin(application, "ping/192.0.2.1?routers=*&view=1", "text/event-stream")
+    text = ""
+    for piece in body:
+        text += piece.decode()
+        if any("about 90 s" in shown for router, shown in views_of(text) if router is None):
+            break
+    body.close()
+    told = {data["router"]: data for name, data in events_of(text) if name == "waiting"}
+    assert set(told) == {"r3", "r4", "r5", "r6"}  # a quarter of the target's rate are two, at once
+    limit = "The limit is 8 runs in 240 s, 2 at once, from your network to this target's."
+    assert [told[name]["why"] for name in ("r3", "r4", "r5")] == [limit] * 3
+    assert [told[name]["seconds"] for name in ("r3", "r4", "r5")] == [30, 60, 90]
+    assert told["r6"]["why"] == "The limit is 3 routers of a question at once."
+    boards = [shown for router, shown in views_of(text) if router is None]
+    assert f'<p class="why">{limit.replace(chr(39), "&#x27;")}</p>' in boards[-1]
+    assert "waits, 2nd in the queue, about 60 s" in boards[-1]
+    application.close()
+
+
 def test_question_takes_one_place_and_a_token_a_router() -> None:
     limits = {**GENEROUS, "per_client": 1, "viewers": 1, "rate": "60/minute", "burst": 5, "network_share": 1}
     application = build({"routers": routers(*NINE), "limits": limits})
@@ -333,8 +373,8 @@ def test_slots_that_others_hold_are_waited_for() -> None:
     found = events_of(answers[0].text)
     assert found[-1][1]["status"] == "success"
     assert [data for name, data in found if name == "waiting"][:2] == [
-        {"router": "a", "place": 1},
-        {"router": "b", "place": 2},
+        {"router": "a", "place": 1, "why": "All 1 slots are taken."},
+        {"router": "b", "place": 2, "why": "All 1 slots are taken."},
     ]
     application.close()
     is_left(application)
@@ -476,7 +516,8 @@ def test_question_with_view_waits_and_tells_its_place() -> None:
     body, status = begin(application, "who?view=1", "text/event-stream")
     pieces = iter(body)
     next(pieces)
-    assert events_of(next(pieces).decode())[0] == ("waiting", {"router": "a", "place": 1})
+    waiting = {"router": "a", "place": 1, "why": "All 1 slots are taken."}
+    assert events_of(next(pieces).decode())[0] == ("waiting", waiting)
     assert status == ["200 OK"]
     figures = asker(application)("/metrics", REMOTE_ADDR="127.0.0.1").text
     assert "\ntinytracer_waiting 1.0" in figures
