@@ -24,6 +24,7 @@ from lookingglass.pictures.alone import style_source
 from lookingglass.problems import SOON, Busy
 from lookingglass.several import Several
 from lookingglass.views import Watching, heading_of
+from lookingglass.waiting import Wait
 from rfc8522 import Envelope, Problem
 
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
@@ -253,14 +254,15 @@ def news_of(answer: Answer) -> Iterator[News]:
     have seen the same so far get the same strings.
     """
     known: Facts = {}
-    place = 0
+    queued = Wait()
     watching = Watching(answer) if answer.is_watched else None
     following = Following(answer)
     for text in following:
         waiting = quoted = ""
-        if answer.place != place:
-            place = answer.place
-            waiting = json.dumps({"router": answer.router.name, "place": place}) if place else ""
+        if answer.queued != queued:
+            queued = answer.queued
+            place = {"router": answer.router.name, **queued.document()}
+            waiting = json.dumps(place) if queued.place else ""
         if (facts := answer.facts()) is not known and facts:
             known, quoted = facts, answer.viewer.run.quoted_facts()
         yield News(text, waiting, quoted, watching.news() if watching else "")

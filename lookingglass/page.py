@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import rfc8522
 from commands import Command, Router
-from lookingglass import form, panels, pasted, resources, themes
+from lookingglass import form, frames, panels, pasted, resources, themes
 from lookingglass.answers import (
     HTML,
     Following,
@@ -48,7 +48,7 @@ class Page:
     """Hold the page's template, cut where the output goes; ``headers`` go with each page, behind SECURITY."""
 
     def __init__(self, configuration: Configuration) -> None:
-        before, _, after = resources.resource("index.html").decode().partition("<!-- output -->")
+        before, _, after = frames.template_of("index.html").partition("<!-- output -->")
         self._parts = (string.Template(before), string.Template(after))
         self._configuration = configuration
         self._constant = _constant(configuration)
@@ -224,6 +224,8 @@ def _constant(configuration: Configuration) -> dict[str, str]:
     theme = configuration.theme
     return {
         "title": title,
+        "robots": "",
+        "up": "",
         "heading": f'<img src="logo" alt=""> {title}' if "logo" in theme else title,
         "theme": '\n<link rel="stylesheet" href="theme.css">' if "css" in theme else "",
         "blurb": configuration.blurb,
