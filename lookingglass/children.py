@@ -42,6 +42,7 @@ class Child:
         self._roll = roll
         self._place: int | None = None
         self._pipe = 0
+        self._has_writers = True  # as far as ``read`` knows
         try:
             self._process = self._open(invocation, loop)
         except (OSError, MemoryError) as error:
@@ -82,9 +83,11 @@ class Child:
     def read(self) -> bytes | None:
         """Return output, b"" at its end, None when there is none now."""
         try:
-            return os.read(self.output, CHUNK)
+            data = os.read(self.output, CHUNK)
         except BlockingIOError:
             return None
+        self._has_writers = bool(data)
+        return data
 
     def terminate(self) -> None:
         """Ask the whole process group to end."""
@@ -96,7 +99,7 @@ class Child:
 
     def close_output(self) -> None:
         """Read no more, and log what it complained of; what still writes gets an error."""
-        if self._roll and self._pipe and not _is_left(self.output):
+        if self._roll and self._pipe and self._has_writers and not _is_left(self.output):
             self._roll.tell(self._pipe)
         os.close(self.output)
         if self._complaints:

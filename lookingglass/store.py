@@ -135,10 +135,12 @@ class Ledger(ABC):
         """Take all claims or none."""
         tokens: dict[str, float] = {}
         for claim in claims:
-            if isinstance(claim, Share):
-                seconds = SHARE_RETRY if self.held(claim.key) >= claim.limit else 0.0
-            else:
+            if isinstance(claim, Token):
                 seconds = self._wait(claim, now, tokens)
+            elif self.held(claim.key) >= claim.limit:
+                seconds = SHARE_RETRY
+            else:
+                continue
             if seconds > 0:
                 if penalty and claim.status == 429 and seconds < math.inf:
                     seconds = max(seconds, self._fine(penalty, seconds, now))
@@ -147,8 +149,8 @@ class Ledger(ABC):
             if isinstance(claim, Share):
                 self.hold(claim.key, 1)
             elif claim.amount:
-                tokens[claim.key] = claim.spent(tokens[claim.key], claim.amount)
-                self.put(claim, tokens[claim.key], now)
+                tokens[claim.key] = left = claim.spent(tokens[claim.key], claim.amount)
+                self.put(claim, left, now)
         return Decision(0.0, None, tokens)
 
     def spend(self, token: Token, amount: float, now: float) -> None:
@@ -180,13 +182,15 @@ class Ledger(ABC):
         return seconds if seconds > ROUNDING else 0.0
 
 
-class Bucket(NamedTuple):
+class Bucket:
     """Hold what a table in memory knows of a bucket."""
 
-    tokens: float
-    since: float
-    full: float  # when it is full again, and is forgotten
-    owner: str
+    __slots__ = ("full", "owner", "since", "tokens")
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.tokens = self.since = 0.0
+        self.full = 0.0  # when it is full again, and is forgotten
 
 
 class Memory(Ledger):
@@ -251,11 +255,12 @@ class Memory(Ledger):
     def put(self, token: Token, tokens: float, now: float) -> None:
         """Note how many tokens a bucket has."""
         full = now + token.seconds(token.burst - tokens)
-        known = self._buckets.get(token.key)
-        if known is None:
+        bucket = self._buckets.get(token.key)
+        if bucket is None:
+            bucket = self._buckets[token.key] = Bucket(token.owner)
             self._owned[token.owner] += 1
             heapq.heappush(self._due, (full, token.key))
-        self._buckets[token.key] = Bucket(tokens, now, full, known.owner if known else token.owner)
+        bucket.tokens, bucket.since, bucket.full = tokens, now, full
 
     def _forget(self, now: float) -> None:
         """Forget full buckets; each has one place in the heap, which may be too early."""
