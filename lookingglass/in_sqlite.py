@@ -129,14 +129,14 @@ class SQLite(Shared, Ledger):
         return int(self._run(HELD, (key, self._now)).fetchone()[0])
 
     def level(self, token: Token, now: float) -> float | None:
-        """Return how many tokens a bucket has; None: it is full, and takes no room."""
+        """Return how many tokens a bucket has; None: it is full, and takes no room yet."""
         found = self._run("SELECT tokens, since FROM bucket WHERE key = ?", (token.key,)).fetchone()
         return token.refilled(found[0], now - found[1]) if found else None
 
-    def has_room(self, owner: str) -> bool:
+    def has_room(self, owner: str, now: float) -> bool:
         """Tell whether there is room for one more bucket of an owner; that of all is PAGES."""
         count = "SELECT count(*) FROM bucket WHERE owner = ? AND full > ?"
-        return int(self._run(count, (owner, self._now)).fetchone()[0]) < OWNED
+        return int(self._run(count, (owner, now)).fetchone()[0]) < OWNED
 
     def hold(self, key: str, change: int) -> None:
         """Count a share that is taken or given back."""

@@ -117,10 +117,10 @@ class Ledger(ABC):
 
     @abstractmethod
     def level(self, token: Token, now: float) -> float | None:
-        """Return how many tokens a bucket has; None: it is full, and takes no room."""
+        """Return how many tokens a bucket has; None: it is full, and takes no room yet."""
 
     @abstractmethod
-    def has_room(self, owner: str) -> bool:
+    def has_room(self, owner: str, now: float) -> bool:
         """Tell whether there is room for one more bucket of an owner."""
 
     @abstractmethod
@@ -156,7 +156,7 @@ class Ledger(ABC):
     def spend(self, token: Token, amount: float, now: float) -> None:
         """Spend tokens whether there are any or not."""
         level = self.level(token, now)
-        if level is None and amount > 0 and self.has_room(token.owner):
+        if level is None and amount > 0 and self.has_room(token.owner, now):
             level = token.burst
         if level is not None:
             self.put(token, token.spent(level, amount), now)
@@ -165,7 +165,7 @@ class Ledger(ABC):
         """Spend a penalty for a refusal with its wait, and return how long a client has to wait for it."""
         level = self.level(penalty, now)
         tokens = penalty.fined(penalty.burst if level is None else level, seconds)
-        if level is not None or self.has_room(penalty.owner):
+        if level is not None or self.has_room(penalty.owner, now):
             self.put(penalty, tokens, now)
         return penalty.seconds(-tokens)
 
@@ -173,7 +173,7 @@ class Ledger(ABC):
         """Return the seconds until a bucket has enough tokens, and count those that it has now."""
         level = self.level(token, now)
         counted[token.key] = tokens = token.burst if level is None else level
-        if level is None and token.amount and not self.has_room(token.owner):
+        if level is None and token.amount and not self.has_room(token.owner, now):
             return math.inf
         lacking = token.amount + token.reserve - tokens
         if lacking <= 0.0:
@@ -182,15 +182,13 @@ class Ledger(ABC):
         return seconds if seconds > ROUNDING else 0.0
 
 
-class Bucket:
+class Bucket(NamedTuple):
     """Hold what a table in memory knows of a bucket."""
 
-    __slots__ = ("full", "owner", "since", "tokens")
-
-    def __init__(self, owner: str) -> None:
-        self.owner = owner
-        self.tokens = self.since = 0.0
-        self.full = 0.0  # when it is full again, and is forgotten
+    tokens: float
+    since: float
+    full: float  # when it is full again, and may be forgotten
+    owner: str
 
 
 class Memory(Ledger):
@@ -210,9 +208,7 @@ class Memory(Ledger):
     def take(self, claims: Sequence[Claim], penalty: Token | None = None) -> Decision:
         """Take all claims or none."""
         with self._lock:
-            now = self._clock()
-            self._forget(now)
-            return self.decide(claims, penalty, now)
+            return self.decide(claims, penalty, self._clock())
 
     def give(
         self, claims: Sequence[Claim], refund: bool = False, charges: Sequence[tuple[Token, float]] = ()
@@ -236,12 +232,13 @@ class Memory(Ledger):
         return self._held.get(key, 0)
 
     def level(self, token: Token, now: float) -> float | None:
-        """Return how many tokens a bucket has; None: it is full, and takes no room."""
+        """Return how many tokens a bucket has; None: it is full, and takes no room yet."""
         found = self._buckets.get(token.key)
         return token.refilled(found.tokens, now - found.since) if found else None
 
-    def has_room(self, owner: str) -> bool:
-        """Tell whether there is room for one more bucket of an owner."""
+    def has_room(self, owner: str, now: float) -> bool:
+        """Tell whether there is room for one more bucket of an owner, without those that are full again."""
+        self._forget(now)
         return len(self._buckets) < self._size and self._owned[owner] < OWNED
 
     def hold(self, key: str, change: int) -> None:
@@ -255,12 +252,11 @@ class Memory(Ledger):
     def put(self, token: Token, tokens: float, now: float) -> None:
         """Note how many tokens a bucket has."""
         full = now + token.seconds(token.burst - tokens)
-        bucket = self._buckets.get(token.key)
-        if bucket is None:
-            bucket = self._buckets[token.key] = Bucket(token.owner)
+        known = self._buckets.get(token.key)
+        if known is None:
             self._owned[token.owner] += 1
             heapq.heappush(self._due, (full, token.key))
-        bucket.tokens, bucket.since, bucket.full = tokens, now, full
+        self._buckets[token.key] = Bucket(tokens, now, full, known.owner if known else token.owner)
 
     def _forget(self, now: float) -> None:
         """Forget full buckets; each has one place in the heap, which may be too early."""
