@@ -78,7 +78,7 @@ class Answer(Patient):
         self._tokens: Lease | None = None  # of a run that has patience
         self._problem: BaseException | None = None  # that has kept it from beginning
         self._outcome: tuple[int, rfc8522.Envelope] | None = None
-        self._reason = ""  # why the Run has ended for the visitor, with the outcome
+        self._reason = ""  # why the Run has ended for the visitor, when there is an outcome
         self._lock = threading.Lock()
         self._has_begun = self._is_closed = False
         self._bell = Bell()
@@ -155,7 +155,8 @@ class Answer(Patient):
             status, envelope = rfc8522.outcome(self.subject, text, end, facts, document)
             if self.keep:
                 envelope = self.keep(self.subject, status, envelope)
-            self._outcome, self._reason = (status, envelope), end.reason
+            self._reason = end.reason
+            self._outcome = status, envelope
         return self._outcome
 
     def close(self) -> None:

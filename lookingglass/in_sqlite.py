@@ -133,7 +133,7 @@ class SQLite(Shared, Ledger):
         found = self._run("SELECT tokens, since FROM bucket WHERE key = ?", (token.key,)).fetchone()
         return token.refilled(found[0], now - found[1]) if found else None
 
-    def has_room(self, owner: str, now: float) -> bool:
+    def make_room(self, owner: str, now: float) -> bool:
         """Tell whether there is room for one more bucket of an owner; that of all is PAGES."""
         count = "SELECT count(*) FROM bucket WHERE owner = ? AND full > ?"
         return int(self._run(count, (owner, now)).fetchone()[0]) < OWNED

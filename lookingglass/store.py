@@ -120,8 +120,8 @@ class Ledger(ABC):
         """Return how many tokens a bucket has; None: it is full, and takes no room yet."""
 
     @abstractmethod
-    def has_room(self, owner: str, now: float) -> bool:
-        """Tell whether there is room for one more bucket of an owner."""
+    def make_room(self, owner: str, now: float) -> bool:
+        """Make room for one more bucket of an owner, and tell whether there is any."""
 
     @abstractmethod
     def hold(self, key: str, change: int) -> None:
@@ -156,7 +156,7 @@ class Ledger(ABC):
     def spend(self, token: Token, amount: float, now: float) -> None:
         """Spend tokens whether there are any or not."""
         level = self.level(token, now)
-        if level is None and amount > 0 and self.has_room(token.owner, now):
+        if level is None and amount > 0 and self.make_room(token.owner, now):
             level = token.burst
         if level is not None:
             self.put(token, token.spent(level, amount), now)
@@ -165,7 +165,7 @@ class Ledger(ABC):
         """Spend a penalty for a refusal with its wait, and return how long a client has to wait for it."""
         level = self.level(penalty, now)
         tokens = penalty.fined(penalty.burst if level is None else level, seconds)
-        if level is not None or self.has_room(penalty.owner, now):
+        if level is not None or self.make_room(penalty.owner, now):
             self.put(penalty, tokens, now)
         return penalty.seconds(-tokens)
 
@@ -173,7 +173,7 @@ class Ledger(ABC):
         """Return the seconds until a bucket has enough tokens, and count those that it has now."""
         level = self.level(token, now)
         counted[token.key] = tokens = token.burst if level is None else level
-        if level is None and token.amount and not self.has_room(token.owner, now):
+        if level is None and token.amount and not self.make_room(token.owner, now):
             return math.inf
         lacking = token.amount + token.reserve - tokens
         if lacking <= 0.0:
@@ -236,8 +236,8 @@ class Memory(Ledger):
         found = self._buckets.get(token.key)
         return token.refilled(found.tokens, now - found.since) if found else None
 
-    def has_room(self, owner: str, now: float) -> bool:
-        """Tell whether there is room for one more bucket of an owner, without those that are full again."""
+    def make_room(self, owner: str, now: float) -> bool:
+        """Forget buckets that are full again, and tell whether there is room for one more of an owner."""
         self._forget(now)
         return len(self._buckets) < self._size and self._owned[owner] < OWNED
 
