@@ -146,9 +146,9 @@ class Guard:
         started = self._clock()
 
         def give_back(refund: bool) -> None:
-            self._give(wanted.claims, refund)
-            for token in () if refund else wanted.charged:
-                self._store.charge(token, self._clock() - started)
+            seconds = self._clock() - started
+            charges = () if refund else [(token, seconds) for token in wanted.charged]
+            self._give(wanted.claims, refund, charges)
 
         return Lease(give_back, quotas)
 
@@ -193,8 +193,10 @@ class Guard:
         except Refusal as other:
             raise (other if other.limit in FOR_STRANGERS else refusal) from None
 
-    def _give(self, claims: Sequence[Claim], refund: bool) -> None:
-        self._store.give(claims, refund)
+    def _give(
+        self, claims: Sequence[Claim], refund: bool, charges: Sequence[tuple[Token, float]] = ()
+    ) -> None:
+        self._store.give(claims, refund, charges)
         if self.queue:
             self.queue.free(claim.key for claim in claims)
 
