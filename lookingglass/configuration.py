@@ -26,9 +26,9 @@ from lookingglass.reading import (
     base_url,
     boolean,
     complete,
+    content,
     deny,
     duration,
-    existing_file,
     existing_folder,
     list_of,
     members,
@@ -142,10 +142,14 @@ RESULTS = (
     Key("mib", number(1, 16384, "MiB", whole=True), 64, "MiB that they may take, compressed."),
 )
 THEME = (
-    Key("css", existing_file(themes.STYLES), None,
+    Key("css", content(themes.STYLES, themes.FILE_KIB), None,
         "A style sheet beside the configuration, which goes behind the page's own."),
-    Key("logo", existing_file(themes.LOGOS), None,
+    Key("logo", content(themes.LOGOS, themes.FILE_KIB), None,
         "A picture beside the configuration, which stands before the title."),
+    Key("icon", content(themes.ICONS, themes.FILE_KIB), None,
+        "A small picture beside the configuration, which browsers show in the tab."),
+    Key("about", content(themes.PROSE, themes.PROSE_KIB), None,
+        "A text beside the configuration, with your own words, which becomes a page at /about."),
 )
 TARGETS = (
     Key("deny", deny, None,
@@ -164,7 +168,8 @@ TOP = (
         'https://www.example.net, or "*" for all. Lists and descriptions may be read by all.'),
     Key("debug", boolean, False, "Whether the log has more details."),
     Key("capabilities", members(CAPABILITIES), None, "Which address families are offered: one or both."),
-    Key("theme", members(THEME), None, "How the page looks: a style sheet and a logo of your own."),
+    Key("theme", members(THEME), None,
+        "How the page looks: style sheet, logo, icon and a page of your own words."),
     Key("commands", commands(COMMAND), None,
         "The commands of each router that has none of its own, or the name of a command set or a file."),
     Key("routers", routers(ROUTER), None, "The routers that are offered; absent: this machine."),
@@ -214,7 +219,7 @@ class Configuration(NamedTuple):
     cors: Collection[str]  # origins, or "*"
     debug: bool
     capabilities: Mapping[str, bool]  # ipv4, ipv6
-    theme: Mapping[str, str]  # css, logo: absolute paths of those that are configured
+    theme: Mapping[str, themes.File]  # css, logo, icon, about: those that are configured
     routers: tuple[Router, ...]  # at least one
     limits: Limits
     store: str  # for stores.open_store

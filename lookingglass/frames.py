@@ -20,13 +20,21 @@ def frame(configuration: Configuration, heading: str, main: str, up: str) -> byt
 
     ``heading`` is text, ``main`` is markup below it; ``up`` leads from the document's URL to the page: "../".
     """
-    site, theme = escape(configuration.title), configuration.theme
     values = {
-        "title": f"{escape(heading)} · {site}",
-        "site": f'<img src="{up}logo" alt=""> {site}' if "logo" in theme else site,
-        "theme": f'\n<link rel="stylesheet" href="{up}theme.css">' if "css" in theme else "",
+        **dress(configuration, up),
+        "title": f"{escape(heading)} · {escape(configuration.title)}",
         "heading": escape(heading),
         "main": main,
         "up": up,
     }
     return _template().substitute(values).encode()
+
+
+def dress(configuration: Configuration, up: str) -> dict[str, str]:
+    """Return what the theme puts into each document: icon, style sheet, and the title with the logo."""
+    site, theme = escape(configuration.title), configuration.theme
+    return {
+        "icon": f"{up}{'icon' if 'icon' in theme else 'icon.svg'}",
+        "site": f'<img src="{up}logo" alt=""> {site}' if "logo" in theme else site,
+        "theme": f'\n<link rel="stylesheet" href="{up}theme.css">' if "css" in theme else "",
+    }

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import rfc8522
 from commands import Command, Router
-from lookingglass import form, panels, pasted, resources, themes
+from lookingglass import form, frames, panels, pasted, resources, themes
 from lookingglass.answers import (
     HTML,
     Following,
@@ -97,7 +97,7 @@ class Page:
         """Return a file that the page needs, and its media type; raises NotFound."""
         if name in ASSETS:
             return resources.resource(name), ASSETS[name]
-        return themes.read(self._configuration.theme, name)
+        return themes.asset(self._configuration.theme, name)
 
     def own_address(self, client: str) -> dict[str, str]:
         """Return what /api/ip tells, to the page on a name of ours that has both address families.
@@ -220,12 +220,9 @@ def _names(listed: str) -> list[str]:
 
 def _constant(configuration: Configuration) -> dict[str, str]:
     """Return what is the same in each page."""
-    title = escape(configuration.title)
-    theme = configuration.theme
     return {
-        "title": title,
-        "heading": f'<img src="logo" alt=""> {title}' if "logo" in theme else title,
-        "theme": '\n<link rel="stylesheet" href="theme.css">' if "css" in theme else "",
+        **frames.dress(configuration, ""),
+        "title": escape(configuration.title),
         "blurb": configuration.blurb,
         "descriptions": form.descriptions(configuration.routers),
         "network": form.network(configuration),

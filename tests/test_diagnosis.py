@@ -708,6 +708,20 @@ def test_test_files_that_may_not_be_read(anybody: Anybody) -> None:
     assert well(check(config, within=anybody.within, program=anybody.program))
 
 
+@pytest.mark.lab
+def test_words_of_the_operator_that_may_not_be_read(anybody: Anybody) -> None:
+    words = anybody.folder / "my words.txt"
+    words.write_text("x")
+    words.chmod(0o600)
+    config = write(anybody.folder, theme={"about": words.name})
+    report = check(config, within=anybody.within, program=anybody.program)
+    assert (report.status, report.first["path"]) == (2, "theme.about")
+    cause, _, cure = report.first["cause"].partition("; ")
+    assert cause == f"{words} cannot be read: Permission denied"
+    sh(cure)
+    assert well(check(config, within=anybody.within, program=anybody.program))
+
+
 # --- what is told besides
 
 

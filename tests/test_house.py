@@ -47,6 +47,7 @@ ORDER = [
                 "metrics",
                 "notices",
                 "frozen",
+                "about",
                 "frames",
                 "side_by_side",
                 "ready",
