@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import rfc8522
 from commands import Router
-from lookingglass import targets, themes
+from lookingglass import cures, targets, themes
 from lookingglass.cabinet import Keeping
 from lookingglass.children import ENVIRONMENT
 from lookingglass.documents import StrPath, load_json
@@ -193,18 +193,21 @@ TOP = (
 
 VARIABLE = "TINYTRACER_CONFIG"  # names the configuration's file where no argument does
 HERE = "config.json"
-OLD = "this is a caps.json of intrace; run: tinytracer migrate {} --config config.json"
+OLD = "this is a caps.json of intrace; run: {} migrate {} --config config.json"
 
 
 log = logging.getLogger("tinytracer")
 
 
 class ConfigurationError(Exception):
-    """A configuration cannot be used; ``errors`` has a line for each mistake, beginning with its path."""
+    """A configuration cannot be used; ``errors`` has a line for each mistake, beginning with its path.
 
-    def __init__(self, errors: Iterable[str]) -> None:
-        self.errors = tuple(errors)
-        super().__init__("\n".join(self.errors))
+    ``cure`` is a command that mends all of them, "" where they have to be mended in the file.
+    """
+
+    def __init__(self, errors: Iterable[str], cure: str = "") -> None:
+        self.errors, self.cure = tuple(errors), cure
+        super().__init__("\n    ".join(filter(None, ("\n".join(self.errors), cure))))
 
 
 class Configuration(NamedTuple):
@@ -234,7 +237,8 @@ class Configuration(NamedTuple):
     def lacking(self) -> list[str]:
         """Return a line for each program that this machine does not have, beginning with its path."""
         return [
-            f"{path}: there is no program {name!r} on this machine; install it, or change this"
+            f"{path}: there is no program {name!r} on this machine; "
+            f"{cures.how_to_get(name) or 'install it'}, or change this"
             for path, name in self.programs
             if not shutil.which(name, path=ENVIRONMENT["PATH"])
         ]
@@ -247,7 +251,7 @@ def load(path: StrPath) -> Configuration:
     if mistakes:
         raise ConfigurationError(f"{path}: {mistake}" for mistake in mistakes)
     if is_caps(document):
-        raise ConfigurationError([f"{path}: {OLD.format(shlex.quote(os.fspath(path)))}"])
+        raise ConfigurationError([f"{path}: {OLD.format(cures.program(), shlex.quote(os.fspath(path)))}"])
     return read(document, os.path.dirname(path))
 
 
@@ -297,8 +301,9 @@ def default() -> Configuration:
         if shutil.which(command["cmd4"][0], path=ENVIRONMENT["PATH"])
     }
     if not document["commands"]:
-        programs = ", ".join(command["cmd4"][0] for command in offered.values())
-        raise ConfigurationError([f"There is no config.json, and on this machine none of {programs}."])
+        programs = [command["cmd4"][0] for command in offered.values()]
+        told = f"There is no config.json, and on this machine none of {', '.join(programs)}."
+        raise ConfigurationError([told], cures.how_to_install(programs))
     return read(document, "")
 
 

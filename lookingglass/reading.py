@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lookingglass import targets
+from lookingglass.cures import how_to_import
 from lookingglass.documents import StrPath
 from lookingglass.origins import ANY, read_origin
 from lookingglass.store import Rate
@@ -283,7 +284,7 @@ def with_metrics(value: Any, place: Place) -> Any:
     """Read the networks that may read figures, for which an optional package is needed."""
     found = networks(value, place)
     if found and not importlib.util.find_spec("prometheus_client"):
-        place.error("this needs a package that is not here; pip install prometheus_client")
+        place.error(f"this needs a package that is not here; {how_to_import('prometheus_client')}")
         return None
     return found
 

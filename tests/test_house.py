@@ -84,7 +84,7 @@ ORDER = [
             *("pictures.paths", "pictures.graph", "pictures.communities", "pictures.neighbors"),
             *("pictures.hops", "pictures.ping", "pictures.kinds"),
             *("pictures.axis", "pictures.markup", "pictures.values"),
-            *("facts", *TOOLS, "facts.schemas", "facts.common", "resources", "neutral"),
+            *("facts", *TOOLS, "facts.schemas", "facts.common", "cures", "resources", "neutral"),
             *("origins", "urls", "themes", "headers", "problems"),
         )
     ),
