@@ -27,7 +27,7 @@ SAYINGS = (
     (re.compile("UNPROTECTED PRIVATE KEY|bad permissions"), KEYS),
     (re.compile("Permission denied"), DENIED),
 )
-# The same where nothing has to be found out for the cure; {…} are what `ssh -G` tells.
+# The same where nothing has to be found out for the cure; {…} are what `ssh -G` tells, and the line said.
 CURES = (
     (re.compile("Connection refused"), "nothing listens at {hostname} port {port}",
      "systemctl start ssh  # on the router; or write its Port in ssh_config"),
@@ -35,8 +35,10 @@ CURES = (
      "write HostName with its address in ssh_config"),
     (re.compile("timed out|No route to host|unreachable"), "{hostname} does not answer",
      "ping {hostname}  # then look at firewalls, and at HostName in ssh_config"),
-    (re.compile("Can't open user config file|Bad configuration option|terminating, "), "ssh_config is wrong",
-     "mend the file after -F; `ssh -G` says what it means"),
+    (re.compile("Can't open user config file"), "{said}",
+     "write this file: a Host for each router, with HostName, User, IdentityFile and UserKnownHostsFile"),
+    (re.compile("Bad configuration option|terminating, "), "{said}",
+     "correct this line; man ssh_config has the options"),
     (re.compile("cannot bind to path|ControlPath"), "the folder of ControlPath is not there, or not writable",
      "install -d -m 700 -o {me} {folder}"),
 )  # fmt: skip
@@ -95,8 +97,10 @@ def _problem(told: machine.Told, settings: Mapping[str, str]) -> tuple[str, str]
     if kind and settings:
         return {CHANGED: _changed, UNKNOWN: _unknown, KEYS: _open_key, DENIED: _denied}[kind](settings)
     for pattern, cause, cure in CURES:
-        if settings and pattern.search(told.errors):
-            return cause.format_map(settings), cure.format_map(settings)
+        said = next(filter(pattern.search, told.errors.splitlines()), "")
+        if settings and said:
+            values = {**settings, "said": said.strip()[:200]}
+            return cause.format_map(values), cure.format_map(values)
     if told.status in {0, 1} and not told.errors:
         return None
     words = next(iter(reversed(told.errors.strip().splitlines())), "")

@@ -522,6 +522,34 @@ def test_router_that_does_not_accept_the_key(far: Far) -> None:
 
 
 @pytest.mark.lab
+def test_ssh_config_that_is_not_there_or_has_a_mistake(far: Far) -> None:
+    file = far.folder / "ssh.conf"
+    text = file.read_text()
+    file.unlink()
+    report = check(far.write())
+    assert f"Can't open user config file {file}: No such file" in report.first["cause"]
+    assert report.first["cure"].startswith("write this file: a Host for each router")
+    file.write_text(f"{text}HostNam 192.0.2.1\n")
+    report = check(far.write())
+    line = len(text.splitlines()) + 1
+    assert f"{file}: line {line}: Bad configuration option: hostnam" in report.first["cause"]
+    assert report.first["cure"].startswith("correct this line")
+    file.write_text(text)
+    assert well(check(far.write()))
+
+
+@pytest.mark.lab
+def test_folder_of_the_known_hosts_that_is_not_there(far: Far) -> None:
+    with (far.folder / "ssh.conf").open("r+") as file:
+        text = file.read().replace(f"{far.folder}/known", f"{far.folder}/new/known")
+        file.seek(0)
+        file.write(text)
+    report = check(far.write())
+    sh(report.first["cure"])
+    assert well(check(far.write()))
+
+
+@pytest.mark.lab
 def test_private_key_that_is_not_there(far: Far) -> None:
     (far.folder / "key").unlink()
     (far.folder / "key.pub").unlink()
