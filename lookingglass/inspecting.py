@@ -137,11 +137,18 @@ def daemons(situation: Situation) -> Iterator[Finding]:
         if error is None:
             continue
         if error.errno == errno.EACCES:
-            cure = f"usermod -a -G {daemon.group} {user()}" if daemon.group else f"chmod o+rw {where}"
+            cure = _how_to_join(daemon.group) if daemon.group else f"chmod o+rw {shlex.quote(where)}"
             yield Finding(path, f"{user()} may not ask {daemon.name} at {where}", cure)
         else:
             told = f"{daemon.name} does not listen at {where}: {error.strerror or error}"
             yield Finding(path, told, f"systemctl start {daemon.service}")
+
+
+def _how_to_join(group: str) -> str:
+    """Return how this user becomes a member of a group; systemd makes some users, which no file has."""
+    is_in_file = re.search(f"^{re.escape(user())}:", Path("/etc/passwd").read_text(), re.MULTILINE)
+    in_unit = f"in the unit write: SupplementaryGroups={group}"
+    return f"usermod -a -G {group} {user()}  # and restart the service" if is_in_file else in_unit
 
 
 def _where(daemon: machine.Daemon, argv: tuple[str, ...]) -> str:

@@ -660,6 +660,15 @@ def test_daemon_that_does_not_run_and_then_may_not_be_asked(anybody: Anybody) ->
         where.chmod(0o660)
         report = check(config, within=within, program=anybody.program)
         assert f"{user} may not ask BIRD at {where}" in report.first["cause"]
+        systemds = [
+            "setpriv",
+            "--reuid=64999",
+            "--regid=64999",
+            "--clear-groups",
+            *anybody.within[len(NOBODY) :],
+        ]
+        of_systemd = check(config, within=systemds, program=anybody.program)
+        assert of_systemd.first["cure"] == "in the unit write: SupplementaryGroups=bird"
         sh(report.first["cure"])
         assert well(check(config, within=within, program=anybody.program))
     finally:

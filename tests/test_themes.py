@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from lookingglass import configuration
 from tests.pages import opened
@@ -34,6 +35,7 @@ def theme(tmp_path: Path) -> dict[str, Any]:
     return {
         "about": str(tmp_path / "words.txt"),
         "icon": str(tmp_path / "tab.svg"),
+        "logo": str(tmp_path / "tab.svg"),
         "css": str(tmp_path / "mine.css"),
     }
 
@@ -98,6 +100,8 @@ def test_browser_shows_own_words_below_a_prefix(serve: Serve, browser: Any, them
             page.locator("#words h2").first.evaluate("each => getComputedStyle(each).color") == "rgb(1, 2, 3)"
         )
         assert page.locator("#words").evaluate("each => each.matches(':dir(rtl)')")
+        assert page.locator(".site img").evaluate("each => each.height") < 30
+        assert Axe().run(page).response["violations"] == []
         assert {status for _, status in seen} <= {200, 304}
         page.locator(".site a").click()
         assert page.locator("#form").count() == 1
