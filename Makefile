@@ -108,7 +108,8 @@ other-%: .venv/dev.stamp test-tools
 	flock Makefile ".venv-$*/bin/python" -m pip install --quiet --disable-pip-version-check \
 		--config-settings editable_mode=compat --editable . --requirement requirements-dev.txt && \
 	export PYTHONDEVMODE=1 && set -- ".venv-$*/bin/python" -m pytest -q -o cache_dir=.pytest_cache/$* \
-		-m "not lab and not browser and not slow" && { "$$@" || { [ $$? = 1 ] && "$$@" --last-failed; }; }
+		--hypothesis-profile=brief -m "not lab and not browser and not slow" && \
+	{ "$$@" || { [ $$? = 1 ] && "$$@" --last-failed; }; }
 
 # make bench writes BENCHMARKS.md, PEERS=1 with the other looking glasses that it finds (see tests/bench/peers.py);
 # make bench BENCH=page,run,guard,busy,live,idle,leave,browser JSON=FILE measures some of it and writes no page.

@@ -9,13 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from examples.lab.lab import Lab
-from tests.support import Serve, Server, build_pyz, configuration, free_port, gone_within, lab_prefix
+from tests.support import PATIENT, Serve, Server, build_pyz, configuration, free_port, lab_prefix, soon_gone
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+# What differs between Pythons shows in few examples as well.
+settings.register_profile("brief", settings.get_profile("ci"), max_examples=20)
+if not os.environ.get("CI"):  # where Hypothesis has a profile of its own, which judges no clock either
+    settings.register_profile(
+        "default", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("default")
 CHROMIUM = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -43,7 +51,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     for server in started:
         children = server.children()
         server.stop()
-        assert gone_within(2.0, *children)
+        assert soon_gone(*children)
 
 
 @pytest.fixture(scope="session")
@@ -55,8 +63,9 @@ def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Yield a browser, for all tests of a module."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=1000 * PATIENT)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
         yield browser

@@ -13,7 +13,7 @@ from webob import Request
 
 from lookingglass import answers
 from lookingglass import output as output_module
-from tests.support import PRINTING, Ask, ClosedFile, asker, build, error
+from tests.support import PATIENT, PRINTING, Ask, ClosedFile, asker, build, error, soon
 
 V1 = "/.well-known/looking-glass/v1"
 GENEROUS = {"rate": "100000/minute", "burst": 100000, "target_rate": "100000/minute", "per_client": 1000}
@@ -57,19 +57,17 @@ def test_missing_program_is_502_and_does_not_tell_its_path(ask: Ask) -> None:
 
 
 def test_time_limit_is_504_with_the_partial_output(ask: Ask) -> None:
-    started = time.monotonic()
-    reply = ask(f"{V1}/slow?runtime=0.3")
-    assert time.monotonic() - started < 1.8
+    reply = ask(f"{V1}/slow?runtime=1")
     error(reply, 504)
     assert reply.json["data"]["output"] == ["begin"]
-    assert 0.3 <= reply.json["data"]["runtime"] < 1.8
+    assert 1 <= reply.json["data"]["runtime"] < PATIENT
 
 
 def test_own_ceiling_of_a_command_holds_for_runtime_0_and_more(ask: Ask) -> None:
     for runtime in ("0", "59"):
         started = time.monotonic()
         error(ask(f"{V1}/short?runtime={runtime}"), 504)
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < PATIENT
 
 
 def test_too_much_output_is_cut_and_says_so(ask: Ask) -> None:
@@ -157,7 +155,7 @@ def test_head_has_no_body_and_runs_nothing(ask: Ask) -> None:
     for accept in ("*/*", "text/plain", "text/event-stream"):
         reply = ask(f"{V1}/slow", accept, method="HEAD")
         assert (reply.status, reply.body) == (200, b"")
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < PATIENT
     assert ask(f"{V1}/lines?%ff=1", method="HEAD").status == 400
     assert ask("/", method="HEAD").body == ask(f"{V1}/cmd", method="HEAD").body == b""
     assert ask(f"{V1}/echo/%20", method="HEAD").status == 400
@@ -545,10 +543,8 @@ def test_client_that_got_no_slot_may_try_as_often_as_told() -> None:
     for _ in range(5):
         error(ask(f"{V1}/lines"), 503)
     body.close()  # type: ignore[attr-defined]
-    end = time.monotonic() + 3
-    while (status := ask(f"{V1}/lines").status) == 503 and time.monotonic() < end:
-        time.sleep(0.05)
-    assert status == 200
+    assert soon(lambda: ask(f"{V1}/lines").status != 503)
+    assert ask(f"{V1}/lines").status == 200
 
 
 def test_live_answer_that_is_never_read_gives_its_place_back() -> None:
@@ -559,10 +555,8 @@ def test_live_answer_that_is_never_read_gives_its_place_back() -> None:
     ask = asker(application)
     error(ask(f"{V1}/lines"), 429)
     body.close()  # type: ignore[attr-defined]
-    end = time.monotonic() + 3
-    while (status := ask(f"{V1}/lines").status) == 503 and time.monotonic() < end:
-        time.sleep(0.05)
-    assert status == 200
+    assert soon(lambda: ask(f"{V1}/lines").status != 503)
+    assert ask(f"{V1}/lines").status == 200
 
 
 def test_failure_inside_is_500_without_details(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -602,7 +596,7 @@ def test_host_that_is_none_is_400_and_in_no_href(host: str) -> None:
 def test_page_fills_in_the_form_and_runs_nothing(ask: Ask) -> None:
     started = time.monotonic()
     page = ask("/?ip=%22%3E%3Cscript%3E&cmd=slow&router=nobody").text
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < PATIENT
     assert "&quot;&gt;&lt;script&gt;" in page
     assert '"><script>' not in page
     assert re.search(r'<option value="slow"[^>]* selected>', page)
@@ -739,9 +733,9 @@ def test_condition_with_an_impossible_date_is_ignored(ask: Ask, name: str, date:
 
 
 def test_path_of_slashes_only_is_refused_without_effort(ask: Ask) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     error(ask(f"{V1}/x{'/' * 100_000}"), 404)  # with effort: a minute
-    assert time.process_time() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_redirect_below_a_prefix_is_a_valid_url() -> None:

@@ -42,7 +42,6 @@ from lookingglass.glass import Glass
 from lookingglass.headers import FRESH, OPEN, PREFLIGHT, SECURITY
 from lookingglass.problems import HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
-from lookingglass.results import RESULT_NAME
 from lookingglass.several import Several
 from lookingglass.turnstile import Turnstile
 from lookingglass.visitors import Visitor
@@ -56,7 +55,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 V1 = r"/\.well-known/looking-glass/v1"
-RESULT = f"(?-i:{RESULT_NAME})"  # of a frozen answer, in small letters only
+RESULT = "[A-Za-z0-9_-]{1,64}"  # the name of a frozen answer, or what is left of one in a link that was cut
 ALL, CORS, OWN = "all", "cors", "own"  # which sites' programs may read: all, those that "cors" names, none
 # A route is a pattern of the whole path, in any case, the method of TinyTracer that answers, and for whom.
 ROUTES = [

@@ -15,6 +15,7 @@ const HOME = new URL(".", document.currentScript.src); // of the page
 const element = (id) => document.getElementById(id);
 const [form, router, cmd, ip, run, status, spoken, answers] =
   ["form", "router", "cmd", "ip", "run", "status", "spoken", "answers"].map(element);
+const main = document.querySelector("main");
 const title = document.title;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let underWay = null; // the Asking in progress
@@ -24,6 +25,16 @@ function make(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
   return made;
+}
+
+// Do what can fail in this script alone, which is no error of the connection: what comes behind it is still shown.
+function attempt(act, failed = () => {}) {
+  try {
+    act();
+  } catch (error) {
+    reportError(error);
+    failed();
+  }
 }
 
 const button = (text, act, className = "") => make("button", { type: "button", className, onclick: act }, text);
@@ -192,9 +203,13 @@ function filling(link, text) {
   return link;
 }
 
+// Return the command that an answer's address, prefix or AS number leads to; a result's page has it from the server.
+const leadsTo = (text) => (form ? taker(text)?.value : main.dataset[kindOf(text)]);
+
 function linkTo(text, shown = text) {
-  const fields = { ip: text, cmd: taker(text)?.value ?? "", router: router.value };
-  return filling(make("a", { href: `?${new URLSearchParams(fields)}` }, shown), text);
+  const fields = { ip: text, cmd: leadsTo(text) ?? "", router: form ? router.value : main.dataset.router };
+  const made = make("a", { href: `${HOME}?${new URLSearchParams(fields)}` }, shown);
+  return form ? filling(made, text) : made;
 }
 
 // Ask the configured names of this glass that have one address family for the visitor's other address.
@@ -306,9 +321,10 @@ function* link(root) {
     for (const match of text.data.matchAll(isPath ? NUMBERS : TARGETS)) {
       if (count >= LINKS) break;
       const target = isPath ? `AS${match[0]}` : match[0];
-      if (!isTarget(target) || !taker(target)) continue;
+      if (!isTarget(target) || !leadsTo(target)) continue;
       count += 1;
       const made = linkTo(target, match[0]);
+      made.className = "onward";
       if (known.has(target)) made.tabIndex = -1;
       known.add(target);
       parts.push(text.data.slice(at, match.index), made);
@@ -377,6 +393,7 @@ class Panel {
       bar.remove();
       const running = /([\d.]+) of/.exec(this.verdict?.textContent ?? "");
       this.base = running ? Number(running[1]) : 0;
+      this.left = Number(/about (\d+) s/.exec(this.verdict?.textContent ?? "")?.[1]);
       this.noted = performance.now();
       this.hasView = true;
     }
@@ -387,12 +404,17 @@ class Panel {
     this.asking.retitle();
   }
 
+  // Let the server's clock go on: up while it runs, down while it waits.
   tick() {
-    const verdict = this.verdict;
-    if (this.isOver || !verdict?.classList.contains("running")) return;
-    const seconds = (this.base + (performance.now() - this.noted) / 1000).toFixed(calm.matches ? 0 : 1);
-    const words = verdict.lastChild;
-    words.textContent = words.textContent.replace(/[\d.]+(?= of| s)/, seconds);
+    if (this.isOver || !this.verdict?.matches(".running, .waiting")) return;
+    const words = this.verdict.lastChild;
+    const since = (performance.now() - this.noted) / 1000;
+    const isWaiting = this.verdict.matches(".waiting");
+    const now = isWaiting ? words.textContent.replace(/(?<=about )\d+/, Math.max(1, Math.ceil(this.left - since)))
+      : words.textContent.replace(/[\d.]+(?= of| s)/, (this.base + since).toFixed(calm.matches ? 0 : 1));
+    if (now === words.textContent) return;
+    words.textContent = now;
+    if (isWaiting) this.asking.board?.mark(this);
   }
 
   // Show the end: by the last view, or by the envelope where there was none.
@@ -421,6 +443,7 @@ class Panel {
   end() {
     offerActions(this);
     this.lines.rest(() => slowly(link(this.lines.box)));
+    this.text.hidden = !this.lines.waiting && !this.lines.box.firstChild;
     slowly(link(this.drawing));
     this.asking.retitle();
   }
@@ -479,7 +502,17 @@ class Asking {
     return this.panels.size === 1 ? [...this.panels.values()][0] : this.panels.get(name.toLowerCase());
   }
 
+  // Show what has come. What goes wrong in this page is no end of the answer: the text goes on.
   take(event, data) {
+    const failed = () => {
+      if (event !== "view") return;
+      const drawing = this.panel(data)?.drawing ?? this.board.box;
+      drawing.replaceChildren(make("p", { className: "bad" }, "This page has failed to draw the answer. Its text goes on."));
+    };
+    attempt(() => this.show(event, data), failed);
+  }
+
+  show(event, data) {
     const panel = this.panel(data);
     if (!panel) {
       if (event === "view") this.board?.view(data.html);
@@ -501,7 +534,7 @@ class Asking {
     const all = [...this.panels.values()];
     const done = all.filter((panel) => panel.isOver).length;
     if (!all.length) return; // nothing has come, so that the last answer's title stays
-    const state = all.length > 1 ? `${done} of ${all.length} done` : all[0].isOver ? all[0].words : "● running";
+    const state = all.length > 1 ? `${done} of ${all.length} done` : all[0].isOver || all[0].verdict?.matches(".waiting") ? all[0].words : "● running";
     this.board?.count(done, all.filter((panel) => panel.verdict?.matches(".waiting")).length);
     document.title = `${state} · ${this.question.title} · ${title}`;
   }
@@ -527,8 +560,7 @@ class Asking {
     clearInterval(this.ticking);
     const isStopped = this.controller.signal.aborted;
     for (const panel of this.panels.values()) {
-      if (isStopped) panel.cease("stopped", "■", "stopped");
-      else panel.cease("lost", "⚡", "connection lost");
+      attempt(() => (isStopped ? panel.cease("stopped", "■", "stopped") : panel.cease("lost", "⚡", "connection lost")));
     }
     this.board?.end();
     const all = [...this.panels.values()];
@@ -559,7 +591,7 @@ async function* events(body) {
 
 // Say why a question is not answered: under the field, in the button that counts down, or above the answers.
 function refuse(response, envelope) {
-  const message = envelope.message ?? "The looking glass has refused.";
+  const message = envelope.message ?? `The looking glass does not answer; something before it says ${response.status}.`;
   if (response.status === 400 && wants()) complain(message);
   else status.textContent = REFUSED.has(response.status) ? `⏳ ${message}` : message;
   if (!REFUSED.has(response.status)) return;
@@ -589,16 +621,16 @@ async function ask() {
   try {
     const response = await fetch(`${asking.question.url}&view=1`,
       { headers: { Accept: "text/event-stream" }, signal: asking.controller.signal });
-    if (response.headers.get("Content-Type").startsWith("text/event-stream")) {
-      asking.begin();
+    if (response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
+      attempt(() => asking.begin());
       for await (const [event, data] of events(response.body)) asking.take(event, data);
-    } else refuse(response, await response.json());
+    } else refuse(response, await response.json().catch(() => ({})));
   } catch {
     if (!asking.controller.signal.aborted && !asking.panels.size) status.textContent = "The looking glass cannot be reached.";
   }
-  asking.end();
   underWay = null;
   show(false);
+  asking.end();
 }
 
 // Turn Run into Stop and back; the keyboard's focus is not lost with the button that had it.
@@ -776,6 +808,8 @@ class Board {
       rows.forEach((row, number) => this.equip(row, this.panels[number]));
       return;
     }
+    this.unexplain();
+    this.box.append(content.querySelector(".why") ?? "");
     if (!this.head.isEqualNode(fresh.tHead)) this.head.replaceChildren(...fresh.tHead.childNodes);
     rows.forEach((row, number) => {
       const [, ...before] = this.rows[number].cells;
@@ -815,8 +849,14 @@ class Board {
     this.sum.textContent = mark + counts.filter(([count]) => count).map((pair) => pair.join(" ")).join(", ");
   }
 
+  // Take away why some wait.
+  unexplain() {
+    this.box.querySelector(".why")?.remove();
+  }
+
   end() {
     this.stop.remove();
+    this.unexplain();
     if (!this.rows) for (const { article } of this.panels) article.hidden = false; // there is no board to open them from
   }
 }
@@ -825,6 +865,7 @@ class Board {
 
 // Offer with an answer what needs a script.
 function adopt(article) {
+  slowly(link(article));
   const find = (name) => article.querySelector(name)?.textContent ?? "";
   const actions = article.querySelector(".actions");
   const goal = actions?.querySelector("[rel~=bookmark]");
@@ -853,6 +894,7 @@ function adopt(article) {
 
 // Offer to copy a comparison as the server writes it.
 function adoptComparison(article) {
+  slowly(link(article));
   const text = article.querySelector('.actions [href$=".txt"]');
   text?.before(button("Copy", async (event) => copy(await (await fetch(text.href)).text(), event.target)), " ");
 }

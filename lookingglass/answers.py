@@ -22,6 +22,7 @@ from lookingglass.pictures.alone import style_source
 from lookingglass.problems import SOON, Busy
 from lookingglass.several import Several
 from lookingglass.views import Watching, heading_of
+from lookingglass.waiting import Wait
 from rfc8522 import Envelope, Problem
 
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
@@ -226,15 +227,15 @@ def news_of(answer: Answer) -> Iterator[list[tuple[str, str]]]:
     The envelope is the last one. Who watches gets views as well: one at once, and the last one before it.
     """
     known: Facts = {}
-    place = 0
+    queued = Wait()
     watching = Watching(answer) if answer.is_watched else None
     following = Following(answer)
     for text in following:
         new = [("output", json.dumps({"text": text}))] if text else []
-        if answer.place != place:
-            place = answer.place
-            waiting = {"router": answer.router.name, "place": place}
-            new += [("waiting", json.dumps(waiting))] if place else []
+        if answer.queued != queued:
+            queued = answer.queued
+            waiting = {"router": answer.router.name, **queued.document()}
+            new += [("waiting", json.dumps(waiting))] if queued.place else []
         if (facts := answer.facts()) is not known and facts:
             known = facts
             new.append(("facts", answer.viewer.run.quoted_facts()))

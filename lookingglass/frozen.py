@@ -81,7 +81,8 @@ class Archive:
         except Problem as problem:
             if _media(environ, suffix.lower(), OFFERS) != HTML:
                 raise
-            return self._refuse(problem, "../" if other is None else "../../../")
+            title, up = ("No result", "../") if other is None else ("No comparison", "../../../")
+            return self._refuse(problem, title, up)
 
     def _show(self, environ: Environ, base: str, name: str, suffix: str) -> Ready:
         frozen = self._find(name)
@@ -98,7 +99,7 @@ class Archive:
     def _find(self, name: str) -> Frozen:
         if self._results is None:
             raise NotFound("This looking glass keeps no results.")
-        frozen = self._results.find(name)
+        frozen = self._results.find(name) if re.fullmatch(RESULT_NAME, name) else None
         if frozen is None:
             kept = lasting(self._results.keeping.seconds)
             raise NotFound(
@@ -107,12 +108,12 @@ class Archive:
             )
         return frozen
 
-    def _refuse(self, problem: Problem, up: str) -> Reply:
+    def _refuse(self, problem: Problem, title: str, up: str) -> Reply:
         """Return the page that tells people what is wrong."""
         retry = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
         main = f'<p role="alert">{escape(str(problem))}</p>'
         headers = {"Content-Type": f"{HTML}; charset=utf-8", **SECURITY, **FRESH, **NOINDEX, **OPEN, **retry}
-        return Reply(problem.status, headers, frames.frame(self._configuration, "No result", main, up))
+        return Reply(problem.status, headers, frames.frame(self._configuration, title, main, up))
 
     # --- one answer
 
@@ -144,7 +145,11 @@ class Archive:
             ' <input id="with" name="with" required placeholder="the link of another result">'
             f" <button>Compare</button></form>{_curl(frozen, base)}"
         )
-        return frames.frame(self._configuration, f"Frozen: {frozen.title}", main, "../").decode()
+        asks = self._next_questions(frozen)
+        return frames.frame(self._configuration, f"Frozen: {frozen.title}", main, "../", asks).decode()
+
+    def _next_questions(self, frozen: Frozen) -> str:
+        return frames.next_questions(self._routers.get(frozen.router), frozen.data["command"])
 
     def _about(self, frozen: Frozen) -> About:
         router = self._routers.get(frozen.router)
@@ -172,9 +177,9 @@ class Archive:
             f' <a class="button" href="{name_b}.json">JSON</a>'
         )
         main = side_by_side.as_html(heads, comparison, actions)
-        return Sheet(
-            HTML, frames.frame(self._configuration, "Two answers compared", main, "../../../").decode()
-        )
+        asks = self._next_questions(b)
+        page = frames.frame(self._configuration, "Two answers compared", main, "../../../", asks)
+        return Sheet(HTML, page.decode())
 
 
 def _lead(base: str, name: str, pasted: str) -> Reply:

@@ -55,7 +55,7 @@ PARAMETERS: dict[str, tuple[str, Table]] = {
     ),
     "view": (
         "1: for a page. Events carry views as well, what the page shows; what exceeds a limit waits, and the"
-        " event waiting tells its place.",
+        " event waiting tells its place, why it waits, and the seconds to its turn where they are known.",
         {"type": "integer", "enum": [0, 1]},
     ),
 }

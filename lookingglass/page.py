@@ -48,7 +48,7 @@ class Page:
     """Hold the page's template, cut where the output goes; ``headers`` go with each page, behind SECURITY."""
 
     def __init__(self, configuration: Configuration) -> None:
-        before, _, after = resources.resource("index.html").decode().partition("<!-- output -->")
+        before, _, after = frames.template_of("index.html").partition("<!-- output -->")
         self._parts = (string.Template(before), string.Template(after))
         self._configuration = configuration
         self._constant = _constant(configuration)
@@ -223,6 +223,8 @@ def _constant(configuration: Configuration) -> dict[str, str]:
     return {
         **frames.dress(configuration, ""),
         "title": escape(configuration.title),
+        "robots": "",
+        "up": "",
         "blurb": configuration.blurb,
         "descriptions": form.descriptions(configuration.routers),
         "network": form.network(configuration),

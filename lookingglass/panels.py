@@ -71,7 +71,8 @@ def bar(
 
 def panel(heading: Heading, shown: str, text: str) -> str:
     """Return the whole article of an answer; ``shown``, a view, is markup, text is not."""
-    return f"{_begin(heading)}{_shown(shown)}{OPEN_TEXT}{html.escape(text)}{CLOSE_TEXT}</article>"
+    told = f"{OPEN_TEXT}{html.escape(text)}{CLOSE_TEXT}" if text else ""
+    return f"{_begin(heading)}{_shown(shown)}{told}</article>"
 
 
 def begin_streamed(heading: Heading) -> str:

@@ -12,7 +12,7 @@ from lookingglass.guard import Lease
 from lookingglass.journal import Record
 from lookingglass.names import LookUp
 from lookingglass.problems import Problem, Refusal
-from lookingglass.waiting import Stand, Ticket
+from lookingglass.waiting import Stand, Ticket, Wait
 
 
 class Patience(NamedTuple):
@@ -53,8 +53,13 @@ class Patient(ABC):
     @property
     def place(self) -> int:
         """Return its place in the queue; 0: it does not wait there."""
+        return self.queued.place
+
+    @property
+    def queued(self) -> Wait:
+        """Return how it waits in the queue."""
         ticket = self._ticket
-        return ticket.place if ticket else 0
+        return ticket.wait if ticket else Wait()
 
     # --- for the queue
 
@@ -73,7 +78,7 @@ class Patient(ABC):
         self._tell()
 
     def told(self) -> None:
-        """Note that its ticket has another place."""
+        """Note that its ticket has another place, or waits for something else."""
         self._tell()
 
     # --- inside

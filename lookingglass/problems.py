@@ -56,6 +56,7 @@ class Refusal(Problem):
     # For the queue: the key of what is lacking, "" when nobody else has to wait for it; None: do not wait.
     awaited: str | None = None
     refill: float = math.inf  # seconds in which it comes back; infinity: somebody has to give it back
+    each: float = math.inf  # seconds in which it comes back for the next one who waits
 
     def __init__(
         self, status: int, seconds: float, message: str, limit: str = "", quotas: tuple[Quota, ...] = ()
@@ -64,6 +65,7 @@ class Refusal(Problem):
         self.limit = limit  # the name of the one that is reached, as the configuration has it
         self.quotas = quotas
         self.failure_source = "visitor" if status == 429 else "glass"
+        self.why = message
         self.retry_after = max(1, math.ceil(seconds - ROUNDING))
         super().__init__(f"{message} Try again in {self.retry_after} s.")
 

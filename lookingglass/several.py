@@ -17,10 +17,11 @@ from lookingglass.problems import Busy, Problem, Quota, Refusal, Unwanted
 from lookingglass.questions import Question
 from lookingglass.runs import Viewer
 from lookingglass.visitors import Visitor
-from lookingglass.waiting import Stand
+from lookingglass.waiting import Stand, Wait
 from rfc8522 import EVERY_ROUTER, MOST_ROUTERS, Envelope, Parameters, ProtocolError
 
 WHOLE = 8  # times the output that one run may have, after which no other run begins
+HELD = "The limit is {} routers of a question at once."
 TOO_LONG = "The answers of other routers are so long that this one was not asked."
 STOPPED = "The visitor has stopped this router before it was asked."
 
@@ -33,7 +34,7 @@ class RouterAnswer:
     ) -> None:
         self.router = router
         self.record = record
-        self.place = 0  # among those that wait; 0: it does not
+        self.queued = Wait()
         self.size = 0  # characters of its output so far
         self._status = 0
         self.envelope: Envelope = {}  # when it is over
@@ -59,10 +60,15 @@ class RouterAnswer:
         if self._answer:
             self._answer.keep = None
 
-    def hold(self, place: int) -> None:
+    @property
+    def place(self) -> int:
+        """Return its place among those that wait; 0: it does not."""
+        return self.queued.place
+
+    def hold(self, place: int, why: str) -> None:
         """Wait until others are over."""
         self.is_held = True
-        self.place = place
+        self.queued = Wait(place, why)
 
     def follow(self) -> None:
         """Begin, or go on, as far as that is possible now; at the end the outcome is known."""
@@ -79,7 +85,7 @@ class RouterAnswer:
                 self._read(answer)
         except Problem as problem:
             self._end(problem)
-        self.place = answer.place
+        self.queued = answer.queued
 
     def refuse(self, problem: Problem) -> bool:
         """End it if it has not begun, and tell whether that was so."""
@@ -216,7 +222,7 @@ class Several:
                     size += part.size - before
                     under_way += not part.is_over
                 else:
-                    part.hold(place + 1)
+                    part.hold(place + 1, HELD.format(self._at_once))
                 place = max(place, part.place)
         if all(part.runs or part.is_over for part in self.parts):
             self._stand.leave()

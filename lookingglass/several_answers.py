@@ -12,6 +12,7 @@ from lookingglass.answers import HEARTBEAT, HTML, Pieces, Start, event, note_of
 from lookingglass.problems import SOON
 from lookingglass.several import RouterAnswer, Several
 from lookingglass.views import CROWD, Overview, Watching, common_scale
+from lookingglass.waiting import Wait
 
 
 def as_json(several: Several, start: Start) -> Pieces:
@@ -118,16 +119,16 @@ def _news_of(
     several: Several, part: RouterAnswer, watching: Watching | None
 ) -> Iterator[list[tuple[str, str]]]:
     """Yield the events of one router that there are since the last time, until it is over."""
-    place = 0
+    queued = Wait()
     known: dict[str, Any] = {}
     is_told = watching is None  # the name by which it is stopped
     is_over = False
     while not is_over:
         is_over = part.is_over
         pairs: list[tuple[str, str]] = []
-        if part.place != place:
-            place = part.place
-            pairs += [("waiting", json.dumps({"place": place}))] if place else []
+        if part.queued != queued:
+            queued = part.queued
+            pairs += [("waiting", json.dumps(queued.document()))] if queued.place else []
         if text := part.read():
             pairs.append(("output", json.dumps({"text": text})))
         if (facts := part.facts()) is not known and facts and not is_over and part.seen:

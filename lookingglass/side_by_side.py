@@ -38,14 +38,18 @@ def in_common(a: Head, b: Head) -> tuple[str, str]:
 
 
 def as_html(heads: tuple[Head, Head], comparison: Comparison, actions: str) -> str:
-    """Return the sentence and a table; ``actions`` is markup."""
+    """Return the sentence and a table; ``actions`` is markup.
+
+    Roles are written out, for a phone lays rows out as blocks, and some browsers see no table then.
+    """
     kind, found = comparison
     title, where = in_common(*heads)
     mark, verdict = ("=", "good") if found.is_same else ("≠", "lossy")
     place = f'<span class="place">{name(where)}</span>' if where else ""
     labelled = any(row.label for row in found.rows)
-    head = f"<td></td>{_column(heads[1], title, where, found)}"
-    head = f"{'<td></td>' if labelled else ''}{_column(heads[0], title, where, found)}{head}"
+    gap = '<td role="cell"></td>'
+    corner = '<td role="cell" class="corner"></td>' if labelled else ""
+    sides = [_column(head, title, where, found) for head in heads]
     labels = ["", *(row.label for row in found.rows)]  # each is said once
     rows = "".join(
         _row(row._replace(label="") if row.label == before else row, labelled)
@@ -56,7 +60,9 @@ def as_html(heads: tuple[Head, Head], comparison: Comparison, actions: str) -> s
         f"<h2>{name(title or f'{heads[0].title} and {heads[1].title}')}</h2> {place} "
         f'<strong class="verdict {verdict}"><span aria-hidden="true">{mark}</span>'
         f' {escape(found.sentence, LONGEST_SENTENCE)}</strong><p class="actions">{actions}</p></header>'
-        f'<table class="sides {kind}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></article>'
+        f'<table role="table" class="sides {kind}"><thead role="rowgroup"><tr role="row">'
+        f"{corner}{sides[0]}{gap}{sides[1]}</tr></thead>"
+        f'<tbody role="rowgroup">{rows}</tbody></table></article>'
     )
 
 
@@ -67,25 +73,29 @@ def _column(side: Head, title: str, where: str, found: Differences) -> str:
     moment = f'<time datetime="{escape(side.performed_at)}">{escape(when(side.performed_at))}</time>'
     values = f' <span class="values">{escape(found.figures)}</span>' if found.figures else ""
     link = f'<a href="{escape(side.href)}">{side.letter}</a>'
-    return f'<th scope="col">{link} {words}{" " if words else ""}{moment}{values}</th>'
+    return f'<th role="columnheader" scope="col">{link} {words}{" " if words else ""}{moment}{values}</th>'
 
 
 def _row(row: SideRow, labelled: bool) -> str:
     if row.a is None and row.b is None:
-        return f'<tr class="folded"><td colspan="{4 if labelled else 3}">{escape(row.change)}</td></tr>'
-    label = f'<th scope="row">{escape(row.label)}</th>' if labelled else ""
+        width = 4 if labelled else 3
+        return (
+            f'<tr role="row" class="folded"><td role="cell" colspan="{width}">{escape(row.change)}</td></tr>'
+        )
+    label = f'<th role="rowheader" scope="row">{escape(row.label)}</th>' if labelled else ""
     change = escape(row.change)
     if row.matters and row.change not in SIDES:
         change = f"<b>{change}</b>"
     kind = SIDES.get(row.change, "differs")
-    return f'<tr class="{kind}">{label}{_cell(row.a)}<td class="change">{change}</td>{_cell(row.b)}</tr>'
+    middle = f'<td role="cell" class="change">{change}</td>'
+    return f'<tr role="row" class="{kind}">{label}{_cell(row.a)}{middle}{_cell(row.b)}</tr>'
 
 
 def _cell(cell: SideCell | None) -> str:
     if cell is None:
-        return "<td></td>"
+        return '<td role="cell"></td>'
     values = f' <span class="values">{escape(cell.figures)}</span>' if cell.figures else ""
-    return f'<td class="what">{name(cell.text)}{values}</td>'
+    return f'<td role="cell" class="what">{name(cell.text)}{values}</td>'
 
 
 # --- text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from webob import Request
 
@@ -25,11 +26,11 @@ def path_of(environ: dict[str, Any]) -> str:
 
 def query_of(environ: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return the parameters of the URL's query; raises HTTPProblem."""
-    query = environ.get("QUERY_STRING")
-    if not query:
-        return ()
+    query: str = environ.get("QUERY_STRING", "")
+    # WebOb would also split at ";", as nobody else does: what stands behind it would be silently ignored
+    pairs = [part.partition(b"=") for part in query.encode("latin-1").split(b"&") if part]
     try:
-        return tuple(Request({"QUERY_STRING": query}).GET.items())  # WebOb ties a knot into what it is given
+        return tuple((_decoded(name), _decoded(value)) for name, _, value in pairs)
     except UnicodeDecodeError:
         raise HTTPProblem(400, "The URL is not UTF-8.") from None
 
@@ -37,6 +38,10 @@ def query_of(environ: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 def base_of(environ: dict[str, Any], configured: str | None) -> str:
     """Return the URL under which visitors see the application, without a slash at its end."""
     return configured or _base_of(tuple((name, environ[name]) for name in BASE if name in environ))
+
+
+def _decoded(part: bytes) -> str:
+    return unquote_to_bytes(part.replace(b"+", b" ")).decode()
 
 
 @functools.lru_cache(KEPT_BASES)

@@ -15,7 +15,9 @@ from lookingglass.output import NOT_DRAWN, Drawn
 from lookingglass.panels import Heading
 from lookingglass.pictures import verdicts
 from lookingglass.pictures.board import Row, board
+from lookingglass.pictures.markup import escape
 from lookingglass.runs import Viewer
+from lookingglass.waiting import Wait
 from rfc8522 import Envelope
 
 CROWD = 5  # routers, from which on there is a view of all of them together
@@ -30,7 +32,7 @@ class Watched(Protocol):
     @property
     def record(self) -> Record: ...
     @property
-    def place(self) -> int: ...
+    def queued(self) -> Wait: ...
     @property
     def age(self) -> int | None: ...
     @property
@@ -55,7 +57,7 @@ class Watching:
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
         self._heading: Heading | None = None
-        self._place = 0
+        self._queued = Wait()
         self._drawn: Drawn | None = None  # while it runs
         self._last: Drawn | None = None  # at its end
 
@@ -64,19 +66,19 @@ class Watching:
 
         ``scale`` is the top of the axis (ms) that it shares with others.
         """
-        place, viewer, drawn = self._watched.place, self._watched.seen, NOT_DRAWN
-        if place:
-            verdict = verdicts.waiting(place)
+        queued, viewer, drawn = self._watched.queued, self._watched.seen, NOT_DRAWN
+        if queued.place:
+            verdict = verdicts.waiting(queued.place, queued.seconds)
         elif viewer and not viewer.is_over:
             drawn = viewer.run.drawn(False, scale)
             verdict = verdicts.going_on(drawn.lost, *viewer.times())
         else:
             return ""
-        if place == self._place and drawn is self._drawn:
+        if queued == self._queued and drawn is self._drawn:
             return ""
-        self._place, self._drawn = place, drawn
+        self._queued, self._drawn = queued, drawn
         self._heading = self._heading or heading_of(self._watched)
-        return _in_json(panels.bar(self._heading, verdict), drawn)
+        return _in_json(panels.bar(self._heading, verdict) + _why(queued), drawn)
 
     def last(self, status: int, envelope: Envelope, scale: float | None = None) -> str:
         """Return the view of an answer that has ended, "" if it was there before."""
@@ -92,12 +94,12 @@ class Overview:
 
     def __init__(self, parts: Sequence[OneOfMany]) -> None:
         self._parts = parts
-        self._known: list[tuple[int, bool, Facts]] = []
+        self._known: list[tuple[Wait, bool, Facts]] = []
         self.next = 0.0  # when there may be another one, by the monotonic clock
 
     def news(self) -> str:
         """Return a view if there is anything to see that was not there before, else ""."""
-        found = [(part.place, part.is_over, part.facts()) for part in self._parts]
+        found = [(part.queued, part.is_over, part.facts()) for part in self._parts]
         if found == self._known:
             return ""
         self._known, self.next = found, time.monotonic() + OVERVIEW
@@ -106,7 +108,8 @@ class Overview:
 
 def overview(parts: Sequence[OneOfMany]) -> str:
     """Return the board of all routers as markup."""
-    return board(list(map(_row, parts)))
+    first = next((part.queued for part in parts if part.queued.place and not part.is_over), Wait())
+    return board(list(map(_row, parts))) + _why(first)
 
 
 def common_scale(parts: Sequence[OneOfMany]) -> float | None:
@@ -143,14 +146,18 @@ def last_view(
 def _row(part: OneOfMany) -> Row:
     if part.is_over:
         standing = verdicts.of_outcome(*part.outcome())
-    elif part.place:
-        standing = verdicts.waiting(part.place)
+    elif part.queued.place:
+        standing = verdicts.waiting(part.queued.place, part.queued.seconds)
     elif part.seen:
         standing = verdicts.running(part.facts(), *part.seen.times())
     else:
         standing = verdicts.verdict("waiting", "looks up the name")
     heading = heading_of(part)
     return Row(heading.router, heading.place, standing, part.facts(), part.is_over)
+
+
+def _why(queued: Wait) -> str:
+    return f'<p class="why">{escape(queued.why)}</p>' if queued.why else ""
 
 
 def _last_drawn(watched: Watched, scale: float | None) -> Drawn:

@@ -23,7 +23,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from lookingglass.problems import SOON, Busy, Problem, Refusal
 from lookingglass.registry import CLOSING
@@ -36,6 +36,19 @@ T = TypeVar("T")
 log = logging.getLogger("tinytracer")
 
 
+class Wait(NamedTuple):
+    """Say how a run waits."""
+
+    place: int = 0  # in the queue; 0: it does not wait
+    why: str = ""  # a sentence
+    seconds: float = math.inf  # until its turn, as far as one can tell; infinity: one cannot
+
+    def document(self) -> dict[str, Any]:
+        """Return what programs are told; seconds are whole."""
+        known = {"seconds": math.ceil(self.seconds)} if self.seconds < math.inf else {}
+        return {"place": self.place, **({"why": self.why} if self.why else {}), **known}
+
+
 class Waiter(Protocol):
     """A run that waits. Its methods are called in any thread, and wait for nothing."""
 
@@ -46,7 +59,7 @@ class Waiter(Protocol):
         """End: it has waited in vain."""
 
     def told(self) -> None:
-        """Note that its ticket has another place."""
+        """Note that its ticket has another place, or waits for something else."""
 
 
 class Ticket:
@@ -58,7 +71,13 @@ class Ticket:
         self.refusal = refusal  # the latest
         self.deadline = math.inf
         self.moment = -math.inf  # from which on it is worth trying
-        self.place = 0  # the first is 1
+        self.due = math.inf  # when it may have its turn, unless others come first
+        self.wait = Wait()  # as it was told
+
+    @property
+    def place(self) -> int:
+        """Return its place in the line; the first is 1."""
+        return self.wait.place
 
     @property
     def key(self) -> str:
@@ -138,6 +157,7 @@ class Queue:
         """Let a run wait; raises its refusal when that does not help."""
         stand = ticket.stand
         ticket.deadline = self._clock() + self._patience
+        ticket.due = self._clock() + ticket.refusal.refill
         with self._lock:
             if self._is_closed or stand not in self._stands or self._is_hopeless(ticket):
                 raise ticket.refusal
@@ -237,6 +257,7 @@ class Queue:
                 if not self._is_in_line(ticket):
                     return True
                 ticket.refusal = refusal
+                ticket.due = now + refusal.refill
                 has_come = refusal.awaited in self._freed  # meanwhile
                 wait = self._poll if refusal.refill == math.inf else refusal.refill
                 ticket.moment = -math.inf if has_come else now + wait
@@ -288,14 +309,20 @@ class Queue:
         self.awaited = frozenset(ticket.key for ticket in self._in_order()) - {""}
 
     def _tell(self) -> None:
-        """Tell each whose place is another one now."""
+        """Tell each whose place is another one now, or who waits for something else."""
+        moved = []
         with self._lock:
-            moved = [
-                (ticket, place) for place, ticket in enumerate(self._in_order(), 1) if ticket.place != place
-            ]
-            for ticket, place in moved:
-                ticket.place = place
-        for ticket, _ in moved:
+            now = self._clock()
+            before: dict[str, float] = {}  # when whoever waits for the same, and comes first, has a turn
+            for place, ticket in enumerate(self._in_order(), 1):
+                key, refusal = ticket.key, ticket.refusal
+                ticket.due = before[key] + refusal.each if key in before else ticket.due
+                if key:
+                    before[key] = ticket.due
+                if ticket.wait[:2] != (place, refusal.why):
+                    ticket.wait = Wait(place, refusal.why, max(0.0, ticket.due - now))
+                    moved.append(ticket)
+        for ticket in moved:
             ticket.waiter.told()
 
 

@@ -13,7 +13,8 @@ from tests.support import Server
 
 EXPECTED = (
     "status of 4",
-    "status of 503",
+    "status of 50",
+    "meant by a test",
     "net::ERR_",
 )  # on the console, where a test means it
 RUNNING = '<strong class="verdict running"><span aria-hidden="true">●</span> running, 5.1 of 30 s</strong>'

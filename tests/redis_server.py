@@ -39,4 +39,4 @@ class RedisServer:
         self.client.close()
         self.process.send_signal(signal.SIGCONT)
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)

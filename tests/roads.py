@@ -25,7 +25,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.proxies import DEPLOY, NGINX, program, replace_once
-from tests.support import COMMANDS, HERE, V1, Server, configuration, free_port, gone_within, read_until, soon
+from tests.support import (
+    COMMANDS,
+    HERE,
+    V1,
+    Server,
+    configuration,
+    free_port,
+    gone_within,
+    read_until,
+    soon,
+    soon_gone,
+)
 from tests.test_systemd import put_program_into
 
 LG = "/lg"
@@ -332,7 +343,7 @@ class Way:
         return False
 
     def _connect(self) -> socket.socket:
-        plain = socket.create_connection(("127.0.0.1", self.port), 20, (VISITOR, 0))
+        plain = socket.create_connection(("127.0.0.1", self.port), 60, (VISITOR, 0))
         return self._context.wrap_socket(plain, server_hostname=self._name) if self._context else plain
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Message, bytes]:
@@ -397,7 +408,7 @@ def opened(instance: Instance, site: Site) -> Iterator[tuple[Server, list[Way]]]
         argv, environ = HOSTS[instance.host](place)
         host = Server(argv, port, {"TINYTRACER_CONFIG": str(config), **environ})
         stack.callback(host.stop)
-        assert soon(lambda: _listens(port), 20), _last_words(host)
+        assert soon(lambda: _listens(port)), _last_words(host)
         for way in ways:
             if way.road.proxy:
                 before = place._replace(folder=folder / way.road.proxy, port=way.port, prefix=instance.prefix)
@@ -405,10 +416,10 @@ def opened(instance: Instance, site: Site) -> Iterator[tuple[Server, list[Way]]]
                 before.folder.chmod(0o777)
                 stack.callback(Server(PROXIES[way.road.proxy](before, port), way.port).stop)
         for way in ways:
-            assert soon(way.is_open, 20), (way.road, _last_words(host))
+            assert soon(way.is_open), (way.road, _last_words(host))
         yield host, ways
         children = host.children()
-    assert gone_within(3.0, *children)
+    assert soon_gone(*children)
 
 
 def _document(instance: Instance, place: Place, base: str) -> dict[str, Any]:
@@ -429,7 +440,7 @@ def _document(instance: Instance, place: Place, base: str) -> dict[str, Any]:
 
 def _last_words(server: Server) -> str:
     server.process.terminate()
-    return server.process.communicate(timeout=20)[1][-500:]
+    return server.process.communicate(timeout=60)[1][-500:]
 
 
 def _listens(port: int) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import copy
 import gc
 import http.client
+import itertools
 import json
 import os
 import re
@@ -80,6 +82,9 @@ PRINTING: dict[str, Any] = {
     "markup": {"cmd": ["printf", "<script>alert(1)</script>\\033[31m&"]},
     "missing": {"cmd": ["/no/such/program"]},
 }
+# Seconds in which what has to come has come, on a busy machine as well: what is wrong never comes.
+PATIENT = 20.0
+PORTS = 100  # for each process of tests
 Ask = Callable[..., "Reply"]
 Serve = Callable[..., "Server"]
 T = TypeVar("T")
@@ -192,12 +197,26 @@ class Slots:
     def _give_back(self, refund: bool) -> None:
         self.returned += 1
 
-    def are_back_within(self, seconds: float) -> bool:
-        """Tell whether all slots have been given back, or are so in time."""
-        return soon(lambda: self.taken == self.returned, seconds)
+    def are_back(self) -> bool:
+        """Tell whether all slots have been given back, or are so soon."""
+        return soon(lambda: self.taken == self.returned)
 
 
-def soon(condition: Callable[[], object], seconds: float = 5.0) -> bool:
+class Latch:
+    """Hold scripts up at numbered places until the test lets them go on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, number: int = 1) -> str:
+        """Return what a script waits with."""
+        return f"until [ -e '{self._folder}/{number}' ]; do sleep 0.02; done"
+
+    def open(self, number: int = 1) -> None:
+        (self._folder / str(number)).touch()
+
+
+def soon(condition: Callable[[], object], seconds: float = PATIENT) -> bool:
     """Tell whether something is so, or comes to be so in time; it is not asked again when it is."""
     end = time.monotonic() + seconds
     while not (is_so := bool(condition())) and time.monotonic() < end:
@@ -217,7 +236,7 @@ def at_once(number: int, visit: Callable[[int], T]) -> list[T]:
         return list(pool.map(begin, range(number)))
 
 
-def await_text(viewer: Viewer, seconds: float = 5.0) -> str:
+def await_text(viewer: Viewer, seconds: float = PATIENT) -> str:
     """Return the next text of a viewer; "" when there is none in time, or at the end."""
     end = time.monotonic() + seconds
     while (text := viewer.read()) == "" and time.monotonic() < end:
@@ -225,7 +244,7 @@ def await_text(viewer: Viewer, seconds: float = 5.0) -> str:
     return text or ""
 
 
-def read_out(viewer: Viewer, seconds: float = 10.0) -> tuple[str, End]:
+def read_out(viewer: Viewer, seconds: float = PATIENT) -> tuple[str, End]:
     """Read to the end without leaving."""
     end = time.monotonic() + seconds
     while viewer.read() is not None:
@@ -234,7 +253,7 @@ def read_out(viewer: Viewer, seconds: float = 10.0) -> tuple[str, End]:
     return viewer.result()
 
 
-def to_the_end(viewer: Viewer, seconds: float = 10.0) -> tuple[str, End]:
+def to_the_end(viewer: Viewer, seconds: float = PATIENT) -> tuple[str, End]:
     """Read to the end, and leave."""
     try:
         return read_out(viewer, seconds)
@@ -276,10 +295,16 @@ def is_alive(pid: int) -> bool:
 
 
 def gone_within(seconds: float, *pids: int) -> bool:
+    """Tell whether processes end in time; it is for those that have to stay."""
     end = time.monotonic() + seconds
     while any(map(is_alive, pids)) and time.monotonic() < end:
         time.sleep(0.01)
     return not any(map(is_alive, pids))
+
+
+def soon_gone(*pids: int) -> bool:
+    """Tell whether processes have ended, or do so soon."""
+    return gone_within(PATIENT, *pids)
 
 
 def children() -> set[int]:
@@ -293,9 +318,55 @@ def lab_prefix() -> str:
     return f"t{secrets.token_hex(2)}-"
 
 
+def effort(run: Callable[[], object]) -> float:
+    """Return the seconds of CPU that the quickest of three runs takes in this thread."""
+    times = []
+    for _ in range(3):
+        began = time.thread_time()
+        run()
+        times.append(time.thread_time() - began)
+    return min(times)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the seconds of CPU that a process has used."""
+    fields = stat(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def connections_to(port: int) -> int:
+    """Count the connections that a server has not closed, by their states in /proc/net/tcp."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] in {"01", "08"} for row in rows)
+
+
+def _claim_ports() -> int:
+    """Return the first port of a block that no other process of tests in this network has.
+
+    A block belongs to whoever has bound its name. It is below the ports that the kernel gives to clients.
+    """
+    for first in range(20000, 32000, PORTS):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0ports of tests from {first}")
+        except OSError:
+            claim.close()
+            continue
+        atexit.register(claim.close)
+        return first
+    raise RuntimeError("too many tests run at once")
+
+
+FIRST_PORT, NEXT_PORT = _claim_ports(), itertools.count()
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Return a port that nobody else is given before a server has taken it."""
+    for _ in range(PORTS):
+        port = FIRST_PORT + next(NEXT_PORT) % PORTS
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise RuntimeError("all ports are taken")
 
 
 def descendants(pid: int) -> set[int]:
@@ -360,7 +431,7 @@ class Server:
         )
 
     def wait_until_ready(self) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 2 * PATIENT
         while time.monotonic() < end and self.process.poll() is None:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if self.get("/healthz")[0] == 200:
@@ -369,11 +440,13 @@ class Server:
         self.process.kill()
         raise AssertionError(f"the server does not answer: {self.process.communicate()[1]}")
 
-    def get(self, path: str, accept: str = "*/*", timeout: float = 20) -> tuple[int, dict[str, str], bytes]:
+    def get(
+        self, path: str, accept: str = "*/*", timeout: float = PATIENT
+    ) -> tuple[int, dict[str, str], bytes]:
         return self._ask("GET", path, accept, timeout)
 
     def post(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        return self._ask("POST", path, "*/*", 20)
+        return self._ask("POST", path, "*/*", PATIENT)
 
     def _ask(self, method: str, path: str, accept: str, timeout: float) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -389,7 +462,7 @@ class Server:
 
     def begin(self, path: str, accept: str = "*/*") -> socket.socket:
         """Send a request and leave the connection to the caller."""
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENT)
         request = f"GET {self.prefix}{path} HTTP/1.1\r\nHost: lg\r\nAccept: {accept}\r\n\r\n"
         connection.sendall(request.encode())
         return connection
@@ -399,7 +472,7 @@ class Server:
         return commands_of(self.process.pid)
 
     def wait_for_children(self, more_than: int = 0) -> set[int]:
-        end = time.monotonic() + 5
+        end = time.monotonic() + PATIENT
         while len(self.children()) <= more_than and time.monotonic() < end:
             time.sleep(0.01)
         found: set[int] = set()
@@ -410,7 +483,7 @@ class Server:
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=PATIENT)
 
 
 def build_pyz(folder: Path, **environ: str) -> Path:
@@ -433,7 +506,7 @@ class Glass:
         program = [sys.executable, str(HERE / "tinytracer.py")]
         argv = [*program, "--config", str(config), "--listen", f"127.0.0.1:{port}"]
         self.process = subprocess.Popen([*lab.enter("lg"), *argv], stderr=subprocess.PIPE, text=True)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 2 * PATIENT
         while lab.exec("lg", ["curl", "-sf", f"{self.home}/healthz"]).stdout != "ok":
             if self.process.poll() is not None or time.monotonic() > end:
                 self.process.kill()
@@ -457,7 +530,7 @@ class Glass:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=PATIENT)
 
 
 # --- configurations, right and wrong

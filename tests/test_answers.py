@@ -18,13 +18,13 @@ from webob import Request
 
 from lookingglass import answers
 from lookingglass.store import Memory
-from tests.support import GENEROUS, MEDIA, V1, asker, build, gone_within, open_files, soon
+from tests.support import GENEROUS, MEDIA, PATIENT, V1, asker, build, gone_within, open_files, soon, soon_gone
 from tinytracer import TinyTracer
 
 COMMANDS = {
     "pid": {"cmd": ["sh", "-c", "echo $$; exec sleep 1000"]},
     "lines": {"cmd": ["printf", "a\\nb"]},
-    "wait": {"cmd": ["sleep", "0.5"]},
+    "wait": {"cmd": ["sleep", "1000"]},
 }
 
 
@@ -34,7 +34,7 @@ def application() -> Iterator[TinyTracer]:
     application = build({"commands": COMMANDS, "limits": {**GENEROUS, "viewers": 1, "concurrent": 1}})
     yield application
     runs = application._glass.runs
-    assert soon(lambda: not runs.alive, 3)
+    assert soon(lambda: not runs.alive)
     application.close()  # the watcher as well
     assert not runs.loop._callbacks
 
@@ -56,7 +56,7 @@ def begin(application: TinyTracer, path: str, accept: str = "text/plain", **envi
 
 def has_room(application: TinyTracer) -> bool:
     """Tell whether the one place and the one slot are free (again)."""
-    return soon(lambda: asker(application)(f"{V1}/lines").status == 200, 3)
+    return soon(lambda: asker(application)(f"{V1}/lines").status == 200)
 
 
 @pytest.mark.parametrize("accept", MEDIA)
@@ -68,7 +68,7 @@ def test_silent_disconnect_is_seen_at_once(application: TinyTracer, connection: 
     reading.start()
     time.sleep(0.05)
     theirs.close()
-    reading.join(0.4)
+    reading.join(PATIENT)
     assert not reading.is_alive()
     body.close()
     assert soon(lambda: len(open_files()) <= files + 5)  # the loop's two, and three for the watcher
@@ -97,7 +97,7 @@ def test_body_that_is_closed_by_another_thread_ends_the_one_that_iterates(
     reading.start()
     time.sleep(0.1)
     body.close()
-    reading.join(5)
+    reading.join(PATIENT)
     assert not reading.is_alive()
     body.close()
     assert len([each for each in caplog.records if each.name == "tinytracer.journal"]) == 1
@@ -142,7 +142,7 @@ def test_connection_is_not_taken_for_another_one_with_its_number(
     connection[1].close()
     assert soon(lambda: body._answer.has_left)
     body.close()
-    assert gone_within(1.5, pid)
+    assert soon_gone(pid)
 
 
 def test_descriptors_are_not_used_up_by_many_answers(application: TinyTracer, connection: Any) -> None:
@@ -166,7 +166,7 @@ def test_second_visitor_is_told_why_the_first_ones_run_did_not_begin() -> None:
 
     def slowly(invocation: Any) -> Any:
         waits.set()
-        may_go.wait(5)
+        may_go.wait(PATIENT)
         return open_source(invocation)
 
     runs._open_source = slowly
@@ -177,7 +177,7 @@ def test_second_visitor_is_told_why_the_first_ones_run_did_not_begin() -> None:
 
     first = threading.Thread(target=ask, args=(MEDIA[0],))
     first.start()
-    assert waits.wait(5)
+    assert waits.wait(PATIENT)
     others = [threading.Thread(target=ask, args=(accept,)) for accept in MEDIA]
     for each in others:
         each.start()
@@ -207,7 +207,7 @@ def test_visitor_who_has_joined_a_run_that_got_no_slot_may_try_again(monkeypatch
 
     def slowly(*asked: Any) -> Any:
         waits.set()
-        may_go.wait(5)
+        may_go.wait(PATIENT)
         return slot(*asked)
 
     monkeypatch.setattr(guard, "slot", slowly)
@@ -219,7 +219,7 @@ def test_visitor_who_has_joined_a_run_that_got_no_slot_may_try_again(monkeypatch
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in (1, 2)]
     threads[0].start()
-    assert waits.wait(5)
+    assert waits.wait(PATIENT)
     threads[1].start()
     assert soon(lambda: 2 in {run.shared for run in application._glass.runs.alive})
     may_go.set()

@@ -316,7 +316,7 @@ def collectors(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
     ]
     config = configuration(tmp_path_factory.mktemp("collectors"), routers=routers)
     glass = Glass(lab, config, port=8084)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     for name, protocol in itertools.product(COLLECTORS, "12"):
         path = f"show/bgp/as-path/64500?protocol={protocol}&router={name}"
         while not re.search(r"192\.0\.2\.0/26|2001:db8:1000::/36", glass.get(path)):

@@ -459,11 +459,11 @@ HUGE: list[Data] = [
 @pytest.mark.parametrize("one", HUGE)
 @pytest.mark.parametrize("other", HUGE)
 def test_comparison_of_anything_is_bounded(one: Data, other: Data) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     try:
         comparison = compare(one, {**other, "target": "x"})
     except HTTPProblem:
         return
-    assert time.process_time() - began < 2
+    assert time.thread_time() - began < 5
     assert len(comparison.found.rows) <= 4 * MOST_ALIGNED + 20
     assert len(comparison.found.sentence) < 1000

@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lookingglass import connections, guard, loop, output, registry, runs, serving, tasks
 from lookingglass.serving import Server, Settings
-from tests.support import GENEROUS, MEDIA, V1, build, open_files, read_until, soon
+from tests.support import GENEROUS, MEDIA, PATIENT, V1, Latch, build, open_files, read_until, soon
 from tinytracer import TinyTracer
 
 Application = Callable[[dict[str, Any], Any], Any]
@@ -42,7 +43,7 @@ class Here:
         self._clients: list[socket.socket] = []
 
     def connect(self) -> socket.socket:
-        self._clients.append(socket.create_connection(self.where, timeout=10))
+        self._clients.append(socket.create_connection(self.where, timeout=60))
         return self._clients[-1]
 
     def send(self, request: str) -> socket.socket:
@@ -58,7 +59,7 @@ class Here:
         for each in self._clients:
             each.close()
         self.server.stop()
-        self.thread.join(5)
+        self.thread.join(60)
         self.server.close()
 
 
@@ -209,7 +210,7 @@ def test_client_that_leaves_closes_its_live_answer_once(here: Any, how: str) -> 
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     if how != "half":
         connection.close()
-    assert soon(lambda: live.is_closed, 1)
+    assert soon(lambda: live.is_closed)
     live.feed(b"late")  # harms nobody
     time.sleep(0.05)
     assert live.is_closed == 1
@@ -220,7 +221,7 @@ def test_client_that_leaves_before_the_answer_begins_closes_it(here: Any) -> Non
     live, may_go = Live(), threading.Event()
 
     def slow(environ: dict[str, Any], start_response: Any) -> Any:
-        may_go.wait(5)
+        may_go.wait(PATIENT)
         return live.application(environ, start_response)
 
     server = here(slow)
@@ -230,7 +231,7 @@ def test_client_that_leaves_before_the_answer_begins_closes_it(here: Any) -> Non
     connection.close()
     time.sleep(0.1)
     may_go.set()
-    assert soon(lambda: live.is_closed, 1)
+    assert soon(lambda: live.is_closed)
     assert soon(lambda: not server.server.channels)
 
 
@@ -384,7 +385,7 @@ def test_half_closed_client_of_a_run_has_left(here: Any, glass: Any, accept: str
     connection = here(application).get(f"{V1}/slow", f"Accept: {accept}")
     assert soon(lambda: application._glass.runs.alive)
     connection.shutdown(socket.SHUT_WR)
-    assert soon(lambda: not application._glass.runs.alive, 2)
+    assert soon(lambda: not application._glass.runs.alive)
     connection.close()
 
 
@@ -401,7 +402,7 @@ def test_machine_without_descriptors_accepts_again_later(here: Any) -> None:
     server = here(Live().application)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     late = socket.socket()
-    late.settimeout(10)
+    late.settimeout(60)
     filling: list[socket.socket] = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
     try:
@@ -411,8 +412,8 @@ def test_machine_without_descriptors_accepts_again_later(here: Any) -> None:
         late.connect(server.where)
         late.sendall(b"GET / HTTP/1.1\r\nHost: lg\r\nConnection: close\r\n\r\n")
         used = time.process_time()
-        time.sleep(0.3)
-        assert time.process_time() - used < 0.15  # it does not spin
+        time.sleep(1)
+        assert time.process_time() - used < 0.5  # it does not spin
     finally:
         for each in filling:
             each.close()
@@ -525,10 +526,11 @@ def test_locks_are_taken_in_one_order(monkeypatch: pytest.MonkeyPatch, here: Any
     assert not [name for name, after in reached.items() if name in after], orders
 
 
-def test_two_hundred_viewers_hold_no_thread_and_get_all_lines(here: Any, glass: Any) -> None:
+def test_two_hundred_viewers_hold_no_thread_and_get_all_lines(here: Any, glass: Any, tmp_path: Path) -> None:
+    latch = Latch(tmp_path)
+    script = f"{latch()}; for i in 1 2 3 4 5 6; do echo NUMBER.$i; sleep 0.1; done"
     commands = {
-        f"tick {number}": {"cmd": ["sh", "-c", f"for i in 1 2 3 4 5 6; do echo {number}.$i; sleep 0.3; done"]}
-        for number in range(4)
+        f"tick {number}": {"cmd": ["sh", "-c", script.replace("NUMBER", str(number))]} for number in range(4)
     }
     limits = {**GENEROUS, "viewers": 300}
     application = glass(commands=commands, limits=limits)
@@ -546,6 +548,7 @@ def test_two_hundred_viewers_hold_no_thread_and_get_all_lines(here: Any, glass: 
     assert soon(lambda: sum(len(run._viewers) for run in application._glass.runs.alive) == 200)
     assert len(application._glass.runs.alive) == 4
     assert threading.active_count() <= before
+    latch.open()
     for number, connection in enumerate(held):
         lines = re.findall(rb'(?<![.\d])\d\.\d(?=\n|\\n|")', to_the_end(connection))
         assert lines[:6] == [b"%d.%d" % (number % 4, line) for line in range(1, 7)]

@@ -22,12 +22,13 @@ import pytest
 from tests.proxies import DEPLOY, replace_once, site_of, start_nginx
 from tests.support import (
     GENEROUS,
+    PATIENT,
     V1,
     Server,
     configuration,
     free_port,
-    gone_within,
     read_until,
+    soon_gone,
 )
 
 MIB = 1048576
@@ -102,7 +103,7 @@ def testfile(tmp_path: Path) -> bytes:
 
 
 def ask(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     try:
         connection.request(method, path, headers=headers)
         response = connection.getresponse()
@@ -149,7 +150,7 @@ def test_nginx_passes_live_output_names_and_departures(
         # Live: the command is silent then.
         pid = int(read_until(connection, rb"(\d+)(\\n\"|\n(?:\r\n)?$)")[1])
         connection.close()
-        assert gone_within(1.5, pid)
+        assert soon_gone(pid)
     assert proxy.get(f"{V1}/true")[0] == 200
     assert proxy.get(f"{V1}/true")[0] == 429  # 127.0.0.1, as nginx has told
 
@@ -159,7 +160,7 @@ def test_page_is_live_through_nginx_with_gzip(
     glass: Callable[..., Server], nginx: Callable[..., Server], name: str
 ) -> None:
     proxy = nginx(name, glass("our own server"))
-    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)
     connection.request("GET", "/?cmd=pid&run=1", headers={"Accept-Encoding": "gzip"})
     response = connection.getresponse()
     assert response.headers["Content-Encoding"] == "gzip"
@@ -171,7 +172,7 @@ def test_page_is_live_through_nginx_with_gzip(
         page += unpack(data)
     response.close()
     connection.close()
-    assert gone_within(1.5, int(found[1]))
+    assert soon_gone(int(found[1]))
 
 
 def test_visitor_cannot_forge_an_address_through_nginx(
@@ -253,11 +254,10 @@ def test_visitors_who_never_read_do_not_slow_the_glass_behind_nginx(
 ) -> None:
     much = {"cmd": ["sh", "-c", "yes | head -c 250000"]}  # nearly limits.output_kib
     proxy = nginx("nginx-testfiles.conf", glass(runner, commands={"much": much}))
-    before = statistics.median(seconds_for_health(proxy, 20))
     with never_read(proxy, path, accept):
-        during = seconds_for_health(proxy, 60)  # more than gunicorn's 2 s for a connection's end
-    assert statistics.median(during) < max(3 * before, 0.02)
-    assert max(during) < 1.5, before  # all begin at once, on a small machine
+        seconds = seconds_for_health(proxy, 60)  # more than gunicorn's 2 s for a connection's end
+    assert statistics.median(seconds) < 1
+    assert max(seconds) < 10  # all begin at once, on a small machine
 
 
 def test_https_is_prepared(
@@ -268,7 +268,7 @@ def test_https_is_prepared(
     subprocess.run([*argv, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     tls = free_port()
     proxy = nginx("nginx.conf", glass("our own server", host="https://lg.example.net/"), tls)
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENT
     while time.monotonic() < end:
         with contextlib.suppress(OSError):
             status, headers, _ = proxy.get("/healthz?a=b")
@@ -277,7 +277,7 @@ def test_https_is_prepared(
     assert (status, headers["Location"]) == (308, "https://127.0.0.1/healthz?a=b")
     context = ssl.create_default_context(cafile=certificate)
     context.check_hostname = False
-    connection = http.client.HTTPSConnection("127.0.0.1", tls, context=context, timeout=10)
+    connection = http.client.HTTPSConnection("127.0.0.1", tls, context=context, timeout=60)
     connection.request("GET", f"{V1}/cmd")
     response = connection.getresponse()
     assert response.status == 200
@@ -291,8 +291,6 @@ def test_gunicorn_ends_soon_while_visitors_never_read(
     behind = glass("gunicorn", commands={"much": {"cmd": ["yes"]}}, limits={**GENEROUS, "output_kib": 16384})
     with never_read(nginx("nginx.conf", behind), f"{V1}/much", "text/plain"):
         children = behind.wait_for_children(more_than=1)
-        started = time.monotonic()
         behind.process.terminate()
-        behind.process.communicate(timeout=20)
-        assert time.monotonic() - started < 5
-        assert gone_within(0.5, *children)
+        behind.process.communicate(timeout=PATIENT)  # its workers may take 30 s to end
+        assert soon_gone(*children)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pwd
 import re
 import resource
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ import pytest
 import webob
 
 from lookingglass import cures, machine
+from tests.ssh_server import SshServer
 from tests.support import HERE, Server, configuration, free_port, soon
 from tests.test_watcher import NOBODY, nobodys_python
 
@@ -394,19 +393,9 @@ def test_names_that_nobody_resolves(tmp_path: Path, space: Callable[..., Space])
 
 # --- routers behind ssh
 
-SSHD = """
-Port {port}
-ListenAddress 127.0.0.1
-HostKey {folder}/host
-AuthorizedKeysFile {folder}/authorized
-PidFile none
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-"""
 SSH = """
 Host *
-  HostName 127.0.0.1
+  HostName {address}
   Port {port}
   User {user}
   IdentityFile {folder}/key
@@ -421,44 +410,15 @@ Host *
 """
 
 
-class Far:
-    """A router: an sshd on loopback, with an account and keys."""
+class Far(SshServer):
+    """A router: an sshd on loopback."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         self.port = free_port()
-        self.user = f"far{os.getpid()}"
-        folder.chmod(0o755)
-        account = ["--home-dir", "/", "--shell", "/bin/sh", "--password", "*", self.user]
-        subprocess.run(["useradd", *account], check=True)
-        for name in ("host", "key", "other"):
-            argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-            subprocess.run(argv, check=True)
-        values = {"port": self.port, "folder": folder, "user": self.user}
-        (folder / "sshd.conf").write_text(SSHD.format(**values))
-        (folder / "ssh.conf").write_text(SSH.format(**values))
-        key = (folder / "host.pub").read_text()
-        (folder / "known").write_text(f"[127.0.0.1]:{self.port} {key}")
-        shutil.copy(folder / "key.pub", folder / "authorized")
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        super().__init__(folder, "127.0.0.1", self.port, SSH, ("key", "other"))
+        (folder / "known").write_text(f"[127.0.0.1]:{self.port} {self.public('host')}")
+        (folder / "authorized").write_text(self.public("key"))
         self.start()
-
-    def start(self) -> None:
-        program = shutil.which("sshd", path=machine.PATH)
-        assert program
-        self.process = subprocess.Popen(
-            [program, "-D", "-f", str(self.folder / "sshd.conf"), "-E", str(self.folder / "log")]
-        )
-        assert soon(self._listens, 10)
-
-    def _listens(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
-        return False
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait()
 
     def write(self, **router: Any) -> Path:
         via = ["ssh", "-F", str(self.folder / "ssh.conf"), "fra1"]
@@ -473,8 +433,7 @@ def far() -> Iterator[Far]:
     with tempfile.TemporaryDirectory() as folder:
         far = Far(Path(folder))
         yield far
-        far.stop()
-        subprocess.run(["userdel", far.user], check=True)
+        far.remove()
 
 
 @pytest.mark.lab
@@ -655,7 +614,7 @@ def test_daemon_that_does_not_run_and_then_may_not_be_asked(anybody: Anybody) ->
         assert report.first["cure"] == "systemctl start bird"
         options = ["-f", "-c", str(anybody.folder / "bird.conf"), "-s", str(where)]
         process = subprocess.Popen([bird, *options, "-P", str(anybody.folder / "pid")])
-        assert soon(where.exists, 10)
+        assert soon(where.exists)
         shutil.chown(where, group="bird")
         where.chmod(0o660)
         report = check(config, within=within, program=anybody.program)
@@ -729,7 +688,7 @@ def test_store_whose_server_does_not_run(tmp_path: Path) -> None:
     with subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL) as server:
         try:
             time.sleep(0.5)
-            assert soon(lambda: check(config).status == 0, 20)
+            assert soon(lambda: check(config).status == 0)
         finally:
             server.terminate()
 
@@ -794,7 +753,7 @@ def test_what_a_running_server_would_change_is_told(tmp_path: Path) -> None:
         assert told.endswith(".commands.false.")
         assert report.status == 0
         sh(next(each["cure"] for each in report.notes if each["check"] == "changes"))
-        assert soon(lambda: notes(check(config), "changes") == [f"{number}Nothing has changed."], 10)
+        assert soon(lambda: notes(check(config), "changes") == [f"{number}Nothing has changed."])
     finally:
         server.stop()
 

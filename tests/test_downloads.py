@@ -24,7 +24,7 @@ from webob import Request
 
 from lookingglass.downloads import Part, is_fresh, send
 from lookingglass.problems import Busy, HTTPProblem, NotFound
-from tests.support import Reply, Serve
+from tests.support import Reply, Serve, cpu_seconds
 
 DATA = b"0123456789"
 MODIFIED = 1_700_000_000  # Tue, 14 Nov 2023 22:13:20 GMT
@@ -383,9 +383,9 @@ def test_freshness_is_by_weak_comparison(if_none_match: str | None, etag: str, f
     "text", ['"' * 16384, '"a' * 8192, 'W/"' * 5461, '"a",' * 4096, "W/" * 8192, " " * 16384]
 )
 def test_no_condition_takes_long(text: str) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     assert not is_fresh(text * 16, '"x"')
-    assert time.process_time() - began < 1
+    assert time.thread_time() - began < 2
 
 
 # ---- which files
@@ -411,10 +411,8 @@ def test_no_condition_takes_long(text: str) -> None:
     ],
 )
 def test_what_is_no_file_of_the_folder_is_not_found(odd_folder: Path, path: str) -> None:
-    began = time.monotonic()
-    with pytest.raises(NotFound) as caught:
+    with pytest.raises(NotFound) as caught:  # at once: a pipe waits for ever
         send(Request.blank("/"), str(odd_folder), path)
-    assert time.monotonic() - began < 1
     assert str(caught.value) == "There is no such test file."
     assert not descriptors()
 
@@ -482,7 +480,7 @@ def test_who_waits_to_write_into_a_pipe_is_not_woken_up(odd_folder: Path) -> Non
             send(Request.blank("/"), str(odd_folder), path)
     assert not opened.wait(0.2)
     with open(odd_folder / "pipe", "rb"):
-        writer.join(5)
+        writer.join(60)
     assert opened.is_set()
 
 
@@ -605,7 +603,7 @@ def test_connection_ends_with_the_file_that_has_changed(serve: Serve, tmp_path: 
         file.truncate(32 << 20)
     server = serve(testfiles=str(tmp_path / "files"))
     received = 0
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         request = b"GET /testfiles/big HTTP/1.1\r\nHost: lg\r\n\r\n"
         connection.sendall(request)
         assert connection.recv(15) == b"HTTP/1.1 200 OK"
@@ -621,18 +619,13 @@ def test_connection_ends_with_the_file_that_has_changed(serve: Serve, tmp_path: 
     assert cpu_seconds(server.process.pid) - before < 0.2  # nothing goes round in circles
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 @pytest.mark.parametrize("wanted", ["", "bytes=100000-20000000", "bytes=-5"])
 def test_server_sends_every_byte_of_the_part_and_goes_on(serve: Serve, tmp_path: Path, wanted: str) -> None:
     (tmp_path / "files").mkdir()
     data = os.urandom(1 << 16) * 400
     (tmp_path / "files" / "big").write_bytes(data)
     server = serve(testfiles=str(tmp_path / "files"))
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         ask = f"GET /testfiles/big HTTP/1.1\r\nHost: lg\r\nRange: {wanted}\r\n\r\n".encode()
         last = b"GET /healthz HTTP/1.1\r\nHost: lg\r\nConnection: close\r\n\r\n"
         connection.sendall(ask + last)

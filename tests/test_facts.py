@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lookingglass.facts import PARSERS, facts
 from tests.samples import CASES, EVERY, parser_of, read
-from tests.support import is_part, sample
+from tests.support import effort, is_part, sample
 
 WITHOUT_FACTS = re.compile(
     r"\.err$|\.tsv$|^ip-|^birdc-(?:no-|r1-show-(?:memory|status|route-(?:count|notfound))|restricted-denied|syntax)"
@@ -107,11 +107,11 @@ def mutate(text: str, chance: random.Random) -> str:
 
 
 @pytest.mark.slow
-def test_hundred_thousand_mutated_samples_raise_nothing() -> None:
+def test_thousands_of_mutated_samples_raise_nothing() -> None:
     chance = random.Random(8522)
     texts = [(parser_of(name), sample(name)[:1500]) for name in EVERY if parser_of(name) and sample(name)]
     texts += REPORTED
-    for _ in range(100_000):
+    for _ in range(30_000):
         parser, text = chance.choice(texts)
         text, complete = mutate(text, chance), chance.random() < 0.5
         facts(parser, text, complete)
@@ -136,9 +136,9 @@ def test_any_text_gives_facts_or_none(parser: str, text: str) -> None:
     ],
 )
 def test_hostile_text_takes_no_time_to_speak_of(parser: str, text: str) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     facts(parser, text)
-    assert time.process_time() - started < 5  # what backtracks takes minutes
+    assert time.thread_time() - started < 10  # what backtracks takes minutes
 
 
 HEADER = "HOST: lg                          Loss%   Snt   Last   Avg  Best  Wrst StDev\n"
@@ -171,9 +171,7 @@ REPORT = f"{HEADER}  1.|-- 198.51.100.2               0.0%     3    1.0   1.0   
 def test_time_grows_with_the_size_of_hostile_text_and_no_faster(parser: str, before: str, piece: str) -> None:
     def seconds(size: int) -> float:
         text = before + piece * (size // len(piece))
-        started = time.process_time()
-        facts(parser, text)
-        return time.process_time() - started
+        return effort(lambda: facts(parser, text))
 
     assert seconds(240_000) < 8 * seconds(60_000) + 0.1  # what is quadratic takes 16 times as long
 

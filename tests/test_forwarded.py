@@ -154,10 +154,10 @@ def test_what_visitors_write_before_a_proxy_changes_nothing(written: str) -> Non
 
 @pytest.mark.parametrize("piece", ['"', "\\", 'for="', "a=b;", "a" * 10, " ", ",", '\\"', '="'])
 def test_long_header_takes_no_time(piece: str) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     client(PROXY, forwarded=piece * (16384 // len(piece)))
     client(PROXY, listed=piece * (16384 // len(piece)))
-    assert time.monotonic() - started < 0.5
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from examples.lab.lab import Lab
 from lookingglass.facts import facts
-from tests.support import HERE, Glass, lab_prefix
+from tests.support import HERE, Glass, configuration, lab_prefix
 
 pytestmark = pytest.mark.lab
 
@@ -162,19 +162,23 @@ def test_mtr_is_live_as_facts_and_prints_its_report_at_the_end(glass: Glass) -> 
     assert re.match(r"Start: .*\nHOST: .*\n  1\.\|-- ge0-0\.r1\.lg\.example \(198\.51\.100\.2\) ", plain)
 
 
-def test_mtr_that_is_stopped_tells_what_it_knew(glass: Glass) -> None:
-    envelope = json.loads(glass.get("mtr/target.example?runtime=1.2"))
+def test_mtr_that_is_stopped_tells_what_it_knew(lab: Lab, tmp_path: Path) -> None:
+    mtr = ["mtr", "-4", "--raw", "-c", "1000", "-i", "0.2", "-G", "1", "{{TARGET}}"]
+    config = configuration(tmp_path, commands={"mtr": {"cmd4": mtr, "parser": "mtr"}})
+    glass = Glass(lab, config, port=8086)
+    envelope = json.loads(glass.get("mtr/target.example?runtime=3"))
+    glass.stop()
     data = envelope["data"]
     assert envelope["code"] == 504
     assert "203.0.113.10" in text(data)
-    assert 1 <= data["hops"][-1]["sent"] <= 5
+    assert 1 <= data["hops"][-1]["sent"] <= 20
 
 
 def test_mtr_shows_loss_on_one_hop_only(lab: Lab) -> None:
     done = lab.exec("lg", ["mtr", "-4", "-rwbn", "-c", "40", "-i", "0.05", "-G", "1", "203.0.113.10"])
     loss = {line.split()[1]: float(line.split()[2].rstrip("%")) for line in done.stdout.splitlines()[2:]}
     assert 10 <= loss.pop("198.51.100.10") <= 75
-    assert all(share <= 10 for share in loss.values()), done.stdout
+    assert all(share <= 25 for share in loss.values()), done.stdout
 
 
 @pytest.mark.parametrize(

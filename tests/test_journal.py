@@ -367,7 +367,7 @@ def begin(application: TinyTracer, path: str, accept: str) -> Any:
 def lines_of(server: Server) -> list[str]:
     """Stop a server and return the lines that its journal has written."""
     server.process.terminate()
-    _, log = server.process.communicate(timeout=10)
+    _, log = server.process.communicate(timeout=60)
     return [line for line in log.splitlines() if "outcome" in line]
 
 
@@ -410,7 +410,8 @@ def test_server_writes_one_line_for_each_run(
     found = [read(line) for line in lines_of(server)]
     for connection in (second, third):
         connection.close()
-    assert [each["outcome"] for each in found] == expected
+    # A record is written a moment after its answer, beside that of the next one.
+    assert sorted(each["outcome"] for each in found) == sorted(expected)
     assert {each["client"] for each in found} == {"127.0.0.1"}
 
 

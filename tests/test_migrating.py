@@ -85,7 +85,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-W", "ignore", str(HERE / "tinytracer.py"), *arguments]
     environ = {name: value for name, value in os.environ.items() if name != "TINYTRACER_CONFIG"}
     return subprocess.run(
-        argv, cwd=folder, capture_output=True, text=True, timeout=30, check=False, env=environ
+        argv, cwd=folder, capture_output=True, text=True, timeout=60, check=False, env=environ
     )
 
 
@@ -136,7 +136,7 @@ def test_original_comes_up_in_its_own_service_behind_its_own_proxy(tmp_path: Pat
 
     def get(target: str) -> bytes:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(20)
+            connection.settimeout(60)
             connection.connect(str(path))
             # what Debian's proxy_params add
             head = "Host: lg.example.com\r\nX-Real-IP: 203.0.113.9\r\nX-Forwarded-For: 203.0.113.9\r\n"
@@ -144,7 +144,7 @@ def test_original_comes_up_in_its_own_service_behind_its_own_proxy(tmp_path: Pat
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
     try:
-        assert soon(path.exists, 20)
+        assert soon(path.exists)
         time.sleep(0.2)
         page = get("/")
         assert b"Company Name Looking Glass" in page
@@ -154,7 +154,7 @@ def test_original_comes_up_in_its_own_service_behind_its_own_proxy(tmp_path: Pat
         assert (envelope["status"], envelope["data"]["rate"]) == ("success", 100)
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def test_first_versions_called_commands_tasks(tmp_path: Path) -> None:

@@ -225,10 +225,10 @@ HOSTILE = [
 @pytest.mark.parametrize("header", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_header_takes_long(header: str) -> None:
     def seconds(text: str) -> float:
-        began = time.process_time()
+        began = time.thread_time()
         best_offer(text, OFFERS)
         takes_gzip(text)
-        return time.process_time() - began
+        return time.thread_time() - began
 
-    assert seconds(header) < 0.2  # it is some milliseconds
-    assert seconds(header * 16) < 3.2  # with quadratic effort more than a minute for the worst
+    assert seconds(header) < 1  # it is some milliseconds
+    assert seconds(header * 16) < 10  # with quadratic effort more than a minute for the worst

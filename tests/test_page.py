@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.pages import opened, run
-from tests.support import Serve, Server, gone_within
+from tests.support import Serve, Server, soon_gone
 
 pytestmark = pytest.mark.browser
 HOSTILE = ["printf", "<img src=x onerror=alert(1)>\\n<script>document.title = 1</script>\\n\\033]0;x\\007"]
@@ -94,7 +94,7 @@ def test_stop_button_ends_the_process(page: Page, server: Server, where: str) ->
     page.wait_for_timeout(600)  # a click before is the second of a double click
     page.locator(where).click()
     expect(page.locator(".verdict")).to_have_text("■ stopped")
-    assert gone_within(1.5, *children)
+    assert soon_gone(*children)
     expect(page.get_by_role("button", name="Run")).to_be_visible()
 
 
@@ -129,7 +129,7 @@ def test_leaving_the_page_ends_the_process(any_page: Page, server: Server) -> No
     children = server.children()
     assert children
     any_page.goto("about:blank")
-    assert gone_within(1.5, *children)
+    assert soon_gone(*children)
 
 
 def test_hostile_output_stays_text(any_page: Page) -> None:

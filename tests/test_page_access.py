@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def overflow(page: Page) -> int:
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
 def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
-    browser: Browser, server: Server, state: Callable[[Page], None], tmp_path: Path
+    browser: Browser, server: Server, state: Callable[[Page], None]
 ) -> None:
     for width, scheme in LOOKS:
         options: dict[str, Any] = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
@@ -157,7 +158,6 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
             told = [(each["id"], [node["target"] for node in each["nodes"]][:3]) for each in found]
             assert (width, scheme, told) == (width, scheme, [])
             assert overflow(page) <= 0
-            page.screenshot(path=str(tmp_path / f"{state.__name__}-{width}-{scheme}.png"), full_page=True)
             page.goto("about:blank")
 
 
@@ -220,7 +220,7 @@ def test_paper_shows_the_whole_text_and_no_controls(page: Page, tmp_path: Path) 
 def test_reduced_motion_ticks_once_a_second(browser: Browser, server: Server) -> None:
     with opened(browser, server, reduced_motion="reduce") as page:
         run(page, "wait")
-        expect(page.locator(".verdict")).to_have_text("● running, 1 of 30 s", timeout=10_000)
+        expect(page.locator(".verdict")).to_have_text(re.compile("● running, [1-9] of 30 s"))
         moving = "document.getAnimations().length"
         assert page.evaluate(moving) == 0
         page.keyboard.press("Escape")

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
 from tests.pages import answer, opened, result, run, view
-from tests.support import Serve, Server
+from tests.support import Serve, Server, soon
 
 pytestmark = pytest.mark.browser
 ECHO = {"cmd4": ["echo", "{{TARGET}}"], "cmd6": ["echo", "{{TARGET}}"]}
@@ -63,7 +63,7 @@ def test_markdown_has_nothing_of_the_output_as_markup(page: Page) -> None:
     ask(page, FIRST)
     page.get_by_text("More").click()
     page.get_by_role("button", name="Copy as Markdown").click()
-    page.wait_for_timeout(100)
+    assert soon(lambda: copied(page).startswith("**"))
     lines = copied(page).split("\n")
     assert (
         lines[0] == r"**echo 192.0.2.1 from one\_1.example, Berlin DE, 2026\-11\-25T15:44:25Z: ◐ 37 % lost**"
@@ -91,18 +91,17 @@ def test_link_is_the_result_or_the_question(page: Page) -> None:
     answer(page, ("output", {"text": TEXT}))
     run(page, "echo", "192.0.2.2")
     page.get_by_role("link", name="Link").first.click()
-    page.wait_for_timeout(100)
-    assert copied(page).endswith("/?ip=192.0.2.2&cmd=echo&router=one_1.example")
+    assert soon(lambda: copied(page).endswith("/?ip=192.0.2.2&cmd=echo&router=one_1.example"))
 
 
 def test_curl_line_asks_the_same(page: Page, server: Server) -> None:
     run(page, "echo", "192.0.2.1")
     page.get_by_text("More").click()
     page.get_by_role("button", name="Copy the curl line").click()
-    page.wait_for_timeout(100)
+    assert soon(lambda: copied(page).startswith("curl"))
     argv = shlex.split(copied(page))
     assert argv[0] == "curl"
-    shown = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20).stdout
+    shown = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
     assert shown == "192.0.2.1\n"
 
 
@@ -187,11 +186,9 @@ def test_page_of_a_result_is_copied_and_compared(page: Page) -> None:
     assert copied(page) == links[0]
     page.get_by_text("More").click()
     page.get_by_role("button", name="Copy as Markdown").click()
-    page.wait_for_timeout(100)
-    assert copied(page).startswith(r"**echo 192.0.2.1 from one\_1.example, Berlin DE, 20")
+    assert soon(lambda: copied(page).startswith(r"**echo 192.0.2.1 from one\_1.example, Berlin DE, 20"))
     page.get_by_role("button", name="Copy the curl line").click()
-    page.wait_for_timeout(100)
-    assert copied(page).startswith("curl -N -H 'Accept: text/plain' ")
+    assert soon(lambda: copied(page).startswith("curl -N -H 'Accept: text/plain' "))
     page.locator("h1").click()
     page.get_by_label("Compare with a result of this browser").select_option(index=1)
     page.get_by_role("button", name="Compare").click()
@@ -211,6 +208,20 @@ def test_page_that_was_streamed_has_the_same_actions(page: Page) -> None:
     assert copied(page).endswith("\n\n192.0.2.7\n")
     page.get_by_role("link", name="Again").click()
     expect(page.locator("pre").first).to_have_text("192.0.2.7\n")
+
+
+def test_addresses_lead_on_from_results_and_comparisons_as_from_live_answers(page: Page) -> None:
+    links = [kept_answer(page, target) for target in ("192.0.2.1", "192.0.2.2")]
+    home = page.url.partition("?")[0]
+    next_question = re.compile(r"\?ip=192\.0\.2\.\d&cmd=echo&router=one_1\.example$")
+    comparison = f"{links[0]}/vs/{links[1].rpartition('/')[2]}"
+    for url in (f"{home}?ip=192.0.2.7&cmd=echo&run=1", *links, comparison):
+        page.goto(url)
+        expect(page.locator("a.onward").first).to_have_attribute("href", next_question)
+    page.locator("a.onward").last.click()
+    expect(page.locator("#ip")).to_have_value("192.0.2.2")
+    expect(page.locator("#cmd")).to_have_value("echo")
+    expect(page.locator("h2")).to_have_count(0)  # nothing has run
 
 
 def test_page_of_a_result_leads_on_without_a_script(browser: Browser, server: Server) -> None:
@@ -257,7 +268,7 @@ def test_hostile_texts_are_inert_and_readable_on_the_page_and_in_what_is_copied(
         expect(link).to_have_attribute("href", re.compile("/results/"))
         page.get_by_text("More").click()
         page.get_by_role("button", name="Copy as Markdown").click()
-        page.wait_for_timeout(100)
+        assert soon(lambda: copied(page).startswith("**"))
         head, *_ = copied(page).split("\n")
         assert r"\<img src=x onerror=alert\(1\)\>" in head  # on one line, and nothing of it is markup
         assert not set("\u202e\u001b") & set(copied(page))

@@ -342,7 +342,7 @@ def test_hostile_names_of_routers_are_inert() -> None:
 def test_text_browsers_show_no_dead_controls(server: Server, program: str) -> None:
     argv = {"w3m": ["w3m", "-dump"], "lynx": ["lynx", "-dump", "-nolist", "-force_html"]}[program]
     url = f"http://127.0.0.1:{server.port}/"
-    shown = subprocess.run([*argv, url], capture_output=True, text=True, check=True, timeout=30).stdout
+    shown = subprocess.run([*argv, url], capture_output=True, text=True, check=True, timeout=60).stdout
     for part in ("From", "Command", "Run", "two.example, Paris FR", "IPv6", "Show the paths of an AS"):
         assert part in shown
     for part in ("Stop", "Copy", "Again", "wrap"):

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.pages import LOSSY, RUNNING, answer, opened, result, run, view
-from tests.support import Serve, Server, gone_within
+from tests.support import Serve, Server, gone_within, is_alive, soon, soon_gone
 
 pytestmark = pytest.mark.browser
 COUNT = "for n in range(20000): print(n, 'a line of text that is as long as they are', flush=n % 500 == 0)"
@@ -111,13 +111,53 @@ def test_lost_connection_is_told_and_offers_to_ask_again(page: Page) -> None:
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize("broken", ["Panel.prototype.view", "keep", "offerActions"])
+def test_error_of_the_script_is_no_lost_connection_and_loses_no_line(page: Page, broken: str) -> None:
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    answer(page, ("output", {"text": "1\n"}), view(), ("output", {"text": "2\n"}), view(), result())
+    page.evaluate(f"() => {{ {broken} = () => {{ throw new Error('meant by a test') }} }}")
+    for _ in range(2):  # the page goes on
+        run(page, "ping", "192.0.2.1")
+        expect(page.locator("pre").first).to_have_text("1\n2\n")
+        expect(page.locator("#run")).to_be_visible()
+        assert "connection" not in page.locator(".verdict").first.inner_text()
+        assert not page.locator("#status").inner_text()
+    assert errors
+
+
+def test_answer_without_text_has_no_empty_box(page: Page) -> None:
+    answer(page, view(), result())
+    run(page, "ping", "192.0.2.1")
+    expect(page.locator(".verdict")).to_have_text("◐ 37 % lost")
+    expect(page.locator(".text")).to_be_hidden()
+    page.goto(str(page.evaluate("HOME.href")) + "?cmd=show+bgp&run=1&ip=AS1")
+    expect(page.locator(".text")).to_be_visible()
+
+
+def test_view_that_cannot_be_drawn_is_told(page: Page) -> None:
+    answer(page, ("output", {"text": "text\n"}), view(), result())
+    page.evaluate("() => { Panel.prototype.view = () => { throw new Error('meant by a test') } }")
+    run(page, "ping", "192.0.2.1")
+    expect(page.locator(".drawing")).to_have_text(
+        "This page has failed to draw the answer. Its text goes on."
+    )
+    expect(page.locator(".verdict")).to_have_text("✓ done")
+
+
+def test_answer_of_something_before_the_looking_glass_is_told_with_its_status(page: Page) -> None:
+    page.route("**/v1/**", lambda route: route.fulfill(status=502, content_type="text/html", body="<p>proxy"))
+    run(page, "ping", "192.0.2.1")
+    expect(page.locator("#status")).to_contain_text("502")
+
+
 def test_server_that_dies_is_a_lost_connection(page: Page, server: Server) -> None:
     run(page, "wait")
     expect(page.locator("pre")).to_contain_text("begin")
     children = server.children()
     server.process.kill()
     expect(page.locator(".verdict")).to_have_text("⚡ connection lost")
-    assert gone_within(5, *children)
+    assert soon_gone(*children)
 
 
 def test_waiting_is_told_with_its_place(page: Page) -> None:
@@ -126,6 +166,17 @@ def test_waiting_is_told_with_its_place(page: Page) -> None:
     page.wait_for_function("document.getElementById('answers').textContent.includes('connection lost')")
     words = page.evaluate("[1, 2, 3, 4, 11, 12, 13, 21, 102, 113].map(ordinal)")
     assert words == ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "113th"]
+
+
+def test_waiting_is_told_with_its_reason_and_counts_down(page: Page) -> None:
+    words = "… waits, 2nd in the queue, about"
+    shown = f'<strong class="verdict waiting"><span>…</span>{words[1:]} 112 s</strong>'
+    name, data = view(shown, '<p class="why">The limit is one.</p>')
+    page.evaluate(HOLD, f"event: {name}\ndata: {json.dumps(data)}\n\n")
+    run(page, "ping", "192.0.2.1")
+    expect(page.locator(".why")).to_have_text("The limit is one.")
+    assert page.title().startswith(words)
+    expect(page.locator(".verdict")).to_have_text(re.compile(f"{words} (10[0-9]|[1-9][0-9]) s"))
 
 
 def test_pressing_enter_while_it_runs_does_not_end_it(page: Page) -> None:
@@ -168,10 +219,10 @@ def test_fragment_of_the_server_does_not_take_the_button_from_under_the_finger(p
 def test_text_follows_its_end_unless_the_reader_has_scrolled_up(page: Page) -> None:
     run(page, "slow")
     expect(page.locator("pre")).to_contain_text("100")
-    page.wait_for_timeout(100)
-    assert scrolled(page) < 2
+    assert soon(lambda: scrolled(page) < 2)
     page.locator("pre").hover()
     page.mouse.wheel(0, -300)
+    assert soon(lambda: scrolled(page) > 100)
     page.wait_for_timeout(200)
     above = page.evaluate("document.querySelector('pre').scrollTop")
     expect(page.locator("pre")).to_contain_text("200")
@@ -255,7 +306,7 @@ def test_what_looks_like_an_address_over_and_over_costs_no_time(page: Page) -> N
     for text in (":" * 50_000, "1:" * 50_000, "1." * 50_000, "a" * 50_000, "AS1" * 20_000):
         started = time.monotonic()
         page.evaluate("text => [...text.matchAll(TARGETS)].length", text)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15
 
 
 # --- several routers
@@ -315,6 +366,7 @@ def test_many_routers_are_a_board_whose_rows_open_the_whole_answers(many_routers
     expect(page.locator(".many h2:visible")).to_have_text("ping 192.0.2.1")  # said once for all
     expect(page.locator("pre:visible")).to_have_count(0)
     expect(page.locator(".many .verdict").first).to_have_text("9 done")
+    expect(page.locator(".why:visible")).to_have_count(0)
     opener = page.get_by_role("button", name="five.example")
     opener.press("Enter")
     expect(opener).to_have_attribute("aria-expanded", "true")
@@ -329,6 +381,7 @@ def test_board_that_goes_on_leaves_what_is_focused(many_routers: Page) -> None:
     page = many_routers
     ask_all(page, NAMES, "wait")
     expect(page.locator(".board .running").first).to_be_visible()
+    expect(page.locator(".why:visible")).to_have_text("The limit is 4 routers of a question at once.")
     opener = page.get_by_role("button", name="two.example")
     opener.press("Enter")
     opener.evaluate("each => (window.held = each)")
@@ -337,6 +390,7 @@ def test_board_that_goes_on_leaves_what_is_focused(many_routers: Page) -> None:
     opener.focus()
     page.get_by_role("button", name="Stop all").last.click()
     expect(page.locator(".board .standing").nth(1)).to_have_text("■ stopped")
+    expect(page.locator(".why:visible")).to_have_count(0)
     assert opener.evaluate("each => each === window.held && each.isConnected")
     expect(page.get_by_role("button", name="Stop all")).to_have_count(0)
 
@@ -365,10 +419,11 @@ def test_one_of_two_routers_is_stopped_and_is_kept(serve: Serve, browser: Browse
         expect(first.get_by_role("link", name="Link")).to_have_attribute("href", re.compile("/results/"))
         expect(second.locator(".verdict")).to_contain_text("running")
         assert len(before) == 2
-        assert sum(gone_within(2, pid) for pid in before) == 1
+        assert soon(lambda: sum(map(is_alive, before)) == 1)
+        assert not gone_within(0.5, *before)
         second.get_by_role("button", name="Stop").click()
         expect(second.locator(".verdict")).to_have_text("■ stopped")
-        assert gone_within(2, *before)
+        assert soon_gone(*before)
         expect(page.locator("#run")).to_be_visible()
 
 

@@ -176,8 +176,8 @@ def test_axis_ends_at_a_round_number(value: float, top: float) -> None:
 
 
 def test_numbers_are_as_people_write_them() -> None:
-    assert [ms(value) for value in (0.044, 0.999, 1, 18.55, 999.4, 1234.5)] == [
-        *("0.04", "1.0", "1.0", "18.6", "999.4", "1234"),
+    assert [ms(value) for value in (0, 0.003, 0.044, 0.999, 1, 18.55, 999.4, 1234.5)] == [
+        *("0.00", "0.003", "0.04", "1.0", "1.0", "18.6", "999.4", "1234"),
     ]
     assert [percent(*each) for each in ((0, 5), (1, 1000), (1, 9000), (11, 30), (8999, 9000), (5, 5))] == [
         *("0 %", "0.1 %", "0.1 %", "37 %", "99.9 %", "100 %"),

@@ -235,6 +235,13 @@ def test_neighbors_that_are_down_come_first_in_words() -> None:
     assert drawn.words.split("\n")[1] == "backup for r1 198.51.100.5 AS64500: up, since 00:00:06, 1 received"
 
 
+def test_columns_that_nothing_is_known_of_are_left_out() -> None:
+    known = {"name": "a", "state": "up"}
+    assert rows(draw({"neighbors": [known]}, True))[0] == ["Neighbor", "State"]
+    drawn = draw({"neighbors": [known, {**known, "asn": 64500}]}, True)
+    assert rows(drawn) == [["Neighbor", "AS", "State"], ["a", UNKNOWN, "✓ up"], ["a", "AS64500", "✓ up"]]
+
+
 def test_neighbors_of_bird_have_states_in_words() -> None:
     drawn = draw(read("birdc-r1-show-protocols-all.out"), True)
     states = dict(zip(column(drawn, "Neighbor"), column(drawn, "State"), strict=True))

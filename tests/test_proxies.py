@@ -21,7 +21,7 @@ import pytest
 
 from tests.proxies import APPENDING, HALF, replace_once, site_of, start_haproxy, start_nginx
 from tests.redis_server import RedisServer
-from tests.support import GENEROUS, MEDIA, V1, Server, configuration, free_port, gone_within, soon
+from tests.support import GENEROUS, MEDIA, V1, Server, configuration, free_port, soon, soon_gone
 from tests.test_http import FILES, STATUS, answers, bytes_of
 
 OURS = ["127.0.0.1/32"]  # where our proxies are; visitors come from other addresses of this machine
@@ -66,10 +66,20 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield one
 
 
+# On a busy machine a store answers late: what it has taken by then would be held and spent for nothing.
+PATIENT_WITH_ITS_STORE = """
+import sys, tinytracer
+from lookingglass import in_redis, sharing
+sharing.QUEUE = 10.0
+in_redis.TIMEOUT = 10.0
+tinytracer.main(sys.argv[1:])
+"""
+
+
 def glass(**document: Any) -> Callable[[Path, int], Server]:
     def begin(folder: Path, port: int) -> Server:
         config = configuration(folder, **{"trustproxy": OURS, **document})
-        argv = [sys.executable, "tinytracer.py", "--config", str(config)]
+        argv = [sys.executable, "-c", PATIENT_WITH_ITS_STORE, "--config", str(config)]
         return Server([*argv, "--listen", f"127.0.0.1:{port}"], port)
 
     return begin
@@ -92,7 +102,7 @@ def haproxy(*behind: Server, headers: str = APPENDING) -> Callable[[Path, int], 
 
 def shown_to(port: int, client: str, headers: dict[str, str]) -> str:
     """Return the address that the page shows to a client."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(client, 0))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=(client, 0))
     with contextlib.closing(connection):
         connection.request("GET", "/", headers=headers)
         page = connection.getresponse().read().decode()
@@ -141,7 +151,7 @@ def test_limits_count_the_true_client_whatever_it_forges(start: Start, chain: st
 
     def status(client: str, headers: dict[str, str]) -> int:
         connection = http.client.HTTPConnection(
-            "127.0.0.1", front.port, timeout=10, source_address=(client, 0)
+            "127.0.0.1", front.port, timeout=60, source_address=(client, 0)
         )
         with contextlib.closing(connection):
             connection.request("GET", f"{V1}/true", headers=headers)
@@ -159,7 +169,7 @@ def test_visitor_who_leaves_haproxy_ends_the_command(start: Start, accept: str) 
     connection = start(haproxy(behind)).begin(f"{V1}/sleep", accept)
     children = behind.wait_for_children()
     connection.close()
-    assert gone_within(1.5, *children)
+    assert soon_gone(*children)
 
 
 # --- requests as bytes
@@ -187,6 +197,10 @@ def marks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, 
         yield {"nginx": begin(nginx(behind)), "HAProxy": begin(haproxy(behind))}, file
 
 
+def told_in(received: bytes) -> int:
+    return received.count(b'"command": "mark"')
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("proxy", ["nginx", "HAProxy"])
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -199,14 +213,15 @@ def test_request_through_a_proxy_runs_nothing_unseen(
     """
     proxies, marked = marks
     text = bytes_of(file)
+    runs = "_run" in file.stem and (proxy, file.stem) not in STRICTER
     for pieces in ([text], by_line(text), [text[at : at + 1] for at in range(len(text))][:1000]):
         marked.write_text("")
-        received = answers(proxies[proxy], pieces, 1.0)
-        told = received.count(b'"command": "mark"')
+        received = answers(proxies[proxy], pieces, 1.0, lambda seen: told_in(seen) >= runs)
+        told = told_in(received)
         assert marked.read_text() == told * "x", (
             received
         )  # nothing runs whose answer is not for who has asked
-        if "_run" in file.stem and (proxy, file.stem) not in STRICTER:
+        if runs:
             assert told == 1
         assert told <= 1
         assert all(100 <= int(status) < 600 for status in STATUS.findall(received))
@@ -269,7 +284,7 @@ class Crowd:
         high, low = divmod(next(self._numbers[target]), 250)
         address = f"10.{high}.{low}.1" if target is None else f"11.{target}.{high}.{low}"
         self._asked[address] = Asked(client, router, target)
-        connection = socket.create_connection(("127.0.0.1", self.port), 10, (client, 0))
+        connection = socket.create_connection(("127.0.0.1", self.port), 60, (client, 0))
         status = 0
         with contextlib.suppress(OSError):
             line = f"GET {V1}/{command}/{address}?router={router} HTTP/1.1"
@@ -337,7 +352,7 @@ def test_limits_hold_exactly_behind_haproxy_while_instances_are_killed(start: St
         stack.callback(crowd.leave_all)
         ask_at_random(crowd, instances, lambda each: begin(tmp_path / str(each.port), each.port), stack)
         assert min(crowd.statuses[status] for status in (200, 429, 503)) > 10, crowd.statuses
-        assert soon(lambda: fills_exactly(crowd), 15)
+        assert soon(lambda: fills_exactly(crowd))
         spend_all(crowd)
         runs = collections.Counter(each.target for each in crowd.begun() if each.target is not None)
         # An instance that is killed between a decision and the start of a process has spent for nothing.
@@ -354,7 +369,7 @@ def ask_at_random(
         if number in kills:
             victim = chance.randrange(2)
             os.kill(instances[victim].process.pid, signal.SIGKILL)
-            instances[victim].process.wait(10)
+            instances[victim].process.wait(60)
         elif number - 40 in kills:
             dead = next(each for each in instances if each.process.poll() is not None)
             instances[instances.index(dead)] = fresh = begin(dead)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.roads import HOSTS, LG, VISITOR, Instance, Site, Way, made_site, opened
-from tests.support import V1, Server, gone_within, soon
+from tests.support import PATIENT, V1, Server, soon, soon_gone
 
 LIVE = {"text/plain": "text live", "text/event-stream": "events live"}
 FORGED = {"X-Forwarded-For": "198.51.100.9", "Forwarded": "for=198.51.100.9"}
@@ -138,7 +138,7 @@ def check_departures(way: Way, table: Table) -> None:
     is_blind = bool(BLIND & {way.road.host, way.road.proxy})
     names = {"hush": "left, silent", "talk": "left, printing"}
     for command, column in names.items():
-        most = 0.5 if is_blind and command == "hush" else 5.0
+        most = 0.5 if is_blind and command == "hush" else PATIENT
         found = []
         for media, live in LIVE.items():
             found.append(way.seconds_after_leaving(command, media, most))
@@ -154,11 +154,11 @@ def check_departure_from_json(host: Server, way: Way, table: Table) -> None:
         table.set(way, "left, JSON", "no")
         return
     connection = way.ask("hush", "application/json")
-    assert soon(lambda: waiting(host), 10)
+    assert soon(lambda: waiting(host))
     children = waiting(host)
     began = time.monotonic()
     connection.close()
-    assert gone_within(5.0, *children)
+    assert soon_gone(*children)
     table.set(way, "left, JSON", f"{time.monotonic() - began:.2f} s")
 
 
@@ -181,5 +181,5 @@ def check_stop(host: Server, way: Way, table: Table) -> None:
         began = time.monotonic()
         host.process.terminate()
         host.process.communicate(timeout=STOP[way.road.host])
-        assert gone_within(3.0, *children)
+        assert soon_gone(*children)
         table.set(way, "stop", f"{time.monotonic() - began:.1f} s")

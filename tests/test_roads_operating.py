@@ -39,7 +39,7 @@ def banned(log: Path, *options: str) -> list[str]:
 
 def log_of(server: Server) -> str:
     server.process.terminate()
-    return server.process.communicate(timeout=10)[1]
+    return server.process.communicate(timeout=60)[1]
 
 
 @pytest.mark.parametrize("form", ["logfmt", "json"])

@@ -41,7 +41,7 @@ def pythons() -> dict[str, str]:
         for each in choices:
             argv = [each, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
             try:
-                told = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
+                told = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
             except (OSError, subprocess.CalledProcessError):
                 continue
             if told.strip() == version:

@@ -58,7 +58,7 @@ def as_user(argv: tuple[str, ...], right: str = NONE, groups: str = "") -> subpr
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
         cwd="/",
     )
 
@@ -119,7 +119,7 @@ def test_daemon_is_asked_by_members_of_its_group_only(folder: Path, name: str) -
         ["unshare", "--net", *filled(daemon)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            assert soon(lambda: printed in as_user(filled(question), groups=member).stdout, 10)
+            assert soon(lambda: printed in as_user(filled(question), groups=member).stdout)
             assert printed not in as_user(filled(question), NET_RAW).stdout
         finally:
             process.terminate()

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +32,9 @@ from lookingglass.runs import DYING, State, Viewer
 from lookingglass.sources import Source
 from lookingglass.watcher import GRACE
 from tests.support import (
+    PATIENT,
     SAMPLES,
+    Latch,
     Slots,
     await_text,
     children,
@@ -46,6 +49,7 @@ from tests.support import (
     sample,
     sh,
     soon,
+    soon_gone,
     to_the_end,
 )
 
@@ -73,8 +77,8 @@ def runs(slots: Slots) -> Iterator[Runs]:
     runs = Runs(output_limit=4096)
     yield runs
     runs.close()
-    assert soon(lambda runs=runs: is_at_rest(runs), 2), vars(runs.loop)  # type: ignore[misc]
-    assert children() <= before  # a watcher of an earlier test may end meanwhile
+    assert soon(lambda runs=runs: is_at_rest(runs)), vars(runs.loop)  # type: ignore[misc]
+    assert soon(lambda: children() <= before)  # a watcher of an earlier test may end meanwhile
     assert slots.taken == slots.returned
     assert soon(lambda: set(threading.enumerate()) <= threads)
     del runs
@@ -85,10 +89,15 @@ def runs(slots: Slots) -> Iterator[Runs]:
 def ask(runs: Runs, slots: Slots) -> Ask:
     """Return a function that asks one registry of Runs."""
 
-    def view(argv: tuple[str, ...], seconds: float = 10, ceiling: float = 10, **more: Any) -> Viewer:
+    def view(argv: tuple[str, ...], seconds: float = 100, ceiling: float = 100, **more: Any) -> Viewer:
         return runs.view(Invocation(argv, **more), slots, seconds, ceiling)
 
     return view
+
+
+@pytest.fixture
+def latch(tmp_path: Path) -> Latch:
+    return Latch(tmp_path)
 
 
 # --- what comes back
@@ -108,8 +117,8 @@ def test_death_by_a_signal_is_a_negative_status(ask: Ask) -> None:
 
 
 def test_unfinished_line_comes_before_its_end(ask: Ask) -> None:
-    viewer = ask(sh("printf begin; sleep 5"))
-    assert await_text(viewer, 3.0) == "begin"
+    viewer = ask(sh("printf begin; sleep 1000"))
+    assert await_text(viewer) == "begin"
     viewer.close()
 
 
@@ -132,20 +141,20 @@ def test_character_split_between_writes_is_one_character(ask: Ask) -> None:
 
 def test_what_is_printed_at_the_very_end_is_not_lost(ask: Ask) -> None:
     script = sh("trap 'echo bye; exit' TERM; echo begin; while :; do sleep 0.05; done")
-    text, end = to_the_end(ask(script, seconds=0.5))
+    text, end = to_the_end(ask(script, seconds=1))
     assert (text[:6], text[-4:], end.reason) == ("begin\n", "bye\n", "time")
 
 
-def test_read_never_waits_and_a_wait_ends_at_the_news(ask: Ask) -> None:
-    viewer = ask(sh("sleep 0.4; echo news; sleep 5"))
-    began = time.monotonic()
+def test_read_never_waits_and_a_wait_ends_at_the_news(ask: Ask, latch: Latch) -> None:
+    viewer = ask(sh(f"{latch()}; sleep 0.3; echo news; sleep 1000"))
     assert viewer.read() == ""
-    assert time.monotonic() - began < 0.1
     viewer.wait(0.1)
     assert viewer.read() == ""
-    viewer.wait(5)
+    latch.open()
+    began = time.monotonic()
+    viewer.wait(PATIENT)
     assert viewer.read() == "news\n"
-    assert 0.3 < time.monotonic() - began < 1.5
+    assert 0.2 < time.monotonic() - began < PATIENT
     viewer.close()
 
 
@@ -153,21 +162,19 @@ def test_read_never_waits_and_a_wait_ends_at_the_news(ask: Ask) -> None:
 
 
 def test_time_limit_ends_the_run_with_what_was_printed(ask: Ask) -> None:
-    viewer = ask(sh("echo $$; sleep 1000"), seconds=0.5)
+    viewer = ask(sh("echo $$; sleep 1000"), seconds=1)
     pid = first_number(viewer)
-    started = time.monotonic()
     _, end = to_the_end(viewer)
     assert end.reason == "time"
-    assert time.monotonic() - started < 1.5
     assert not is_alive(pid)
 
 
 def test_child_that_ignores_sigterm_is_killed_after_the_grace(ask: Ask) -> None:
-    viewer = ask(STUBBORN, seconds=0.3)
+    viewer = ask(STUBBORN, seconds=1)
     pid = first_number(viewer)
     _, end = to_the_end(viewer)
     assert (end.reason, end.status) == ("time", -9)
-    assert 0.3 + GRACE <= end.runtime < 0.3 + GRACE + 0.7
+    assert end.runtime >= 1 + GRACE
     assert not is_alive(pid)
 
 
@@ -190,12 +197,13 @@ def test_too_much_output_of_a_process_that_ends_at_once_is_cut_and_full(ask: Ask
 # --- sharing
 
 
-def test_same_question_shares_one_process_from_the_beginning(ask: Ask, slots: Slots) -> None:
-    script = sh("echo begin; sleep 0.3; echo end")
+def test_same_question_shares_one_process_from_the_beginning(ask: Ask, slots: Slots, latch: Latch) -> None:
+    script = sh(f"echo begin; {latch()}; echo end")
     first = ask(script)
     assert await_text(first) == "begin\n"
     second = ask(script)
     assert second.read() == "begin\n"  # at once
+    latch.open()
     assert to_the_end(first)[0] == to_the_end(second)[0] == "begin\nend\n"
     assert slots.taken == 1
     assert first.run is second.run
@@ -224,7 +232,7 @@ def test_last_viewer_leaving_ends_the_process(ask: Ask) -> None:
     assert not gone_within(0.5, pid)
     assert first_number(second) == pid
     second.close()
-    assert gone_within(1.5, pid)
+    assert soon_gone(pid)
 
 
 def test_leaving_twice_is_leaving_once(ask: Ask) -> None:
@@ -236,12 +244,13 @@ def test_leaving_twice_is_leaving_once(ask: Ask) -> None:
     assert soon(lambda: second.run.end)
 
 
-def test_shorter_time_of_one_viewer_leaves_the_other_its_run(ask: Ask) -> None:
-    script = sh("echo begin; sleep 1; echo end")
-    patient, hasty = ask(script), ask(script, seconds=0.3)
-    text, end = to_the_end(hasty)
+def test_shorter_time_of_one_viewer_leaves_the_other_its_run(ask: Ask, latch: Latch) -> None:
+    script = sh(f"echo begin; {latch()}; echo end")
+    patient = ask(script)
+    assert await_text(patient) == "begin\n"
+    text, end = to_the_end(ask(script, seconds=0.3))
     assert (text, end.reason) == ("begin\n", "time")
-    assert end.runtime < 0.9
+    latch.open()
     text, end = to_the_end(patient)
     assert (text, end.reason) == ("begin\nend\n", "exit")
 
@@ -253,15 +262,18 @@ def test_viewers_whose_time_is_up_do_not_keep_a_run_that_the_others_have_left(as
     pid = first_number(patient)
     assert soon(lambda: stalled.end)
     patient.close()
-    assert gone_within(1.5, pid)
+    assert soon_gone(pid)
     assert read_out(stalled)[1].reason == "time"
     stalled.close()
 
 
-def test_end_that_a_viewer_has_seen_stays_the_same(ask: Ask) -> None:
-    script = sh("echo begin; sleep 0.8; echo end")
-    patient, hasty = ask(script), ask(script, seconds=0.3)
+def test_end_that_a_viewer_has_seen_stays_the_same(ask: Ask, latch: Latch) -> None:
+    script = sh(f"echo begin; {latch()}; echo end")
+    patient = ask(script)
+    assert await_text(patient) == "begin\n"
+    hasty = ask(script, seconds=0.3)
     read_out(hasty)
+    latch.open()
     to_the_end(patient)  # the Run has ended meanwhile, and well
     assert hasty.read() is None
     text, end = hasty.result()
@@ -271,10 +283,8 @@ def test_end_that_a_viewer_has_seen_stays_the_same(ask: Ask) -> None:
 
 def test_viewer_of_a_run_that_never_falls_silent_has_its_own_time(runs: Runs, slots: Slots) -> None:
     script = Invocation(sh("while :; do echo x; sleep 0.01; done"))
-    patient, hasty = runs.view(script, slots, 10, 10), runs.view(script, slots, 0.3, 10)
-    started = time.monotonic()
+    patient, hasty = runs.view(script, slots, 100, 100), runs.view(script, slots, 0.3, 10)
     assert read_out(hasty)[1].reason == "time"
-    assert time.monotonic() - started < 1
     hasty.close()
     patient.close()
 
@@ -282,22 +292,22 @@ def test_viewer_of_a_run_that_never_falls_silent_has_its_own_time(runs: Runs, sl
 def test_new_viewers_do_not_keep_a_run_beyond_its_ceiling(ask: Ask) -> None:
     script = sh("sleep 1000")
     viewers = []
-    started = time.monotonic()
     for _ in range(4):
-        viewers.append(ask(script, seconds=10, ceiling=0.8))
+        viewers.append(ask(script, ceiling=0.8))
         time.sleep(0.1)
     for viewer in viewers:
         assert to_the_end(viewer)[1].reason == "time"
-    assert time.monotonic() - started < 0.8 + 1.5
 
 
 def test_run_that_is_being_stopped_takes_no_new_viewer(ask: Ask, slots: Slots) -> None:
     stubborn = sh("trap 'echo term' TERM; echo $$; while :; do sleep 0.05; done")
-    first = ask(stubborn, seconds=0.5)
+    first = ask(stubborn, seconds=1)
     pid = first_number(first)
     seen = ""
     while "term" not in seen:  # its time is up, SIGKILL is yet to come
-        seen += await_text(first)
+        more = await_text(first)
+        assert more, seen
+        seen += more
     second = ask(stubborn, seconds=5)
     assert first_number(second) != pid
     assert slots.taken == 2
@@ -335,32 +345,26 @@ def test_runs_share_one_thread(ask: Ask) -> None:
 
 
 def test_grandchild_that_holds_the_pipe_does_not_hold_the_run(ask: Ask) -> None:
-    started = time.monotonic()
     text, end = to_the_end(ask(sh("sleep 1000 & echo $!")))
     assert (end.reason, end.status) == ("exit", 0)
-    assert time.monotonic() - started < 1.5
-    assert gone_within(0.5, int(text))
+    assert soon_gone(int(text))
 
 
 def test_grandchild_in_another_session_does_not_hold_the_run(ask: Ask) -> None:
-    started = time.monotonic()
-    _, end = to_the_end(ask(sh("setsid sleep 3 & echo $!")))
-    assert end.status == 0
-    assert time.monotonic() - started < 1.5
+    _, end = to_the_end(ask(sh("setsid sleep 1000 & echo $!")))
+    assert (end.reason, end.status) == ("exit", 0)
 
 
 def test_grandchild_in_another_session_that_never_falls_silent_does_not_hold_the_run(ask: Ask) -> None:
-    started = time.monotonic()
-    _, end = to_the_end(ask(sh("setsid timeout 3 yes & sleep 0.1")))
+    _, end = to_the_end(ask(sh("setsid timeout 60 yes & sleep 0.1")))
     assert end.reason == "full"
-    assert time.monotonic() - started < 1.5
 
 
 def test_whole_group_goes_when_the_last_viewer_leaves(ask: Ask) -> None:
     viewer = ask(sh("trap '' TERM; (trap '' TERM; exec sleep 1000) & echo $!; wait"))
     pid = first_number(viewer)
     viewer.close()
-    assert gone_within(1.5, pid)
+    assert soon_gone(pid)
 
 
 def test_process_that_closes_its_output_is_waited_for(ask: Ask) -> None:
@@ -385,7 +389,7 @@ def test_refused_slot_passes_through_and_nothing_runs(runs: Runs) -> None:
     with pytest.raises(Refusal):
         runs.view(Invocation(("sleep", "1000")), refusing, 10, 10)
     assert is_at_rest(runs)
-    to_the_end(runs.view(Invocation(("true",)), Slots(), 10, 10))
+    to_the_end(runs.view(Invocation(("true",)), Slots(), 100, 100))
 
 
 def test_machine_without_descriptors_is_503() -> None:
@@ -439,7 +443,7 @@ def test_source_that_cannot_be_watched_is_ended_and_told(
     monkeypatch: pytest.MonkeyPatch, runs: Runs, slots: Slots
 ) -> None:
     before = commands_of(os.getpid())  # of the lab, say
-    to_the_end(runs.view(Invocation(("true",)), slots, 10, 10))
+    to_the_end(runs.view(Invocation(("true",)), slots, 100, 100))
     watch, left = runs.loop.watch, [1]
 
     def refuse(*arguments: Any) -> None:
@@ -452,11 +456,11 @@ def test_source_that_cannot_be_watched_is_ended_and_told(
         with monkeypatch.context() as patch:
             patch.setattr(runs.loop, "watch", refuse)
             with pytest.raises(Problem) as caught:
-                runs.view(Invocation(("sleep", "1000")), slots, 10, 10)
+                runs.view(Invocation(("sleep", "1000")), slots, 100, 100)
         assert caught.value.status == 503
-        assert slots.are_back_within(2)
+        assert slots.are_back()
         assert soon(lambda: is_at_rest(runs))
-        assert commands_of(os.getpid()) <= before
+        assert soon(lambda: commands_of(os.getpid()) <= before)
 
 
 # --- starting
@@ -474,7 +478,7 @@ class Gate:
     def __call__(self, invocation: Invocation) -> Child:
         self.opened += 1
         self.is_waiting.set()
-        assert self.may_go.wait(10)
+        assert self.may_go.wait(PATIENT)
         if self.problem:
             raise self.problem
         return Child(invocation, Loop())
@@ -501,9 +505,9 @@ def test_second_viewer_joins_while_the_source_is_being_opened(slots: Slots) -> N
     gate = Gate()
     runs = Runs(4096, gate)
     question = Invocation(sh("echo begin; sleep 0.2"))
-    first = Asking(lambda: runs.view(question, slots, 10, 10))
-    assert gate.is_waiting.wait(5)
-    second = runs.view(question, slots, 10, 10)  # does not wait
+    first = Asking(lambda: runs.view(question, slots, 100, 100))
+    assert gate.is_waiting.wait(PATIENT)
+    second = runs.view(question, slots, 100, 100)  # does not wait
     assert second.run._state is State.STARTING
     assert second.read() == ""
     gate.may_go.set()
@@ -512,7 +516,7 @@ def test_second_viewer_joins_while_the_source_is_being_opened(slots: Slots) -> N
     assert to_the_end(second)[0] == to_the_end(first.viewer)[0] == "begin\n"
     assert (gate.opened, slots.taken) == (1, 1)
     runs.close()
-    assert slots.are_back_within(1)
+    assert slots.are_back()
 
 
 @pytest.mark.parametrize("problem", [Busy("No room."), ValueError("secret")])
@@ -524,20 +528,20 @@ def test_failure_to_open_a_source_is_told_to_all_who_have_joined(slots: Slots, p
 
     def ask_first() -> None:
         try:
-            runs.view(question, slots, 10, 10)
+            runs.view(question, slots, 100, 100)
         except Exception as error:
             raised.append(error)
 
     first = threading.Thread(target=ask_first)
     first.start()
-    assert gate.is_waiting.wait(5)
-    viewers = [runs.view(question, slots, 10, 10) for _ in range(3)]
+    assert gate.is_waiting.wait(PATIENT)
+    viewers = [runs.view(question, slots, 100, 100) for _ in range(3)]
     for viewer in viewers:
         viewer.is_live = False
-    waiting = threading.Thread(target=viewers[0].wait, args=(10,))
+    waiting = threading.Thread(target=viewers[0].wait, args=(100,))
     waiting.start()
     gate.may_go.set()
-    waiting.join(2)
+    waiting.join(PATIENT)
     assert not waiting.is_alive()
     first.join()
     assert raised == [problem]
@@ -554,11 +558,10 @@ def test_failure_to_open_a_source_is_told_to_all_who_have_joined(slots: Slots, p
 def test_slow_source_does_not_hold_other_questions(slots: Slots) -> None:
     gate = Gate()
     runs = Runs(4096, lambda each: gate(each) if each.argv[0] == "sleep" else Child(each, Loop()))
-    slow = Asking(lambda: runs.view(Invocation(("sleep", "0.1")), slots, 10, 10))
-    assert gate.is_waiting.wait(5)
-    began = time.monotonic()
-    assert to_the_end(runs.view(Invocation(("true",)), slots, 10, 10))[1].status == 0
-    assert time.monotonic() - began < 1
+    slow = Asking(lambda: runs.view(Invocation(("sleep", "0.1")), slots, 100, 100))
+    assert gate.is_waiting.wait(PATIENT)
+    assert to_the_end(runs.view(Invocation(("true",)), slots, 100, 100))[1].status == 0
+    assert slow.is_alive()
     gate.may_go.set()
     slow.join()
     assert slow.viewer
@@ -571,14 +574,14 @@ def test_viewer_that_leaves_while_the_source_is_being_opened_leaves_no_moment(sl
     runs = Runs(4096, gate)
     question = Invocation(("sleep", "0.2"))
     first = Asking(lambda: runs.view(question, slots, 1000, 1000))
-    assert gate.is_waiting.wait(5)
+    assert gate.is_waiting.wait(PATIENT)
     for _ in range(3):
         runs.view(question, slots, 1000, 1000).close()
     gate.may_go.set()
     first.join()
     assert first.viewer
     to_the_end(first.viewer)
-    assert soon(lambda: is_at_rest(runs), 0.5)
+    assert soon(lambda: is_at_rest(runs))
     runs.close()
 
 
@@ -586,22 +589,22 @@ def test_time_that_is_up_before_the_source_was_opened_ends_the_run(slots: Slots)
     gate = Gate()
     runs = Runs(4096, gate)
     asking = Asking(lambda: runs.view(Invocation(("sleep", "1000")), slots, 0.1, 10))
-    assert gate.is_waiting.wait(5)
+    assert gate.is_waiting.wait(PATIENT)
     time.sleep(0.3)
     gate.may_go.set()
     asking.join()
     assert asking.viewer
     assert to_the_end(asking.viewer)[1].reason == "time"
     runs.close()
-    assert slots.are_back_within(1)
+    assert slots.are_back()
 
 
 def test_closing_while_a_source_is_being_opened_ends_it(slots: Slots) -> None:
     before = commands_of(os.getpid())
     gate = Gate()
     runs = Runs(4096, gate)
-    asking = Asking(lambda: runs.view(Invocation(STUBBORN), slots, 10, 10))
-    assert gate.is_waiting.wait(5)
+    asking = Asking(lambda: runs.view(Invocation(STUBBORN), slots, 100, 100))
+    assert gate.is_waiting.wait(PATIENT)
     closing = threading.Thread(target=runs.close)
     closing.start()
     time.sleep(0.1)
@@ -610,8 +613,8 @@ def test_closing_while_a_source_is_being_opened_ends_it(slots: Slots) -> None:
     closing.join()
     assert asking.viewer
     assert to_the_end(asking.viewer)[1].reason == "closing"
-    assert slots.are_back_within(1)
-    assert commands_of(os.getpid()) <= before
+    assert slots.are_back()
+    assert soon(lambda: commands_of(os.getpid()) <= before)
 
 
 def test_source_that_opens_after_the_closing_has_given_up_is_ended(
@@ -621,13 +624,13 @@ def test_source_that_opens_after_the_closing_has_given_up_is_ended(
     before = commands_of(os.getpid())
     gate = Gate()
     runs = Runs(4096, gate)
-    asking = Asking(lambda: runs.view(Invocation(STUBBORN), slots, 10, 10))
-    assert gate.is_waiting.wait(5)
+    asking = Asking(lambda: runs.view(Invocation(STUBBORN), slots, 100, 100))
+    assert gate.is_waiting.wait(PATIENT)
     runs.close()
     gate.may_go.set()
     asking.join()
-    assert soon(lambda: slots.taken == slots.returned, 3)
-    assert commands_of(os.getpid()) <= before
+    assert soon(lambda: slots.taken == slots.returned)
+    assert soon(lambda: commands_of(os.getpid()) <= before)
     viewer = asking.viewer
     assert viewer is None or to_the_end(viewer)[1].reason == "closing"
 
@@ -636,34 +639,32 @@ def test_source_that_opens_after_the_closing_has_given_up_is_ended(
 
 
 def test_closing_ends_every_run_and_starts_no_more(runs: Runs, slots: Slots) -> None:
-    viewer = runs.view(Invocation(STUBBORN), slots, 10, 10)
+    viewer = runs.view(Invocation(STUBBORN), slots, 100, 100)
     pid = first_number(viewer)
     started = time.monotonic()
     runs.close()
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < PATIENT
     assert not is_alive(pid)
     assert to_the_end(viewer)[1].reason == "closing"
     with pytest.raises(Problem) as caught:
-        runs.view(Invocation(("true",)), slots, 10, 10)
+        runs.view(Invocation(("true",)), slots, 100, 100)
     assert caught.value.status == 503
     assert slots.taken == slots.returned == 1
 
 
 def test_closing_twice_or_before_the_first_question_does_no_harm() -> None:
     runs = Runs(4096)
-    began = time.monotonic()
     runs.close()
     runs.close()
-    assert time.monotonic() - began < 0.1
     with pytest.raises(Busy):
-        runs.view(Invocation(("true",)), Slots(), 10, 10)
+        runs.view(Invocation(("true",)), Slots(), 100, 100)
 
 
 def test_run_that_was_left_and_asked_again_is_ended_with_the_rest(runs: Runs, slots: Slots) -> None:
-    first = runs.view(Invocation(STUBBORN), slots, 10, 10)
+    first = runs.view(Invocation(STUBBORN), slots, 100, 100)
     old = first_number(first)
     first.close()
-    second = runs.view(Invocation(STUBBORN), slots, 10, 10)
+    second = runs.view(Invocation(STUBBORN), slots, 100, 100)
     new = first_number(second)
     assert new != old
     runs.close()
@@ -676,18 +677,19 @@ def test_run_that_was_left_and_asked_again_is_ended_with_the_rest(runs: Runs, sl
 # --- facts
 
 
-def test_facts_grow_with_the_output_and_are_complete_at_the_end(ask: Ask) -> None:
+def test_facts_grow_with_the_output_and_are_complete_at_the_end(ask: Ask, latch: Latch) -> None:
     reply = "64 bytes from 192.0.2.1: icmp_seq={} ttl=60 time=1.5 ms"
-    script = sh(f"echo '{reply.format(1)}'; sleep 0.5; echo '{reply.format(2)}'; sleep 0.3")
+    script = sh(f"echo '{reply.format(1)}'; {latch()}; echo '{reply.format(2)}'")
     viewer = ask(script, parser="ping")
     await_text(viewer)
     assert len(viewer.run.facts()["replies"]) == 1
+    latch.open()
     read_out(viewer)
     assert len(viewer.run.facts(is_last=True)["replies"]) == 2
     viewer.close()
 
 
-def test_many_viewers_read_facts_once(monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
+def test_many_viewers_read_facts_once(monkeypatch: pytest.MonkeyPatch, ask: Ask, latch: Latch) -> None:
     read: list[str] = []
 
     def count(parser: str, text: str, is_complete: bool) -> dict[str, Any]:
@@ -695,10 +697,11 @@ def test_many_viewers_read_facts_once(monkeypatch: pytest.MonkeyPatch, ask: Ask)
         return {"length": len(text)}
 
     monkeypatch.setattr(output, "facts", count)
-    viewers = [ask(sh("echo begin; sleep 0.5"), parser="ping") for _ in range(30)]
+    viewers = [ask(sh(f"echo begin; {latch()}"), parser="ping") for _ in range(30)]
     for viewer in viewers:
         await_text(viewer)
         viewer.run.facts()
+    latch.open()
     for viewer in viewers:
         read_out(viewer)
         assert viewer.run.facts(is_last=True) == {"length": 6}
@@ -709,10 +712,11 @@ def test_many_viewers_read_facts_once(monkeypatch: pytest.MonkeyPatch, ask: Ask)
 
 def test_facts_that_came_too_soon_are_announced_when_they_are_due(ask: Ask) -> None:
     reply = "64 bytes from 192.0.2.1: icmp_seq={} ttl=60 time=1.5 ms"
-    viewer = ask(sh(f"echo '{reply.format(1)}'; sleep 0.1; echo '{reply.format(2)}'; sleep 5"), parser="ping")
-    end = time.monotonic() + 1.5
+    script = sh(f"echo '{reply.format(1)}'; sleep 0.1; echo '{reply.format(2)}'; sleep 1000")
+    viewer = ask(script, parser="ping")
+    end = time.monotonic() + PATIENT
     while len(viewer.run.facts().get("replies", [])) < 2 and time.monotonic() < end:
-        viewer.wait(3)
+        viewer.wait(PATIENT)
         viewer.read()
     assert len(viewer.run.facts()["replies"]) == 2
     assert time.monotonic() < end
@@ -720,29 +724,30 @@ def test_facts_that_came_too_soon_are_announced_when_they_are_due(ask: Ask) -> N
 
 
 def test_output_that_comes_while_facts_are_read_is_announced_when_they_are_due(
-    monkeypatch: pytest.MonkeyPatch, ask: Ask
+    monkeypatch: pytest.MonkeyPatch, ask: Ask, latch: Latch
 ) -> None:
     is_reading, may_end = threading.Event(), threading.Event()
 
     def slow(parser: str, text: str, is_complete: bool) -> dict[str, Any]:
         is_reading.set()
-        may_end.wait(5)
+        may_end.wait(PATIENT)
         return {"length": len(text)}
 
     monkeypatch.setattr(output, "facts", slow)
     monkeypatch.setattr(output, "FACTS_SHARE", 1)
-    viewer = ask(sh("echo 1; sleep 0.3; echo 2; sleep 5"), parser="ping")
-    await_text(viewer)
+    viewer = ask(sh(f"echo 1; {latch()}; echo 2; sleep 1000"), parser="ping")
+    assert await_text(viewer) == "1\n"
     reading = threading.Thread(target=viewer.run.facts)
     reading.start()
-    assert is_reading.wait(2)
+    assert is_reading.wait(PATIENT)
+    latch.open()
     assert await_text(viewer) == "2\n"
     assert viewer.run.facts() == {}  # does not wait for the other thread
     may_end.set()
     reading.join()
-    end = time.monotonic() + 2
+    end = time.monotonic() + PATIENT
     while viewer.run.facts() != {"length": 4} and time.monotonic() < end:
-        viewer.wait(3)
+        viewer.wait(PATIENT)
     assert viewer.run.facts() == {"length": 4}
     assert time.monotonic() < end
     viewer.close()
@@ -751,18 +756,25 @@ def test_output_that_comes_while_facts_are_read_is_announced_when_they_are_due(
 # --- lines that only the parser reads
 
 ROUND = "x 0 {0}\nh 0 192.0.2.1\np 0 1000 {0}\n"
-TWO_ROUNDS = sh(f"printf '{ROUND.format(1)}'; sleep 0.4; printf 'mtr: odd\\n{ROUND.format(2)}'; sleep 0.3")
 STUCK = sh(f"printf '{ROUND.format(1)}x 1 2\n'; exec sleep 1000")
 HEADER = r"Start: 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+0000\nHOST: lg +Loss%   Snt.*\n"
 
 
-def test_raw_lines_are_facts_at_once_and_a_report_at_the_end(ask: Ask) -> None:
-    viewer = ask(TWO_ROUNDS, parser="mtr", router="lg")
+def two_rounds(latch: Latch) -> tuple[str, ...]:
+    """Return a command that prints its second round when the test lets it, and ends when the test lets it."""
+    second = f"printf 'mtr: odd\\n{ROUND.format(2)}'"
+    return sh(f"printf '{ROUND.format(1)}'; {latch(1)}; {second}; {latch(2)}")
+
+
+def test_raw_lines_are_facts_at_once_and_a_report_at_the_end(ask: Ask, latch: Latch) -> None:
+    viewer = ask(two_rounds(latch), parser="mtr", router="lg")
     sent: list[int] = []
     text = ""
     while (new := viewer.read()) is not None:
         hops = viewer.run.facts().get("hops", [{"sent": 0}])
         sent += [hops[0]["sent"]] * (hops[0]["sent"] not in sent)
+        if sent[-1]:
+            latch.open(sent[-1])
         text += new
         viewer.wait(5)
     assert [each for each in sent if each] == [1, 2]
@@ -773,16 +785,19 @@ def test_raw_lines_are_facts_at_once_and_a_report_at_the_end(ask: Ask) -> None:
 
 
 def test_report_says_what_was_known_when_the_time_was_up(ask: Ask) -> None:
-    text, end = to_the_end(ask(STUCK, seconds=0.5, parser="mtr", router="lg"))
+    text, end = to_the_end(ask(STUCK, seconds=1, parser="mtr", router="lg"))
     assert end.reason == "time"
     assert re.fullmatch(rf"{HEADER}  1\.\|-- 192\.0\.2\.1  0\.0%     1 .*\n", text)
 
 
-def test_each_viewer_has_the_report_of_its_own_end(ask: Ask) -> None:
-    short = ask(TWO_ROUNDS, seconds=0.3, parser="mtr", router="lg")
-    long = ask(TWO_ROUNDS, parser="mtr", router="lg")
+def test_each_viewer_has_the_report_of_its_own_end(ask: Ask, latch: Latch) -> None:
+    long = ask(two_rounds(latch), parser="mtr", router="lg")
+    assert soon(lambda: long.run.facts().get("hops"))
+    short = ask(two_rounds(latch), seconds=0.3, parser="mtr", router="lg")
     assert long.run is short.run
     assert "0.0%     1 " in to_the_end(short)[0]
+    latch.open(1)
+    latch.open(2)
     assert "0.0%     2 " in to_the_end(long)[0]
 
 
@@ -893,7 +908,7 @@ def piped(slots: Slots) -> Iterator[Callable[[Pipe], tuple[Runs, Viewer]]]:
     yield run
     for runs, source in used:
         source.finish()
-        assert soon(lambda: source.is_reaped, 2)  # noqa: B023 - called here
+        assert soon(lambda: source.is_reaped)  # noqa: B023 - called here
         runs.close()
         assert is_at_rest(runs)
     assert slots.taken == slots.returned
@@ -934,7 +949,7 @@ def test_source_whose_connection_breaks_has_ended(
         source.finish()
     text, end = to_the_end(viewer)
     assert (text, end.reason) == ("begin\n" if moment == "later" else "", "exit")
-    assert slots.are_back_within(1)
+    assert slots.are_back()
     assert soon(lambda: is_at_rest(runs))
     assert not caplog.text
 
@@ -943,7 +958,7 @@ def test_source_without_exit_is_told_to_stop_when_its_viewer_leaves(piped: Any, 
     source = Pipe()
     runs, viewer = piped(source)
     viewer.close()
-    assert slots.are_back_within(0.5)
+    assert slots.are_back()
     assert source.told[0] == "terminate"
     assert soon(lambda: is_at_rest(runs))
 
@@ -952,11 +967,9 @@ def test_source_without_exit_that_says_too_much_gives_its_slot_back(piped: Any, 
     source = Pipe()
     _, viewer = piped(source)
     source.say("x" * 200)
-    began = time.monotonic()
     text, end = to_the_end(viewer)
     assert (text, end.reason) == ("x" * 100, "full")
-    assert time.monotonic() - began < 0.5
-    assert slots.are_back_within(0.5)
+    assert slots.are_back()
 
 
 @pytest.mark.parametrize("heeds_kill", [True, False])
@@ -965,11 +978,9 @@ def test_source_without_exit_that_heeds_nothing_gives_its_slot_back(
 ) -> None:
     source = Pipe(heeds_terminate=False, heeds_kill=heeds_kill)
     runs, viewer = piped(source, seconds=0.2)
-    began = time.monotonic()
     assert to_the_end(viewer)[1].reason == "time"
-    assert time.monotonic() - began < 0.2 + GRACE + DYING + 0.5
     assert source.told[:2] == ["terminate", "kill"]
-    assert slots.are_back_within(0.5)  # its output is closed: it is gone
+    assert slots.are_back()  # its output is closed: it is gone
     assert soon(lambda: is_at_rest(runs))
 
 
@@ -979,24 +990,26 @@ def test_source_that_cannot_be_killed_holds_its_slot_but_no_viewer(piped: Any, s
     began = time.monotonic()
     text, end = to_the_end(viewer)
     assert (text, end.reason, end.status) == ("", "time", None)
-    assert GRACE + DYING <= time.monotonic() - began < 0.2 + GRACE + DYING + 0.5
+    assert time.monotonic() - began >= GRACE + DYING
     assert source.told == ["terminate", "kill"]
     time.sleep(0.3)
     assert (slots.taken, slots.returned) == (1, 0)
     assert runs.alive  # whoever asks the same again gets a Run of its own, if there is a slot
     source.say("nobody reads this")
     source.go()
-    assert slots.are_back_within(1)
+    assert slots.are_back()
     assert soon(lambda: is_at_rest(runs))
 
 
 def test_last_words_are_read_when_the_end_is_noticed_before_them(piped: Any) -> None:
     source = Immortal()
     runs, viewer = piped(source)
-    runs.loop.call_soon(lambda: time.sleep(0.2))
-    time.sleep(0.05)
+    hangs, may_go = threading.Event(), threading.Event()
+    runs.loop.call_soon(lambda: hangs.set() or may_go.wait(PATIENT))  # type: ignore[func-returns-value]
+    assert hangs.wait(PATIENT)
     source.go()
     source.say("last words")
+    may_go.set()
     text, end = to_the_end(viewer)
     assert (text, end.reason, end.status) == ("last words", "exit", 0)
 
@@ -1011,16 +1024,14 @@ def test_source_that_can_be_neither_watched_nor_killed_holds_its_slot_but_no_vie
     source = Immortal()
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "watch", refuse)
-        began = time.monotonic()
         with pytest.raises(Busy):
             piped(source)
-        assert time.monotonic() - began < 2 * DYING
     with pytest.raises(BrokenPipeError):
         os.write(source.writer, b"nobody reads this")
     time.sleep(0.3)
     assert (slots.taken, slots.returned) == (1, 0)
     source.go()
-    assert slots.are_back_within(1)
+    assert slots.are_back()
 
 
 def test_pipe_of_what_cannot_be_killed_is_closed(piped: Any) -> None:
@@ -1035,9 +1046,7 @@ def test_pipe_of_what_cannot_be_killed_is_closed(piped: Any) -> None:
 def test_closing_does_not_wait_for_what_cannot_be_killed(piped: Any, slots: Slots) -> None:
     source = Immortal()
     runs, viewer = piped(source)
-    began = time.monotonic()
     runs.close()
-    assert time.monotonic() - began < 2 * GRACE + 0.2
     assert to_the_end(viewer)[1].reason == "closing"
     source.go()
     # the loop has ended: nobody looks any more, and the process is about to end
@@ -1050,11 +1059,11 @@ def test_closing_does_not_wait_for_what_cannot_be_killed(piped: Any, slots: Slot
 
 def test_stop_that_comes_with_the_end_leaves_no_moment(runs: Runs, slots: Slots) -> None:
     for _ in range(60):
-        viewer = runs.view(Invocation(("true",)), slots, 10, 10)
+        viewer = runs.view(Invocation(("true",)), slots, 100, 100)
         select.select([], [], [], 0.001)
         viewer.close()
-    assert slots.are_back_within(2)
-    assert soon(lambda: is_at_rest(runs), 0.3), runs.loop._moments
+    assert slots.are_back()
+    assert soon(lambda: is_at_rest(runs)), runs.loop._moments
 
 
 # --- every order
@@ -1068,6 +1077,9 @@ class Orders(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        for module, name in ((runs_module, "GRACE"), (runs_module, "DYING"), (registry_module, "GRACE")):
+            self.patch.setattr(module, name, getattr(module, name) / 5)
         self.files = len(open_files())
         self.slots = Slots()
         self.sources: list[Pipe] = []
@@ -1141,18 +1153,24 @@ class Orders(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """End everything: no viewer waits for ever, and nothing is left."""
+        try:
+            self.end_everything()
+        finally:
+            self.patch.undo()
+
+    def end_everything(self) -> None:
         for each in self.sources:
             if not isinstance(each, Immortal):
                 each.finish()
         for run in self.runs.alive.copy():
             run.stop("left")
         for viewer in self.viewers:
-            read_out(viewer, 5)
+            read_out(viewer)
             viewer.close()
         self.let_go()
         if not self.is_closed:  # after that the loop has ended, and nobody waits for what could not be killed
-            assert self.slots.are_back_within(3), vars(self.slots)
-            assert soon(lambda: is_at_rest(self.runs), 3), vars(self.runs)
+            assert self.slots.are_back(), vars(self.slots)
+            assert soon(lambda: is_at_rest(self.runs)), vars(self.runs)
             assert all(each.is_reaped for each in self.sources)
             self.runs.close()
         assert self.slots.returned <= self.slots.taken

@@ -126,7 +126,7 @@ def test_connection_that_cannot_be_watched_is_closed(
         watch(loop, descriptor, events, callback)
 
     monkeypatch.setattr(Loop, "watch", fails_for_connections)
-    with socket.create_connection(("127.0.0.1", inside.port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", inside.port), timeout=60) as client:
         assert client.recv(1) == b""
     assert not inside.inside()["connections"]
     assert not inside.faults()

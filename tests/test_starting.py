@@ -221,7 +221,7 @@ def test_one_file_writes_checks_and_migrates(pyz: Path, tmp_path: Path) -> None:
     cure = told.partition("there is no program 'birdlg'")[2].splitlines()[1].strip()
     assert cure.endswith(" /usr/local/bin/")
     cure = cure.replace("/usr/local/bin/", str(tmp_path))
-    subprocess.run(["sh", "-ec", cure], cwd=tmp_path, check=True, timeout=30)
+    subprocess.run(["sh", "-ec", cure], cwd=tmp_path, check=True, timeout=60)
     assert os.access(tmp_path / "birdlg", os.X_OK)
 
 

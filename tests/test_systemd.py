@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import GENEROUS, HERE, V1, configuration, gone_within, is_alive, soon, stat
+from tests.support import GENEROUS, HERE, V1, configuration, is_alive, soon, soon_gone, stat
 
 DEPLOY = HERE / "examples" / "deploy"
 UNITS = ("tinytracer.service", "tinytracer-sudo.service")
@@ -169,14 +169,14 @@ class Machine:
 
     def systemctl(self, *arguments: str, check: bool = True) -> str:
         argv = self._enter("systemctl", *arguments)
-        done = subprocess.run(argv, capture_output=True, text=True, check=check, timeout=30)
+        done = subprocess.run(argv, capture_output=True, text=True, check=check, timeout=60)
         return done.stdout
 
     def start(self, unit: str) -> None:
         self.systemctl("start", unit)
         argv = self._enter("curl", "-s", "http://127.0.0.1:8080/healthz")
         end = time.monotonic() + 20
-        while subprocess.run(argv, capture_output=True, check=False, timeout=10).stdout != b"ok":
+        while subprocess.run(argv, capture_output=True, check=False, timeout=60).stdout != b"ok":
             assert time.monotonic() < end, self.systemctl("status", unit, check=False)
             time.sleep(0.05)
 
@@ -194,7 +194,7 @@ class Machine:
     def stop(self) -> None:
         if first := self._first():
             os.kill(first, signal.SIGKILL)  # and with it ends all that runs in its namespace
-        self._process.wait(10)
+        self._process.wait(60)
         end = time.monotonic() + 5
         folders = sorted(self._group.rglob("*/"), key=lambda path: -len(path.parts))
         for each in [*folders, self._group]:
@@ -253,7 +253,7 @@ def test_sudoers_file_is_valid() -> None:
     visudo = shutil.which("visudo", path="/usr/sbin:/usr/bin")
     assert visudo
     argv = [visudo, "-c", "-s", "-f", str(DEPLOY / "tinytracer.sudoers")]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
@@ -304,8 +304,8 @@ def test_stopping_the_unit_ends_all_that_runs(machine: Machine) -> None:
         assert inside
         started = time.monotonic()
         machine.systemctl("stop", "tinytracer.service")
-        assert time.monotonic() - started < 2.5
-        assert gone_within(0.2, *inside)
+        assert time.monotonic() - started < 10
+        assert soon_gone(*inside)
     assert "watcher" not in machine.log.read_text()
 
 
@@ -320,7 +320,7 @@ def test_reload_takes_the_new_file_and_keeps_what_runs(unit: Machine) -> None:
             changed = subprocess.run(unit._enter("sh", "-c", script, file), check=True, capture_output=True)
             assert changed.stdout == b"1\n"
             unit.systemctl("reload", UNITS[0])
-            assert soon(lambda: "The configuration is reloaded." in unit.log.read_text(), 10)
+            assert soon(lambda: "The configuration is reloaded." in unit.log.read_text())
             assert unit.ask("my/status")[0] == "success"
             assert client.poll() is None
         finally:

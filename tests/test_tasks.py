@@ -46,17 +46,17 @@ def address() -> Iterator[tuple[str, int]]:
         thread.start()
         yield where
         server.stop()
-        thread.join(5)
+        thread.join(60)
         server.close()
 
 
 def ask(address: tuple[str, int], method: str, path: str, version: str, *headers: str) -> tuple[str, bool]:
     """Return an answer, and whether the connection answers once more."""
-    with socket.create_connection(address, timeout=10) as connection:
+    with socket.create_connection(address, timeout=60) as connection:
         text = "\r\n".join((f"{method} {path} HTTP/{version}", "Host: lg", *headers, "", ""))
         connection.sendall(text.encode())
         answer = read_until(connection, rb"\r\n\r\n(body|2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n|\Z)").string
-        connection.settimeout(10)
+        connection.settimeout(60)
         try:
             connection.sendall(b"GET /whole HTTP/1.1\r\nHost: lg\r\n\r\n")
             return answer.decode(), bool(connection.recv(1))

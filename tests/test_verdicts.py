@@ -55,6 +55,24 @@ def test_verdicts_on_what_real_tools_printed(name: str, target: str, kind: str, 
     assert of(read(name), target=target) == (kind, words)
 
 
+@pytest.mark.parametrize(
+    ("status", "text", "verdict"),
+    [
+        ("success", "% Network not in table", ("bad", "Network not in table")),
+        ("success", "% No such neighbor in this view/vrf\n\n", ("bad", "No such neighbor in this view/vrf")),
+        ("success", "BIRD 2.0.12 ready.\nAccess restricted\n", ("good", "empty answer")),
+        ("success", "BIRD 2.0.12 ready.\nTable master4:\nNetwork not found\n", ("good", "done")),
+        ("success", "% one\n% two\n", ("good", "done")),
+        ("success", "% " + "x" * 500, ("bad", "x" * 117 + "…")),
+        ("fail", "There is no BGP neighbor 192.0.2.1.\n", ("bad", "There is no BGP neighbor 192.0.2.1")),
+        ("fail", "BIRD 2.0.12 ready.\nNetwork not found\n", ("bad", "Network not found")),
+        ("fail", "many\nlines\n", ("bad", "failed")),
+    ],
+)
+def test_text_that_is_only_a_complaint_is_the_verdict(status: str, text: str, verdict: Any) -> None:
+    assert of({}, status, output=text.split("\n")) == verdict
+
+
 def test_target_is_compared_as_an_address() -> None:
     found = mtr((0, 1.0), (0, 9.0))
     found["hops"][-1]["address"] = "2001:db8::0:10"
@@ -82,7 +100,8 @@ def test_target_is_compared_as_an_address() -> None:
         (503, {"message": "No room. Try again in 5 s."}, "refused", "No room. Try again in 5 s"),
         (400, {"message": "This is no address."}, "bad", "This is no address"),
         (502, {"message": "The router could not be reached."}, "bad", "The router could not be reached"),
-        (200, {"status": "success", "data": {"output": []}}, "good", "done"),
+        (200, {"status": "success", "data": {"output": ["x"]}}, "good", "done"),
+        (200, {"status": "success", "data": {"output": []}}, "good", "empty answer"),
         (200, {"status": "fail", "data": {"output": []}}, "bad", "failed"),
     ],
 )

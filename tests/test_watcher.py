@@ -34,13 +34,13 @@ from tests.support import (
     descendants,
     first_number,
     free_port,
-    gone_within,
     is_alive,
     open_files,
     python,
     read_until,
     sh,
     soon,
+    soon_gone,
     stat,
     to_the_end,
     watchers,
@@ -75,7 +75,7 @@ def runs() -> Iterator[Runs]:
     runs = Runs(output_limit=4096)
     yield runs
     runs.close()
-    assert children() <= before
+    assert soon(lambda: children() <= before)
 
 
 def ask(runs: Runs, argv: tuple[str, ...], seconds: float = 30, stderr: int | None = -2) -> Viewer:
@@ -119,7 +119,7 @@ def kill_in_mid_run(server: Server, victim: int) -> None:
         time.sleep(0.3)  # until traps are set
         left = descendants(victim)
         os.kill(victim, signal.SIGKILL)
-        assert gone_within(3, *left), [stat(each) for each in left if is_alive(each)]
+        assert soon_gone(*left), [stat(each) for each in left if is_alive(each)]
 
 
 def test_nothing_outlives_a_killed_server_for_long(serve: Serve) -> None:
@@ -146,7 +146,7 @@ def test_nothing_outlives_a_killed_server_in_a_container_whose_session_began_out
     port = free_port()
     config = configuration(tmp_path, commands=COMMANDS)
     argv = [sys.executable, "tinytracer.py", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
-    first = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *sh('"$@" & wait; sleep 4')]
+    first = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *sh('"$@" & wait; sleep 60')]
     container = Server([*first, "sh", *argv], port)
     try:
         container.wait_until_ready()
@@ -154,6 +154,7 @@ def test_nothing_outlives_a_killed_server_in_a_container_whose_session_began_out
         (server,) = children_of(shell)
         kill_in_mid_run(container, server)
     finally:
+        container.process.kill()  # the first process of a namespace takes no other signal
         container.stop()
 
 
@@ -198,9 +199,9 @@ def test_server_that_ends_normally_leaves_no_watcher(serve: Serve) -> None:
     left = descendants(server.process.pid)
     assert len(left) >= 2
     server.process.terminate()
-    assert server.process.communicate(timeout=10)[1].count("watcher") == 0
+    assert server.process.communicate(timeout=60)[1].count("watcher") == 0
     assert server.process.returncode == 0
-    assert gone_within(0.2, *left)
+    assert soon_gone(*left)
     connection.close()
 
 
@@ -220,9 +221,9 @@ def test_server_and_watcher_that_are_told_to_end_together_end_quietly(serve: Ser
             assert is_alive(watching)
         for each in both if first == "server" else both[::-1]:
             os.kill(each, signal.SIGTERM)
-        assert server.process.communicate(timeout=10)[1].count("watcher") == 0
+        assert server.process.communicate(timeout=60)[1].count("watcher") == 0
         assert server.process.returncode == 0
-        assert gone_within(0.5, *left)
+        assert soon_gone(*left)
 
 
 def test_only_the_watcher_is_deaf_to_sigterm(runs: Runs) -> None:
@@ -247,7 +248,7 @@ def test_checking_and_importing_start_no_watcher(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "valid" in done.stdout
@@ -263,7 +264,7 @@ def test_killed_watcher_is_replaced_and_the_new_one_knows_all(serve: Serve) -> N
     assert soon(lambda: len(watchers(server.process.pid)) == 1)
     (first,) = watchers(server.process.pid)
     os.kill(first, signal.SIGKILL)
-    assert soon(lambda: watchers(server.process.pid) - {first}, 3)
+    assert soon(lambda: watchers(server.process.pid) - {first})
     assert stat(first) == []  # reaped
     assert server.json(f"{V1}/true")["status"] == "success"
     kill_in_mid_run(server, server.process.pid)
@@ -290,9 +291,9 @@ def test_watcher_that_ends_at_once_is_tried_again_less_and_less_often(
 
     monkeypatch.setattr(roll_module, "_python", python_that_fails)
     viewer = ask(runs, ("sleep", "1000"))
-    assert soon(lambda: len(started) == 3, 6)
-    assert 0.9 < started[1] - started[0] < 1.6
-    assert 1.9 < started[2] - started[1] < 2.6
+    assert soon(lambda: len(started) == 3)
+    assert started[1] - started[0] > 0.9
+    assert started[2] - started[1] > 1.9
     assert caplog.text.count("The watcher has ended") == 1
     viewer.close()
 
@@ -322,7 +323,7 @@ def test_watcher_goes_when_nothing_has_run_for_a_while_and_comes_again(
         time.sleep(0.5)
         assert len(children() - before) == 2  # not while something runs
         viewer.close()
-        assert soon(lambda: children() <= before, 2)
+        assert soon(lambda: children() <= before)
     assert len(open_files()) <= files + 3  # the loop's two and the table
     assert not caplog.text
     for number in range(20):  # also at the very moment
@@ -346,7 +347,7 @@ def test_children_inherit_nothing_of_the_watcher_and_it_nothing_of_us(runs: Runs
 
 def test_watcher_is_small(runs: Runs) -> None:
     viewer = ask(runs, ("sleep", "1000"))
-    time.sleep(0.5)
+    assert soon(lambda: watchers(os.getpid()))
     (found,) = watchers(os.getpid())
     rollup = Path(f"/proc/{found}/smaps_rollup").read_text()
     (pss,) = [int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")]
@@ -373,7 +374,7 @@ def test_group_whose_number_was_given_to_a_stranger_is_left_alone(
     assert stranger.poll() is None
     assert watcher.signal_group(stranger.pid, watcher.now(), 0)
     assert watcher.signal_group(stranger.pid, started, signal.SIGTERM)
-    assert stranger.wait(5) == -signal.SIGTERM
+    assert stranger.wait(60) == -signal.SIGTERM
     assert not watcher.signal_group(stranger.pid, watcher.now(), 0)
 
 
@@ -394,7 +395,7 @@ def test_only_who_may_write_to_the_pipe_from_another_session_holds_it() -> None:
         watcher.end_holders({inode}, 0, None)  # whose session is not known
         assert all(each.poll() is None for each in started.values())
         watcher.end_holders({inode}, os.getpid(), os.getsid(0))
-        assert started.pop("writer").wait(5) == -signal.SIGKILL
+        assert started.pop("writer").wait(60) == -signal.SIGKILL
         time.sleep(0.2)
         assert all(each.poll() is None for each in started.values())
     finally:
@@ -413,14 +414,14 @@ def test_grandchild_in_another_session_ends_soon_after_the_run(runs: Runs) -> No
     pid = first_number(viewer)
     assert is_alive(pid)
     viewer.close()
-    assert gone_within(2, pid)
+    assert soon_gone(pid)
 
 
 def test_grandchild_in_another_session_ends_when_its_parent_has_left_it_alone(runs: Runs) -> None:
     viewer = ask(runs, sh(HERMIT[2].replace("wait", "sleep 0.3")))
     text, end = to_the_end(viewer)
     assert (end.reason, end.status) == ("exit", 0)
-    assert gone_within(2, int(text))
+    assert soon_gone(int(text))
 
 
 def test_what_leads_to_a_router_may_leave_a_process_that_stays(runs: Runs) -> None:

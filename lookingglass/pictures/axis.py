@@ -35,7 +35,9 @@ def ms(value: float) -> str:
     """Return a delay in ms as people write it: the better the smaller it is."""
     if value >= 999.5:
         return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 0.995 else f"{value:.2f}"
+    if value >= 0.995:
+        return f"{value:.1f}"
+    return f"{value:.3f}" if 0 < value < 0.0095 else f"{value:.2f}"  # of loopback and one rack
 
 
 def tick(value: float) -> str:

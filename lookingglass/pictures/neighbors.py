@@ -84,7 +84,10 @@ def picture(neighbors: list[Neighbor], names: Mapping[str, str]) -> str:
         Cell("Since", "since"),
         Cell("Received", "count"),
     ]
-    drawn = table("neighbors", "BGP neighbors", heads, (_row(each, names) for each in neighbors[:MOST]))
+    rows = [_row(each, names) for each in neighbors[:MOST]]
+    known = [number for number in range(len(heads)) if any(row[number].markup != UNKNOWN for row in rows)]
+    shown = ([row[number] for number in known] for row in rows)
+    drawn = table("neighbors", "BGP neighbors", [heads[number] for number in known], shown)
     more = len(neighbors) - MOST
     return f'{drawn}<p class="more">{more} more neighbors are in the text.</p>' if more > 0 else drawn
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
+import math
 import re
 from typing import NamedTuple
 
@@ -27,6 +29,9 @@ VERDICTS = {
 }
 BESIDE_LOSS = {"good": "done", "lossy": "done", "late": "time is up", "stopped": "stopped"}
 LIMIT = re.compile(r"longer than ([0-9]{1,9}) KiB")  # in the message of an answer that was cut
+# What BIRD says before it answers
+BANNER = re.compile(r"BIRD [\w.~+-]{1,40} ready\.|Access restricted|Table [\w-]{1,64}:")
+LONGEST_COMPLAINT = 120  # characters
 ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 
 
@@ -53,10 +58,11 @@ def verdict(kind: str, words: str, spoken: str = "") -> Verdict:
     return Verdict(VERDICTS[kind], kind, words, spoken or words)
 
 
-def waiting(place: int) -> Verdict:
-    """Return the verdict on a question in the queue; ``place`` counts from 1."""
+def waiting(place: int, seconds: float = math.inf) -> Verdict:
+    """Return the verdict on a question in the queue; ``place`` counts from 1; ``seconds`` to its turn."""
     ending = "th" if place % 100 in {11, 12, 13} else ENDINGS.get(place % 10, "th")
-    return verdict("waiting", f"waits, {place}{ending} in the queue")
+    about = f", about {math.ceil(seconds)} s" if seconds < math.inf else ""
+    return verdict("waiting", f"waits, {place}{ending} in the queue{about}")
 
 
 def running(facts: Facts, seconds: float, ceiling: float) -> Verdict:
@@ -123,9 +129,22 @@ def _of_facts(envelope: Envelope, facts: Facts, message: str) -> Verdict:
         return _of_paths(paths.read(facts))
     if kind == "neighbors":
         return _of_neighbors(neighbors.read(facts))
-    if envelope.get("status") == "success":
-        return verdict("good", "done")
-    return verdict("bad", message or "failed")
+    return _of_text(envelope, facts, message)
+
+
+def _of_text(envelope: Envelope, data: Facts, message: str) -> Verdict:
+    """Return the verdict on a text without facts: what it complains of, if that is all that it says."""
+    output = data.get("output")
+    lines = (
+        (line.strip() for line in output if isinstance(line, str)) if isinstance(output, list) else iter(())
+    )
+    said = list(itertools.islice((line for line in lines if line and not BANNER.fullmatch(line)), 2))
+    complaint = plain(said[0], LONGEST_COMPLAINT) if len(said) == 1 else ""
+    if envelope.get("status") != "success":
+        return verdict("bad", message or complaint.rstrip(".") or "failed")
+    if complaint.startswith("% "):  # daemons that know no exit status
+        return verdict("bad", complaint[2:].rstrip("."))
+    return verdict("good", "done" if said or not isinstance(output, list) else "empty answer")
 
 
 def _of_ping(facts: Facts) -> Verdict:
