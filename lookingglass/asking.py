@@ -48,7 +48,8 @@ class Asking:
             problem = error
         offered = several_answers.TOGETHER if several.is_asked(question) else REPRESENTATIONS
         media = best_offer(environ.get("HTTP_ACCEPT", ""), tuple(offered)) or JSON
-        question = question._replace(wants_picture=media == SVG)
+        if media == SVG:
+            question = question._replace(wants_picture=True)
         if environ["REQUEST_METHOD"] == "HEAD":
             if problem:
                 raise problem

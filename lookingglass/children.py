@@ -42,9 +42,9 @@ class Child:
         self._roll = roll
         self._place: int | None = None
         self._pipe = 0
+        self._has_writers = True  # as far as ``read`` knows
         try:
-            with contextlib.ExitStack() as ends:  # those that are the child's
-                self._process = self._open(invocation, loop, ends)
+            self._process = self._open(invocation, loop)
         except (OSError, MemoryError) as error:
             raise _as_problem(error, invocation.argv[0]) from error
         try:
@@ -60,32 +60,34 @@ class Child:
             self._give_up()
             raise _as_problem(error, invocation.argv[0]) from error
 
-    def _open(
-        self, invocation: Invocation, loop: Loop, ends: contextlib.ExitStack
-    ) -> subprocess.Popen[bytes]:
+    def _open(self, invocation: Invocation, loop: Loop) -> subprocess.Popen[bytes]:
         """Start the process; raises OSError or MemoryError, and then nothing of ours is open."""
         self.output, stdout = os.pipe()
-        ends.callback(os.close, stdout)
         stderr = invocation.stderr
         try:
             os.set_blocking(self.output, False)
             if stderr is None:
                 self._complaints = Complaints(invocation.router, loop)
                 stderr = self._complaints.writer
-                ends.callback(os.close, stderr)
             return _spawn(invocation, stdout, stderr)
         except BaseException:
             os.close(self.output)
             if self._complaints:
                 self._complaints.close()
             raise
+        finally:  # the child has its own
+            os.close(stdout)
+            if self._complaints:
+                os.close(self._complaints.writer)
 
     def read(self) -> bytes | None:
         """Return output, b"" at its end, None when there is none now."""
         try:
-            return os.read(self.output, CHUNK)
+            data = os.read(self.output, CHUNK)
         except BlockingIOError:
             return None
+        self._has_writers = bool(data)
+        return data
 
     def terminate(self) -> None:
         """Ask the whole process group to end."""
@@ -97,7 +99,7 @@ class Child:
 
     def close_output(self) -> None:
         """Read no more, and log what it complained of; what still writes gets an error."""
-        if self._roll and self._pipe and not _is_left(self.output):
+        if self._roll and self._pipe and self._has_writers and not _is_left(self.output):
             self._roll.tell(self._pipe)
         os.close(self.output)
         if self._complaints:

@@ -78,6 +78,7 @@ class Answer(Patient):
         self._tokens: Lease | None = None  # of a run that has patience
         self._problem: BaseException | None = None  # that has kept it from beginning
         self._outcome: tuple[int, rfc8522.Envelope] | None = None
+        self._reason = ""  # why the Run has ended for the visitor, when there is an outcome
         self._lock = threading.Lock()
         self._has_begun = self._is_closed = False
         self._bell = Bell()
@@ -154,6 +155,7 @@ class Answer(Patient):
             status, envelope = rfc8522.outcome(self.subject, text, end, facts, document)
             if self.keep:
                 envelope = self.keep(self.subject, status, envelope)
+            self._reason = end.reason
             self._outcome = status, envelope
         return self._outcome
 
@@ -251,8 +253,7 @@ class Answer(Patient):
         if self._outcome is None:
             return Outcome("left", 0)
         status, envelope = self._outcome
-        reason = self.viewer.result()[1].reason
-        word = WORDS.get(reason) or ("unreachable" if status == 502 else envelope["status"])
+        word = WORDS.get(self._reason) or ("unreachable" if status == 502 else envelope["status"])
         return Outcome(word, status, envelope.get("message", ""))
 
 

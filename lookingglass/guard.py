@@ -144,9 +144,8 @@ class Guard:
         started = self._clock()
 
         def give_back(refund: bool) -> None:
-            self._give(wanted, refund)
-            for token in () if refund else wanted.charged:
-                self._store.charge(token, self._clock() - started)
+            seconds = self._clock() - started
+            self._give(wanted, refund, () if refund else [(token, seconds) for token in wanted.charged])
 
         return Lease(give_back, quotas)
 
@@ -191,8 +190,8 @@ class Guard:
         except Refusal as other:
             raise (other if other.limit in FOR_STRANGERS else refusal) from None
 
-    def _give(self, wanted: Wanted, refund: bool) -> None:
-        self._store.give(wanted.claims, refund)
+    def _give(self, wanted: Wanted, refund: bool, charges: Sequence[tuple[Token, float]] = ()) -> None:
+        self._store.give(wanted.claims, refund, charges)
         if self.queue:
             self.queue.free(claim.key for claim in wanted.claims)
 

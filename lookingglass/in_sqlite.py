@@ -128,17 +128,15 @@ class SQLite(Shared, Ledger):
         """Return how many shares of a key are held."""
         return int(self._run(HELD, (key, self._now)).fetchone()[0])
 
-    def bucket(self, key: str) -> tuple[float, float] | None:
-        """Return how many tokens a bucket had, and when; None: it is full."""
-        found: tuple[float, float] | None = self._run(
-            "SELECT tokens, since FROM bucket WHERE key = ?", (key,)
-        ).fetchone()
-        return found
+    def level(self, token: Token, now: float) -> float | None:
+        """Return how many tokens a bucket has; None: it is full, and takes no room yet."""
+        found = self._run("SELECT tokens, since FROM bucket WHERE key = ?", (token.key,)).fetchone()
+        return token.refilled(found[0], now - found[1]) if found else None
 
-    def has_room(self, owner: str) -> bool:
+    def make_room(self, owner: str, now: float) -> bool:
         """Tell whether there is room for one more bucket of an owner; that of all is PAGES."""
         count = "SELECT count(*) FROM bucket WHERE owner = ? AND full > ?"
-        return int(self._run(count, (owner, self._now)).fetchone()[0]) < OWNED
+        return int(self._run(count, (owner, now)).fetchone()[0]) < OWNED
 
     def hold(self, key: str, change: int) -> None:
         """Count a share that is taken or given back."""

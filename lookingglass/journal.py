@@ -149,5 +149,6 @@ def _shown(address: str, clients: str) -> str:
 
 def _logfmt(fields: dict[str, Any]) -> str:
     """Return name=value pairs; what is not plain becomes a JSON string of ASCII, which has no line break."""
-    texts = ((name, str(value)) for name, value in fields.items())
-    return " ".join(f"{name}={text if PLAIN.fullmatch(text) else json.dumps(text)}" for name, text in texts)
+    texts = map(str, fields.values())
+    values = [text if PLAIN.fullmatch(text) else json.dumps(text) for text in texts]
+    return " ".join(map("=".join, zip(fields, values, strict=True)))

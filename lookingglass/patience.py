@@ -106,11 +106,13 @@ class Patient(ABC):
 
     def _leave_queue(self) -> None:
         """Wait for nothing any more."""
+        if self._patience is None:
+            return
         self._count_waiting()
         with self._queueing:
             ticket, self._ticket = self._ticket, None
             stand, self._stand = self._stand, None
         if ticket:
             ticket.leave()
-        if stand and self._patience:
+        if stand:
             self._patience.leave(stand)

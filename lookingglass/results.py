@@ -23,6 +23,7 @@ from rfc8522 import Envelope, Subject, utc
 RESULTS_PATH = "/results"  # below which results are read
 RESULT_NAME = "[0-9a-f]{32}"  # 128 random bits
 LEVEL = 3  # of zlib: text shrinks nearly as much as by more, in a third of the time
+LITTLE = 512  # bytes that are not compressed: what that saves is less than what an entry takes besides
 RETRY = 5.0  # seconds for which a store that has failed is left alone
 
 log = logging.getLogger("tinytracer")
@@ -89,7 +90,7 @@ class Results:
             self._rest(error)
             raise Busy("Results cannot be read now.") from error
         try:
-            return Frozen(**json.loads(zlib.decompress(body))) if body else None
+            return Frozen(**json.loads(_unpacked(body))) if body else None
         except (TypeError, ValueError, zlib.error):  # another version has written it, or somebody else
             return None
 
@@ -101,7 +102,7 @@ class Results:
         last = self._last
         if last and last[0] == frozen:
             return last[1]
-        packed = _compressed(json.dumps(frozen._asdict()).encode())
+        packed = _packed(json.dumps(frozen._asdict()).encode())
         self._last = frozen, packed
         return packed
 
@@ -125,11 +126,20 @@ def open_results(store: str, keeping: Keeping | None) -> Results | None:
     return Results(keeping, open_cabinet(store, keeping)) if keeping else None
 
 
-def _compressed(body: bytes) -> bytes:
-    """Compress with no more memory than the body needs: to clear all of it takes longer than most bodies."""
-    bits = min(15, max(9, len(body).bit_length()))  # of the window; zlib's own are 15 and 8
-    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, bits, max(1, bits - 7))
+def _packed(body: bytes) -> bytes:
+    """Compress an object in JSON with no more memory than it needs, unless it is LITTLE.
+
+    To clear all of zlib's memory takes longer than most bodies.
+    """
+    if len(body) <= LITTLE:
+        return body
+    bits = min(15, len(body).bit_length())  # of the window; zlib's own are 15 and 8
+    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, bits, bits - 7)
     return packer.compress(body) + packer.flush()
+
+
+def _unpacked(packed: bytes) -> bytes:
+    return packed if packed.startswith(b"{") else zlib.decompress(packed)  # whose data never begin so
 
 
 def with_result(envelope: Envelope, base: str, name: str) -> Envelope:

@@ -34,7 +34,7 @@ from rfc8522 import End, Reason
 
 DYING = GRACE / 4  # seconds that a killed source has for ending
 LOOK_EVERY = 1.0  # seconds between two looks at a source that cannot be watched
-AT_ONCE = 0.005  # seconds in which a source is read by the thread that has opened it
+AT_ONCE = 0.005  # seconds for which the thread that has opened a source waits for its end
 FULL = "This machine cannot run more commands now."
 
 
@@ -232,20 +232,12 @@ class Run:
             self._loop.call_at(time.monotonic() + LOOK_EVERY, self._look)
 
     def _has_ended_at_once(self, source: Source) -> bool:
-        """Read a source in this thread while it may end at once: to wake another one costs too much."""
-        watched = {source.output: self._on_output}
+        """Wait in this thread for a source that may end at once: to wake another one costs too much."""
         if source.exit is not None:
-            watched[source.exit] = self._on_exit
-        poll = select.poll()
-        for descriptor in watched:
-            poll.register(descriptor, select.POLLIN)
-        end = time.monotonic() + AT_ONCE
-        while self.end is None and (left := end - time.monotonic()) > 0:
-            for descriptor, events in poll.poll(1000 * left):
-                if events == select.POLLHUP and source.exit is not None:  # no more output: its end is next
-                    poll.unregister(descriptor)
-                else:
-                    watched[descriptor](events)
+            poll = select.poll()
+            poll.register(source.exit, select.POLLIN)
+            if poll.poll(1000 * AT_ONCE):
+                self._on_exit(0)
         return self.end is not None
 
     def stop(self, reason: Reason) -> None:

@@ -21,7 +21,7 @@ from lookingglass.waiting import Stand, Wait
 from rfc8522 import EVERY_ROUTER, MOST_ROUTERS, Envelope, Parameters, ProtocolError
 
 WHOLE = 8  # times the output that one run may have, after which no other run begins
-HELD = "The limit is {} routers of a question at once."
+ENOUGH_AT_ONCE = "The limit is {} routers of a question at once."
 TOO_LONG = "The answers of other routers are so long that this one was not asked."
 STOPPED = "The visitor has stopped this router before it was asked."
 
@@ -222,7 +222,7 @@ class Several:
                     size += part.size - before
                     under_way += not part.is_over
                 else:
-                    part.hold(place + 1, HELD.format(self._at_once))
+                    part.hold(place + 1, ENOUGH_AT_ONCE.format(self._at_once))
                 place = max(place, part.place)
         if all(part.runs or part.is_over for part in self.parts):
             self._stand.leave()

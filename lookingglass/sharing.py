@@ -109,7 +109,9 @@ class Shared(ABC):
         finally:
             self._lock.release()
 
-    def give(self, claims: Sequence[Claim], refund: bool = False) -> None:
+    def give(
+        self, claims: Sequence[Claim], refund: bool = False, charges: Sequence[tuple[Token, float]] = ()
+    ) -> None:
         """Give shares back, and tokens where ``refund`` says so; the store learns it a moment later."""
         shares = [claim.key for claim in claims if isinstance(claim, Share)]
         with self._books:
@@ -121,12 +123,7 @@ class Shared(ABC):
             if refund:
                 tokens = [claim for claim in claims if isinstance(claim, Token) and claim.amount]
                 self._charges.extend((claim, -claim.amount) for claim in tokens)
-        self._bell.set()
-
-    def charge(self, token: Token, amount: float) -> None:
-        """Spend tokens afterwards; the store learns it a moment later."""
-        with self._books:
-            self._charges.append((token, amount))
+            self._charges.extend(charges)
         self._bell.set()
 
     def close(self) -> None:

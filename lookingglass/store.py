@@ -96,11 +96,13 @@ class Store(Protocol):
     def take(self, claims: Sequence[Claim], penalty: Token | None = None) -> Decision:
         """Take all claims or none; a refusal with the status 429 spends the penalty. Raises Gone."""
 
-    def give(self, claims: Sequence[Claim], refund: bool = False) -> None:
-        """Give shares back, and tokens where ``refund`` says so; never waits for anything outside."""
+    def give(
+        self, claims: Sequence[Claim], refund: bool = False, charges: Sequence[tuple[Token, float]] = ()
+    ) -> None:
+        """Give shares back, and tokens where ``refund`` says so; never waits for anything outside.
 
-    def charge(self, token: Token, amount: float) -> None:
-        """Spend tokens afterwards, also more than there are; never waits for anything outside."""
+        ``charges`` are tokens that are spent afterwards, and may be more than there are.
+        """
 
     def close(self) -> None:
         """Give back all that is held."""
@@ -114,12 +116,12 @@ class Ledger(ABC):
         """Return how many shares of a key are held."""
 
     @abstractmethod
-    def bucket(self, key: str) -> tuple[float, float] | None:
-        """Return how many tokens a bucket had, and when; None: it is full."""
+    def level(self, token: Token, now: float) -> float | None:
+        """Return how many tokens a bucket has; None: it is full, and takes no room yet."""
 
     @abstractmethod
-    def has_room(self, owner: str) -> bool:
-        """Tell whether there is room for one more bucket of an owner."""
+    def make_room(self, owner: str, now: float) -> bool:
+        """Make room for one more bucket of an owner, and tell whether there is any."""
 
     @abstractmethod
     def hold(self, key: str, change: int) -> None:
@@ -133,10 +135,12 @@ class Ledger(ABC):
         """Take all claims or none."""
         tokens: dict[str, float] = {}
         for claim in claims:
-            if isinstance(claim, Share):
-                seconds = SHARE_RETRY if self.held(claim.key) >= claim.limit else 0.0
-            else:
+            if isinstance(claim, Token):
                 seconds = self._wait(claim, now, tokens)
+            elif self.held(claim.key) >= claim.limit:
+                seconds = SHARE_RETRY
+            else:
+                continue
             if seconds > 0:
                 if penalty and claim.status == 429 and seconds < math.inf:
                     seconds = max(seconds, self._fine(penalty, seconds, now))
@@ -145,29 +149,31 @@ class Ledger(ABC):
             if isinstance(claim, Share):
                 self.hold(claim.key, 1)
             elif claim.amount:
-                tokens[claim.key] = claim.spent(tokens[claim.key], claim.amount)
-                self.put(claim, tokens[claim.key], now)
+                tokens[claim.key] = left = claim.spent(tokens[claim.key], claim.amount)
+                self.put(claim, left, now)
         return Decision(0.0, None, tokens)
 
     def spend(self, token: Token, amount: float, now: float) -> None:
         """Spend tokens whether there are any or not."""
-        found = self.bucket(token.key)
-        if found or (amount > 0 and self.has_room(token.owner)):
-            self.put(token, token.spent(_count(token, found, now), amount), now)
+        level = self.level(token, now)
+        if level is None and amount > 0 and self.make_room(token.owner, now):
+            level = token.burst
+        if level is not None:
+            self.put(token, token.spent(level, amount), now)
 
     def _fine(self, penalty: Token, seconds: float, now: float) -> float:
         """Spend a penalty for a refusal with its wait, and return how long a client has to wait for it."""
-        found = self.bucket(penalty.key)
-        tokens = penalty.fined(_count(penalty, found, now), seconds)
-        if found or self.has_room(penalty.owner):
+        level = self.level(penalty, now)
+        tokens = penalty.fined(penalty.burst if level is None else level, seconds)
+        if level is not None or self.make_room(penalty.owner, now):
             self.put(penalty, tokens, now)
         return penalty.seconds(-tokens)
 
     def _wait(self, token: Token, now: float, counted: dict[str, float]) -> float:
         """Return the seconds until a bucket has enough tokens, and count those that it has now."""
-        found = self.bucket(token.key)
-        counted[token.key] = tokens = _count(token, found, now)
-        if found is None and token.amount and not self.has_room(token.owner):
+        level = self.level(token, now)
+        counted[token.key] = tokens = token.burst if level is None else level
+        if level is None and token.amount and not self.make_room(token.owner, now):
             return math.inf
         lacking = token.amount + token.reserve - tokens
         if lacking <= 0.0:
@@ -176,16 +182,12 @@ class Ledger(ABC):
         return seconds if seconds > ROUNDING else 0.0
 
 
-def _count(token: Token, found: tuple[float, float] | None, now: float) -> float:
-    return token.burst if found is None else token.refilled(found[0], now - found[1])
-
-
 class Bucket(NamedTuple):
     """Hold what a table in memory knows of a bucket."""
 
     tokens: float
     since: float
-    full: float  # when it is full again, and is forgotten
+    full: float  # when it is full again, and may be forgotten
     owner: str
 
 
@@ -206,12 +208,12 @@ class Memory(Ledger):
     def take(self, claims: Sequence[Claim], penalty: Token | None = None) -> Decision:
         """Take all claims or none."""
         with self._lock:
-            now = self._clock()
-            self._forget(now)
-            return self.decide(claims, penalty, now)
+            return self.decide(claims, penalty, self._clock())
 
-    def give(self, claims: Sequence[Claim], refund: bool = False) -> None:
-        """Give shares back, and tokens where ``refund`` says so."""
+    def give(
+        self, claims: Sequence[Claim], refund: bool = False, charges: Sequence[tuple[Token, float]] = ()
+    ) -> None:
+        """Give shares back, and tokens where ``refund`` says so; spend ``charges``."""
         with self._lock:
             now = self._clock()
             for claim in claims:
@@ -219,11 +221,8 @@ class Memory(Ledger):
                     self.hold(claim.key, -1)
                 elif refund:
                     self.spend(claim, -claim.amount, now)
-
-    def charge(self, token: Token, amount: float) -> None:
-        """Spend tokens afterwards, also more than there are."""
-        with self._lock:
-            self.spend(token, amount, self._clock())
+            for token, amount in charges:
+                self.spend(token, amount, now)
 
     def close(self) -> None:
         """Do nothing: what is held ends with the process."""
@@ -232,13 +231,14 @@ class Memory(Ledger):
         """Return how many shares of a key are held."""
         return self._held.get(key, 0)
 
-    def bucket(self, key: str) -> tuple[float, float] | None:
-        """Return how many tokens a bucket had, and when; None: it is full."""
-        found = self._buckets.get(key)
-        return (found.tokens, found.since) if found else None
+    def level(self, token: Token, now: float) -> float | None:
+        """Return how many tokens a bucket has; None: it is full, and takes no room yet."""
+        found = self._buckets.get(token.key)
+        return token.refilled(found.tokens, now - found.since) if found else None
 
-    def has_room(self, owner: str) -> bool:
-        """Tell whether there is room for one more bucket of an owner."""
+    def make_room(self, owner: str, now: float) -> bool:
+        """Forget buckets that are full again, and tell whether there is room for one more of an owner."""
+        self._forget(now)
         return len(self._buckets) < self._size and self._owned[owner] < OWNED
 
     def hold(self, key: str, change: int) -> None:

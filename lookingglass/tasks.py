@@ -53,7 +53,7 @@ class Task(task.WSGITask):
         204 and 304, which have no length, for they never have a body (RFC 9112 section 6.3).
         """
         headers, has_body, is_old = self.response_headers, self.has_body, self.version == "1.0"
-        names = {name.lower() for name, _ in headers}
+        names = {*map(str.lower, dict(headers))}
         if not has_body:
             headers[:] = [each for each in headers if each[0].lower() != "content-length"]
         elif self.content_length is None:
@@ -70,8 +70,8 @@ class Task(task.WSGITask):
             self.set_close_on_finish()
         elif is_old:
             headers.append(("Connection", "Keep-Alive"))
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-        return f"HTTP/{self.version} {self.status}\r\n{lines}\r\n".encode("latin-1")
+        lines = "\r\n".join(map(": ".join, headers))
+        return f"HTTP/{self.version} {self.status}\r\n{lines}\r\n\r\n".encode("latin-1")
 
     def write(self, data: bytes) -> None:
         """Write some of the body; the header goes with the first of it, for a packet more is dear."""

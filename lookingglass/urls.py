@@ -37,7 +37,7 @@ def query_of(environ: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def base_of(environ: dict[str, Any], configured: str | None) -> str:
     """Return the URL under which visitors see the application, without a slash at its end."""
-    return configured or _base_of(tuple((name, environ[name]) for name in BASE if name in environ))
+    return configured or _base_of(*map(environ.get, BASE))
 
 
 def _decoded(part: bytes) -> str:
@@ -45,8 +45,8 @@ def _decoded(part: bytes) -> str:
 
 
 @functools.lru_cache(KEPT_BASES)
-def _base_of(told: tuple[tuple[str, str], ...]) -> str:
-    environ = dict(told)
+def _base_of(*told: str | None) -> str:
+    environ = {name: text for name, text in zip(BASE, told, strict=True) if text is not None}
     if not AUTHORITY.fullmatch(environ.get("HTTP_HOST", "localhost")):
         raise HTTPProblem(400, "The header Host is not a host, with or without a port.")
     return str(Request(environ).application_url).rstrip("/")

@@ -189,7 +189,7 @@ def test_refund_is_given_back_and_a_charge_makes_debts(store: Store) -> None:
     assert takes(store, token._replace(amount=10.0))
     store.give([token._replace(amount=10.0)], refund=True)
     assert takes(store, token._replace(amount=10.0))
-    store.charge(token, 30)
+    store.give([], charges=[(token, 30)])
     decision = store.take([token._replace(amount=0.0)])
     assert decision.seconds == pytest.approx(30, abs=5)
 
@@ -316,7 +316,7 @@ class MemoryMachine(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from("xyz"), amount=st.floats(0.1, 20))
     def charge(self, key: str, amount: float) -> None:
-        self.memory.charge(Token(key, Rate(6, 60.0), 4), amount)
+        self.memory.give([], charges=[(Token(key, Rate(6, 60.0), 4), amount)])
         self.spent.setdefault(key, []).append((self.now, amount))
 
     @invariant()

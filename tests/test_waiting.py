@@ -444,9 +444,8 @@ class Waiting(RuleBasedStateMachine):
         if name in {"concurrent", "per_router"}:
             return memory.held(ticket.key) >= 2
         assert name == "rate"
-        found = memory.bucket(ticket.key)
-        assert found
-        return found[0] + (now - found[1]) / 2 < min(asker.weight, 4) - 1e-9
+        found = memory._buckets[ticket.key]
+        return found.tokens + (now - found.since) / 2 < min(asker.weight, 4) - 1e-9
 
     def teardown(self) -> None:
         for asker in self.askers:

@@ -93,7 +93,8 @@ def draw(given: list[Route], own: str, names: Mapping[str, str]) -> Shapes | Non
     height = 2 * EDGE + (len(routes) - 1) * ROW + TALL
     layers["box"].append(_box((EDGE, EDGE, height - 2 * EDGE), (own, ""), own, "ours"))
     return Shapes(
-        "".join(itertools.chain(*layers.values())),  # the best line above the others, and boxes above all
+        # The best line stands above the others, boxes above all. Text browsers show the words of all.
+        " ".join(itertools.chain(*layers.values())),
         2 * EDGE + BOX + columns * (BOX + GAP),
         height,
         words(routes, own),
@@ -181,7 +182,7 @@ def _box(place: tuple[int, int, int], lines: tuple[str, str], told: str, kind: s
     size = " long" if len(first) > 10 else ""
     words = f'<text class="mid{size}" x="{middle}" y="{top}">{escape(_cut(first, 14))}</text>'
     if second:
-        words += f'<text class="mid minor" x="{middle}" y="{top + 13}">{escape(_cut(second))}</text>'
+        words += f' <text class="mid minor" x="{middle}" y="{top + 13}">{escape(_cut(second))}</text>'
     return (
         f"<g><title>{escape(told)}</title>"
         f'<rect class="{kind}" x="{x}" y="{y}" width="{BOX}" height="{height}" rx="5"/>{words}</g>'

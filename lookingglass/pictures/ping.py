@@ -223,7 +223,7 @@ def _numbers(slots: list[Slot]) -> str:
     y, width = ABOVE + HEIGHT + 13, 100 / len(slots)
     is_few = len(slots) <= FEW
     last = len(slots) - 1
-    found = "".join(
+    found = " ".join(
         f'<text class="mid" x="{(place + 0.5) * width:.4g}%" y="{y}">{slot.seq}</text>'
         for place, slot in enumerate(slots)
         if is_few or not place or (slot.seq % FEW == 0 and place < last - FEW // 2)
