@@ -178,6 +178,7 @@ def test_root_fits_on_a_screen() -> None:
     assert len({name.partition("/")[0] for name in listed.splitlines()}) <= ENTRIES
 
 
+@pytest.mark.slow
 def test_nothing_of_ours_has_another_name_after_an_installation(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
     clone = tmp_path / "clone"
