@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from examples.lab.lab import Lab
+from lookingglass import roll
 from tests.support import PATIENT, Serve, Server, build_pyz, configuration, free_port, lab_prefix, soon_gone
 
 if TYPE_CHECKING:
@@ -70,6 +71,14 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def watchers_are_waited_for() -> Iterator[None]:
+    """Have no watcher left because a busy machine ends it late: that is noise in a later test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roll, "DISMISSAL", PATIENT)
+        yield
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

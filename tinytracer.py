@@ -16,8 +16,8 @@ from webob import Request
 
 import rfc8522
 from commands import TEXT
-from lookingglass import configuration as conf
 from lookingglass import (
+    about,
     downloads,
     journal,
     names,
@@ -28,6 +28,7 @@ from lookingglass import (
     urls,
     visitors,
 )
+from lookingglass import configuration as conf
 from lookingglass.answers import (
     Environ,
     Reply,
@@ -67,7 +68,8 @@ ROUTES = [
         (V1 + r"/routers/(?P<number>[^/]+)/?", "router_details", ALL),
         (V1 + r"/(?P<path>.+)", "run", CORS),
         (r"/\.well-known/looking-glass/?", "index", ALL),
-        (r"/(?P<name>style\.css|script\.js|icon\.svg|theme\.css|logo)", "asset", OWN),
+        (r"/(?P<name>style\.css|script\.js|icon\.svg|theme\.css|logo|icon)", "asset", OWN),
+        (r"/about", "about", OWN),
         (r"/healthz", "healthz", OWN),
         (r"/api/ip", "ip", ALL),
         (r"/api/info", "info", ALL),
@@ -260,6 +262,9 @@ class TinyTracer:
     def _asset(self, environ: Environ, name: str) -> Answering:
         name = name.lower()
         return self._shelf.get(name, lambda: Ready(*self._page.asset(name), {}))
+
+    def _about(self, environ: Environ) -> Answering:
+        return self._shelf.get("about", lambda: about.page(self._configuration))
 
     def _healthz(self, environ: Environ) -> Answering:
         self._glass.check_health()

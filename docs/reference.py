@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,4 +82,5 @@ def _in_json(value: object) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m docs.reference", description=__doc__).parse_args()
     PAGE.write_text(filled(PAGE.read_text()))

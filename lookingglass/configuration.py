@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import rfc8522
 from commands import Router
-from lookingglass import targets, themes
+from lookingglass import cures, targets, themes
 from lookingglass.cabinet import Keeping
 from lookingglass.children import ENVIRONMENT
 from lookingglass.documents import StrPath, load_json
@@ -26,9 +26,9 @@ from lookingglass.reading import (
     base_url,
     boolean,
     complete,
+    content,
     deny,
     duration,
-    existing_file,
     existing_folder,
     list_of,
     members,
@@ -142,10 +142,14 @@ RESULTS = (
     Key("mib", number(1, 16384, "MiB", whole=True), 64, "MiB that they may take, compressed."),
 )
 THEME = (
-    Key("css", existing_file(themes.STYLES), None,
+    Key("css", content(themes.STYLES, themes.FILE_KIB), None,
         "A style sheet beside the configuration, which goes behind the page's own."),
-    Key("logo", existing_file(themes.LOGOS), None,
+    Key("logo", content(themes.LOGOS, themes.FILE_KIB), None,
         "A picture beside the configuration, which stands before the title."),
+    Key("icon", content(themes.ICONS, themes.FILE_KIB), None,
+        "A small picture beside the configuration, which browsers show in the tab."),
+    Key("about", content(themes.PROSE, themes.PROSE_KIB), None,
+        "A text beside the configuration, with your own words, which becomes a page at /about."),
 )
 TARGETS = (
     Key("deny", deny, None,
@@ -164,7 +168,8 @@ TOP = (
         'https://www.example.net, or "*" for all. Lists and descriptions may be read by all.'),
     Key("debug", boolean, False, "Whether the log has more details."),
     Key("capabilities", members(CAPABILITIES), None, "Which address families are offered: one or both."),
-    Key("theme", members(THEME), None, "How the page looks: a style sheet and a logo of your own."),
+    Key("theme", members(THEME), None,
+        "How the page looks: style sheet, logo, icon and a page of your own words."),
     Key("commands", commands(COMMAND), None,
         "The commands of each router that has none of its own, or the name of a command set or a file."),
     Key("routers", routers(ROUTER), None, "The routers that are offered; absent: this machine."),
@@ -188,18 +193,21 @@ TOP = (
 
 VARIABLE = "TINYTRACER_CONFIG"  # names the configuration's file where no argument does
 HERE = "config.json"
-OLD = "this is a caps.json of intrace; run: tinytracer migrate {} --config config.json"
+OLD = "this is a caps.json of intrace; run: {} migrate {} --config config.json"
 
 
 log = logging.getLogger("tinytracer")
 
 
 class ConfigurationError(Exception):
-    """A configuration cannot be used; ``errors`` has a line for each mistake, beginning with its path."""
+    """A configuration cannot be used; ``errors`` has a line for each mistake, beginning with its path.
 
-    def __init__(self, errors: Iterable[str]) -> None:
-        self.errors = tuple(errors)
-        super().__init__("\n".join(self.errors))
+    ``cure`` is a command that mends all of them, "" where they have to be mended in the file.
+    """
+
+    def __init__(self, errors: Iterable[str], cure: str = "") -> None:
+        self.errors, self.cure = tuple(errors), cure
+        super().__init__("\n    ".join(filter(None, ("\n".join(self.errors), cure))))
 
 
 class Configuration(NamedTuple):
@@ -214,7 +222,7 @@ class Configuration(NamedTuple):
     cors: Collection[str]  # origins, or "*"
     debug: bool
     capabilities: Mapping[str, bool]  # ipv4, ipv6
-    theme: Mapping[str, str]  # css, logo: absolute paths of those that are configured
+    theme: Mapping[str, themes.File]  # css, logo, icon, about: those that are configured
     routers: tuple[Router, ...]  # at least one
     limits: Limits
     store: str  # for stores.open_store
@@ -229,7 +237,8 @@ class Configuration(NamedTuple):
     def lacking(self) -> list[str]:
         """Return a line for each program that this machine does not have, beginning with its path."""
         return [
-            f"{path}: there is no program {name!r} on this machine; install it, or change this"
+            f"{path}: there is no program {name!r} on this machine; "
+            f"{cures.how_to_get(name) or 'install it'}, or change this"
             for path, name in self.programs
             if not shutil.which(name, path=ENVIRONMENT["PATH"])
         ]
@@ -242,7 +251,7 @@ def load(path: StrPath) -> Configuration:
     if mistakes:
         raise ConfigurationError(f"{path}: {mistake}" for mistake in mistakes)
     if is_caps(document):
-        raise ConfigurationError([f"{path}: {OLD.format(shlex.quote(os.fspath(path)))}"])
+        raise ConfigurationError([f"{path}: {OLD.format(cures.program(), shlex.quote(os.fspath(path)))}"])
     return read(document, os.path.dirname(path))
 
 
@@ -292,8 +301,9 @@ def default() -> Configuration:
         if shutil.which(command["cmd4"][0], path=ENVIRONMENT["PATH"])
     }
     if not document["commands"]:
-        programs = ", ".join(command["cmd4"][0] for command in offered.values())
-        raise ConfigurationError([f"There is no config.json, and on this machine none of {programs}."])
+        programs = [command["cmd4"][0] for command in offered.values()]
+        told = f"There is no config.json, and on this machine none of {', '.join(programs)}."
+        raise ConfigurationError([told], cures.how_to_install(programs))
     return read(document, "")
 
 

@@ -51,7 +51,7 @@ def check(named: str | None, runs: bool, as_json: bool) -> int:
         for line in error.errors:
             path, colon, cause = line.partition(": ")
             place = path if colon else "the configuration"
-            report.add("configuration", Finding(place, cause or line, MEND, ERROR))
+            report.add("configuration", Finding(place, cause or line, error.cure or MEND, ERROR))
         return report.end()
     for name, find in CHECKS:
         for finding in find(situation):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from commands import Command, Router
+from lookingglass import about
 from lookingglass.configuration import Configuration
 from lookingglass.panels import Heading
 from lookingglass.pictures.markup import escape
@@ -127,7 +128,7 @@ def descriptions(routers: Sequence[Router]) -> str:
 def network(configuration: Configuration) -> str:
     """Say where the routers are, what addresses they have, what can be downloaded and whom to ask."""
     parts = (_sites(configuration.routers), _files(configuration.testfiles), _contact(configuration.info))
-    return "".join(parts)
+    return "".join((*parts, about.link(configuration)))
 
 
 def _sites(routers: Sequence[Router]) -> str:

@@ -30,18 +30,26 @@ def frame(configuration: Configuration, heading: str, main: str, up: str, asks: 
     ``heading`` is text, ``main`` is markup below it; ``up`` leads from the document's URL to the page: "../".
     ``asks`` is what ``next_questions`` returns.
     """
-    site, theme = escape(configuration.title), configuration.theme
     values = {
-        "title": f"{escape(heading)} · {site}",
+        **dress(configuration, up),
+        "title": f"{escape(heading)} · {escape(configuration.title)}",
         "robots": '\n<meta name="robots" content="noindex, nofollow">',
-        "site": f'<img src="{up}logo" alt=""> {site}' if "logo" in theme else site,
-        "theme": f'\n<link rel="stylesheet" href="{up}theme.css">' if "css" in theme else "",
         "heading": escape(heading),
         "main": main,
         "asks": asks,
         "up": up,
     }
     return _template().substitute(values).encode()
+
+
+def dress(configuration: Configuration, up: str) -> dict[str, str]:
+    """Return what the theme puts into each document: icon, style sheet, and the title with the logo."""
+    site, theme = escape(configuration.title), configuration.theme
+    return {
+        "icon": f"{up}{'icon' if 'icon' in theme else 'icon.svg'}",
+        "site": f'<img src="{up}logo" alt=""> {site}' if "logo" in theme else site,
+        "theme": f'\n<link rel="stylesheet" href="{up}theme.css">' if "css" in theme else "",
+    }
 
 
 def next_questions(router: Router | None, command: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
+import pwd
 import queue
 import re
 import resource
+import shlex
 import shutil
 import socket
 import stat
@@ -16,8 +19,9 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from lookingglass import machine, serving
+from lookingglass import cures, machine, reloading, serving
 from lookingglass.findings import ERROR, NOTE, Finding, Situation, argvs, user
 from lookingglass.store import Gone, Share
 from lookingglass.stores import MEMORY, SQLITE, open_store
@@ -37,6 +41,8 @@ NAME = "a.root-servers.net."  # whose look-up gets a definite answer wherever na
 LOOK_UP = 4.0  # seconds
 SIOCGIFFLAGS, IFF_UP = 0x8913, 1  # linux/sockios.h, linux/if.h
 RESOLV_CONF = "/etc/resolv.conf"
+ROOT_NAME = "root"
+SERVICE_USERS = ("tinytracer", "nobody")  # that of our units, else one that may do nothing
 
 
 # --- programs, and what they may do
@@ -57,13 +63,13 @@ def programs(situation: Situation) -> Iterator[Finding]:
 def _why_not(name: str, more: str, situation: Situation) -> tuple[str, str]:
     """Return cause and cure of a program that cannot be executed."""
     if there := machine.lies(name):
-        return f"{there} may not be executed by {user()}{more}", f"chmod 755 {there}"
+        return f"{there} may not be executed by {user()}{more}", f"chmod 755 {shlex.quote(there)}"
     elsewhere = shutil.which(name)
     if elsewhere:
         told = f"{name!r} is {elsewhere}, which is in none of the folders {machine.PATH}{more}"
-        return told, f"ln -s {os.path.abspath(elsewhere)} /usr/local/bin/"
+        return told, f"ln -s {shlex.quote(os.path.abspath(elsewhere))} /usr/local/bin/"
     where = "" if "/" in name else f" in any of {machine.PATH}"
-    cure = machine.how_to_get(name) or f"install it, or change this in {situation.file or 'config.json'}"
+    cure = cures.how_to_get(name) or f"install it, or change this in {situation.file or 'config.json'}"
     return f"there is no program {name!r}{where}{more}", cure
 
 
@@ -101,9 +107,10 @@ def _why_no_answer(program: str, family: int, told: machine.Told, situation: Sit
             unit = "write AmbientCapabilities=CAP_NET_RAW in the unit"
             return rights, RANGE if os.path.basename(program) == "ping" else unit
         opener = machine.found(OPENERS.get(os.path.basename(program), program)) or program
+        first = "" if machine.found("setcap") else f"{cures.how_to_get('setcap')} && "
         return (
             f"{cause} ({user()} may not open raw sockets)",
-            f"setcap cap_net_raw+ep {os.path.realpath(opener)}",
+            f"{first}setcap cap_net_raw+ep {shlex.quote(os.path.realpath(opener))}",
         )
     if family == 6 and UNREACHABLE.search(told.text):
         return f"{cause} (this machine has no IPv6)", situation.key("capabilities", '{"ipv6": false}')
@@ -130,11 +137,18 @@ def daemons(situation: Situation) -> Iterator[Finding]:
         if error is None:
             continue
         if error.errno == errno.EACCES:
-            cure = f"usermod -a -G {daemon.group} {user()}" if daemon.group else f"chmod o+rw {where}"
+            cure = _how_to_join(daemon.group) if daemon.group else f"chmod o+rw {shlex.quote(where)}"
             yield Finding(path, f"{user()} may not ask {daemon.name} at {where}", cure)
         else:
             told = f"{daemon.name} does not listen at {where}: {error.strerror or error}"
             yield Finding(path, told, f"systemctl start {daemon.service}")
+
+
+def _how_to_join(group: str) -> str:
+    """Return how this user becomes a member of a group; systemd makes some users, which no file has."""
+    is_in_file = re.search(f"^{re.escape(user())}:", Path("/etc/passwd").read_text(), re.MULTILINE)
+    in_unit = f"in the unit write: SupplementaryGroups={group}"
+    return f"usermod -a -G {group} {user()}  # and restart the service" if is_in_file else in_unit
 
 
 def _where(daemon: machine.Daemon, argv: tuple[str, ...]) -> str:
@@ -209,10 +223,10 @@ def files(situation: Situation) -> Iterator[Finding]:
     """Find files that others may change, or that this user may not read."""
     if situation.file and os.stat(situation.file).st_mode & stat.S_IWOTH:
         told = "everybody may write this file, and with it name any program"
-        yield Finding(situation.file, told, f"chmod o-w {situation.file}")
+        yield Finding(situation.file, told, f"chmod o-w {shlex.quote(situation.file)}")
     folder = situation.configuration.testfiles
     if folder and not os.access(folder, os.R_OK | os.X_OK):
-        yield Finding("testfiles", f"{user()} may not read {folder}", f"chmod o+rx {folder}")
+        yield Finding("testfiles", f"{user()} may not read {folder}", f"chmod o+rx {shlex.quote(folder)}")
 
 
 def descriptors(situation: Situation) -> Iterator[Finding]:
@@ -243,19 +257,44 @@ def store(situation: Situation) -> Iterator[Finding]:
 def _why_gone(name: str, error: Gone) -> tuple[str, str]:
     why = error.__cause__ or error.__context__ or error
     if not name.startswith(SQLITE):
-        return f"the server of limits does not answer: {type(why).__name__}", "systemctl start redis-server"
+        return f"the server of limits does not answer: {type(why).__name__}", _how_to_start(name)
     path = name[len(SQLITE) :]
     folder = os.path.dirname(path)
     told = f"limits cannot be counted in {path}: {why}"
     if not os.access(folder, os.W_OK | os.X_OK):
-        return f"{told} ({user()} may not write there)", f"chown {user()} {folder}"
+        return f"{told} ({user()} may not write there)", f"chown {user()} {shlex.quote(folder)}"
     if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK):
-        return f"{told} ({user()} may not write it)", f"chown {user()} {path}"
-    return told, f"rm {path}"
+        return f"{told} ({user()} may not write it)", f"chown {user()} {shlex.quote(path)}"
+    return told, f"rm {shlex.quote(path)}"
+
+
+def _how_to_start(store: str) -> str:
+    """Return the command that starts the server of a store, which may have a password in its name."""
+    host = urlsplit(store).hostname
+    if host not in {None, "localhost", *machine.LOOPBACK.values()}:
+        return f"systemctl start redis-server  # on {host}"
+    return (
+        "systemctl start redis-server" if machine.found("redis-server") else cures.how_to_get("redis-server")
+    )
 
 
 def who(situation: Situation) -> Iterator[Finding]:
     """Tell that all this is so for root, where the service may be another user's."""
-    if os.geteuid() == 0:
-        told = "this was checked as root; a service of another user may lack rights"
-        yield Finding("", told, "sudo -u tinytracer tinytracer check", NOTE)
+    if os.geteuid() != 0:
+        return
+    name = _service_user(situation.file)
+    if name != ROOT_NAME:
+        option = f" --config {shlex.quote(os.path.abspath(situation.file))}" if situation.file else ""
+        told = f"this was checked as root; a service of another user, such as {name}, may lack rights"
+        yield Finding("", told, f"runuser -u {name} -- {cures.program()} check{option}", NOTE)
+
+
+def _service_user(file: str) -> str:
+    """Return as whom a server runs with a file, else the user of our units, else one without rights."""
+    for each in reloading.running(file) if file else ():
+        with contextlib.suppress(OSError, KeyError):  # it has ended, or its user has no name
+            return pwd.getpwuid(os.stat(f"/proc/{each.pid}").st_uid).pw_name
+    for name in SERVICE_USERS:
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
+    return ROOT_NAME

@@ -1,42 +1,23 @@
-"""What this machine has: programs and their packages, routing daemons, routed address families."""
+"""What this machine has: programs, routing daemons, routed address families."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from lookingglass.children import ENVIRONMENT
-from lookingglass.resources import PACKAGE, ROUTERS, SCRIPTS
 
 PATH = ENVIRONMENT["PATH"]  # where commands are looked for, whatever the PATH of this process is
-# The Debian and Ubuntu packages of programs that looking glasses run.
-PACKAGES: Mapping[str, str] = {
-    **dict.fromkeys(("ping", "ping4", "ping6"), "iputils-ping"),
-    **dict.fromkeys(("traceroute", "traceroute4", "traceroute6", "tcptraceroute"), "traceroute"),
-    **dict.fromkeys(("tracepath", "tracepath6"), "iputils-tracepath"),
-    **dict.fromkeys(("mtr", "mtr-packet"), "mtr-tiny"),
-    **dict.fromkeys(("ip", "ss", "bridge"), "iproute2"),
-    **dict.fromkeys(("dig", "host", "nslookup", "delv"), "bind9-dnsutils"),
-    **dict.fromkeys(("bird", "birdc", "birdcl"), "bird2"),
-    "vtysh": "frr",
-    "gobgp": "gobgpd",
-    **dict.fromkeys(("bgpctl", "ospfctl"), "openbgpd"),
-    "ssh": "openssh-client",
-    **{each: each for each in ("sudo", "fping", "whois", "nmap", "hping3", "arping", "curl", "sshpass")},
-    "timeout": "coreutils",
-}
 # Addresses far away, of the root name server A; nothing is sent to them.
 FAR = {4: "198.41.0.4", 6: "2001:503:ba3e::2:30"}
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 PORT = 53
-UNPACKED = "tinytracer-files"  # a folder in which a zip is unpacked by whoever does as told
 
 
 class Daemon(NamedTuple):
@@ -99,14 +80,6 @@ def lies(program: str) -> str | None:
     return shutil.which(program, mode=os.F_OK, path=PATH)
 
 
-def how_to_get(program: str) -> str:
-    """Return the command that installs a program; "" when that is not known."""
-    name = os.path.basename(program)
-    if name in SCRIPTS:
-        return f"{_how_to_unpack(name)}install -m 755 {_unpacked(name)} /usr/local/bin/"
-    return f"apt install {PACKAGES[name]}" if name == program and name in PACKAGES else ""
-
-
 def is_well(where: str) -> OSError | None:
     """Return what is wrong with asking a daemon at a socket or HOST:PORT; None: it answers there."""
     host, _, port = where.rpartition(":")
@@ -126,25 +99,6 @@ def source(family: int) -> str | None:
         probe.connect((FAR[family], PORT))  # which sends nothing
         return str(probe.getsockname()[0])
     return None
-
-
-def _in_zip() -> str:
-    """Return the zip that the program runs from; "" for none."""
-    archive = os.path.dirname(os.path.abspath(PACKAGE))
-    return archive if os.path.isfile(archive) else ""
-
-
-def _how_to_unpack(name: str) -> str:
-    archive = _in_zip()
-    return f"python3 -m zipfile -e {shlex.quote(archive)} {UNPACKED} && " if archive else ""
-
-
-def _unpacked(name: str) -> str:
-    if _in_zip():
-        return f"{UNPACKED}/lookingglass/routers/{name}"
-    folders = (PACKAGE, os.path.dirname(PACKAGE))
-    paths = [os.path.join(folder, inner, name) for folder, inner in zip(folders, ROUTERS, strict=True)]
-    return os.path.abspath(next(filter(os.path.exists, paths), paths[0]))
 
 
 def attempt(argv: Sequence[str], seconds: float) -> Told:

@@ -97,7 +97,7 @@ class Page:
         """Return a file that the page needs, and its media type; raises NotFound."""
         if name in ASSETS:
             return resources.resource(name), ASSETS[name]
-        return themes.read(self._configuration.theme, name)
+        return themes.asset(self._configuration.theme, name)
 
     def own_address(self, client: str) -> dict[str, str]:
         """Return what /api/ip tells, to the page on a name of ours that has both address families.
@@ -220,14 +220,11 @@ def _names(listed: str) -> list[str]:
 
 def _constant(configuration: Configuration) -> dict[str, str]:
     """Return what is the same in each page."""
-    title = escape(configuration.title)
-    theme = configuration.theme
     return {
-        "title": title,
+        **frames.dress(configuration, ""),
+        "title": escape(configuration.title),
         "robots": "",
         "up": "",
-        "heading": f'<img src="logo" alt=""> {title}' if "logo" in theme else title,
-        "theme": '\n<link rel="stylesheet" href="theme.css">' if "css" in theme else "",
         "blurb": configuration.blurb,
         "descriptions": form.descriptions(configuration.routers),
         "network": form.network(configuration),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from commands import Router
-from lookingglass import machine
+from lookingglass import cures, machine
 from lookingglass.findings import Finding, Situation, argvs, user
 
 SECONDS = 20.0  # for each router
@@ -27,7 +27,7 @@ SAYINGS = (
     (re.compile("UNPROTECTED PRIVATE KEY|bad permissions"), KEYS),
     (re.compile("Permission denied"), DENIED),
 )
-# The same where nothing has to be found out for the cure; {…} are what `ssh -G` tells.
+# The same where nothing has to be found out for the cure; {…} are what `ssh -G` tells, and the line said.
 CURES = (
     (re.compile("Connection refused"), "nothing listens at {hostname} port {port}",
      "systemctl start ssh  # on the router; or write its Port in ssh_config"),
@@ -35,8 +35,10 @@ CURES = (
      "write HostName with its address in ssh_config"),
     (re.compile("timed out|No route to host|unreachable"), "{hostname} does not answer",
      "ping {hostname}  # then look at firewalls, and at HostName in ssh_config"),
-    (re.compile("Can't open user config file|Bad configuration option|terminating, "), "ssh_config is wrong",
-     "mend the file after -F; `ssh -G` says what it means"),
+    (re.compile("Can't open user config file"), "{said}",
+     "write this file: a Host for each router, with HostName, User, IdentityFile and UserKnownHostsFile"),
+    (re.compile("Bad configuration option|terminating, "), "{said}",
+     "correct this line; man ssh_config has the options"),
     (re.compile("cannot bind to path|ControlPath"), "the folder of ControlPath is not there, or not writable",
      "install -d -m 700 -o {me} {folder}"),
 )  # fmt: skip
@@ -95,8 +97,10 @@ def _problem(told: machine.Told, settings: Mapping[str, str]) -> tuple[str, str]
     if kind and settings:
         return {CHANGED: _changed, UNKNOWN: _unknown, KEYS: _open_key, DENIED: _denied}[kind](settings)
     for pattern, cause, cure in CURES:
-        if settings and pattern.search(told.errors):
-            return cause.format_map(settings), cure.format_map(settings)
+        said = next(filter(pattern.search, told.errors.splitlines()), "")
+        if settings and said:
+            values = {**settings, "said": said.strip()[:200]}
+            return cause.format_map(values), cure.format_map(values)
     if told.status in {0, 1} and not told.errors:
         return None
     words = next(iter(reversed(told.errors.strip().splitlines())), "")
@@ -111,7 +115,15 @@ def _known_hosts(settings: Mapping[str, str]) -> str:
 
 def _scan(settings: Mapping[str, str]) -> str:
     where = f"-p {settings.get('port', '22')} {settings.get('hostname', '')}"
-    return f"ssh-keyscan {where} >> {_known_hosts(settings)}  # compare with what the router shows"
+    file = _known_hosts(settings)
+    scan = f"ssh-keyscan {where} >> {shlex.quote(file)}  # compare with what the router shows"
+    return f"{_how_to_make_folder(file)}{scan}"
+
+
+def _how_to_make_folder(file: str) -> str:
+    """Return how to begin a command that writes a file, where its folder is not there."""
+    folder = os.path.dirname(file)
+    return "" if os.path.isdir(folder) else f"mkdir -m 700 -p {shlex.quote(folder)} && "
 
 
 def _unknown(settings: Mapping[str, str]) -> tuple[str, str]:
@@ -121,7 +133,7 @@ def _unknown(settings: Mapping[str, str]) -> tuple[str, str]:
 def _changed(settings: Mapping[str, str]) -> tuple[str, str]:
     host, port = settings.get("hostname", ""), settings.get("port", "22")
     name = host if port == "22" else f"[{host}]:{port}"
-    forget = f"ssh-keygen -R '{name}' -f {_known_hosts(settings)}"
+    forget = f"ssh-keygen -R '{name}' -f {shlex.quote(_known_hosts(settings))}"
     told = (
         f"its host key is another one than in {_known_hosts(settings)}: a new router, or somebody in between"
     )
@@ -130,7 +142,7 @@ def _changed(settings: Mapping[str, str]) -> tuple[str, str]:
 
 def _open_key(settings: Mapping[str, str]) -> tuple[str, str]:
     keys = [key for key in settings["keys"].split("\n") if os.path.exists(key)]
-    return "others may read the private key, so ssh does not use it", f"chmod 600 {' '.join(keys)}"
+    return "others may read the private key, so ssh does not use it", f"chmod 600 {shlex.join(keys)}"
 
 
 def _denied(settings: Mapping[str, str]) -> tuple[str, str]:
@@ -138,10 +150,11 @@ def _denied(settings: Mapping[str, str]) -> tuple[str, str]:
     keys = settings["keys"].split("\n")
     there = [key for key in keys if os.path.exists(key)]
     if not there:
-        return f"there is no private key {keys[0]}", f'ssh-keygen -t ed25519 -N "" -f {keys[0]}'
+        make = f'ssh-keygen -t ed25519 -N "" -f {shlex.quote(keys[0])}'
+        return f"there is no private key {keys[0]}", f"{_how_to_make_folder(keys[0])}{make}"
     unreadable = [key for key in there if not os.access(key, os.R_OK)]
     if unreadable:
-        return f"{user()} may not read the private key", f"chown {user()} {unreadable[0]}"
+        return f"{user()} may not read the private key", f"chown {user()} {shlex.quote(unreadable[0])}"
     told = f"{where} does not accept the key {there[0]}"
     return told, f"add the line in {there[0]}.pub to .ssh/authorized_keys of {where}"
 
@@ -154,4 +167,4 @@ def _lack(words: list[str], settings: Mapping[str, str]) -> tuple[str, str]:
         told = f"{program} is not on the PATH of {account} there, but in {where}"
         path = f"/usr/local/bin:/usr/bin:/bin:{where}"
         return told, f"in sshd_config there, below `Match User {account}`, write: SetEnv PATH={path}"
-    return f"there is no {program} there", machine.how_to_get(program) or f"install {program} there"
+    return f"there is no {program} there", cures.how_to_get(program) or f"install {program} there"

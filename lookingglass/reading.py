@@ -7,14 +7,17 @@ import ipaddress
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lookingglass import targets
+from lookingglass.cures import how_to_import
 from lookingglass.documents import StrPath
 from lookingglass.origins import ANY, read_origin
 from lookingglass.store import Rate
 from lookingglass.stores import read_store
+from lookingglass.themes import File
 from lookingglass.visitors import UNIX
 
 COMMENT = "$comment"  # a key that every object may have
@@ -281,7 +284,7 @@ def with_metrics(value: Any, place: Place) -> Any:
     """Read the networks that may read figures, for which an optional package is needed."""
     found = networks(value, place)
     if found and not importlib.util.find_spec("prometheus_client"):
-        place.error("this needs a package that is not here; pip install prometheus_client")
+        place.error(f"this needs a package that is not here; {how_to_import('prometheus_client')}")
         return None
     return found
 
@@ -301,14 +304,31 @@ def existing_folder(value: Any, place: Place) -> Any:
     return os.path.realpath(where) if os.path.isdir(where) else place.refuse(FOLDER, value)
 
 
-def existing_file(media: Mapping[str, str]) -> Read:
-    """Return a reader of a file's name, which has one of some endings; it returns the absolute path."""
+def content(media: Mapping[str, str], most: int) -> Read:
+    """Return a reader of a file's name, which has one of some endings; it returns the File.
+
+    ``most`` is in KiB. What is said to be text has to be UTF-8.
+    """
     expected = f"expected the name of a file that exists and ends in {', '.join(media)}"
 
     def read_file(value: Any, place: Place) -> Any:
         where = os.path.join(place.folder, value) if is_text(value) and "\0" not in value else ""
-        fits = os.path.splitext(where)[1].lower() in media and os.path.isfile(where)
-        return os.path.realpath(where) if fits else place.refuse(expected, value)
+        kind = media.get(os.path.splitext(where)[1].lower())
+        if kind is None or not os.path.isfile(where):
+            return place.refuse(expected, value)
+        try:
+            with open(where, "rb") as file:
+                body = file.read((most << 10) + 1)
+            if len(body) > most << 10:
+                return place.error(f"{where} has more than {most} KiB; make it smaller")
+            if kind.startswith("text/"):
+                body.decode()
+        except OSError as error:
+            return place.error(f"{where} cannot be read: {error.strerror}; chmod o+r {shlex.quote(where)}")
+        except UnicodeDecodeError as error:
+            line = body.count(b"\n", 0, error.start) + 1
+            return place.error(f"line {line} of {where} is not UTF-8; save the file as UTF-8")
+        return File(body, kind)
 
     return read_file
 

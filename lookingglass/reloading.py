@@ -110,7 +110,7 @@ def summary(configuration: Configuration) -> Summary:
     """Return a digest of what each key of a configuration means, by its path."""
     values = configuration._asdict()
     routers = values.pop("routers")
-    for section in ("info", "limits", "capabilities"):
+    for section in ("info", "limits", "capabilities", "theme"):
         inner = values.pop(section)
         values.update({f"{section}.{key}": value for key, value in (*_items(inner),)})
     for router in routers:

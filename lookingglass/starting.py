@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lookingglass import configuration as conf
-from lookingglass import machine, resources
+from lookingglass import cures, machine, resources
 from lookingglass.reading import Place
 from lookingglass.whitelist import router_name
 
@@ -49,8 +49,8 @@ def init(file: str) -> int:
 def after(file: str) -> Iterator[str]:
     """Yield what to do with a new configuration."""
     option = f"--config {shlex.quote(file)}"
-    yield f"Edit it: title, blurb and contact in info. Then: tinytracer check {option}"
-    yield f"And start it: tinytracer serve {option}"
+    yield f"Edit it: title, blurb and contact in info. Then: {cures.program()} check {option}"
+    yield f"And start it: {cures.program()} serve {option}"
 
 
 def write(file: str, document: Document) -> list[str]:
@@ -119,7 +119,7 @@ def _daemon(notes: list[str]) -> machine.Daemon | None:
     usable = [each for each in running if machine.found(each.programs[0])]
     for each in running:
         if each not in usable:
-            cure = machine.how_to_get(each.programs[0])
+            cure = cures.how_to_get(each.programs[0])
             notes.append(f"{each.name} is left out: it runs, and there is no {each.programs[0]}: {cure}")
     for each in usable[1:]:
         notes.append(
@@ -145,8 +145,8 @@ def _with_programs(offered: Document, notes: list[str]) -> Document:
     for name, command in offered.items():
         missing = {each for each in _programs(command) if not machine.found(each)}
         if missing:
-            cures = " && ".join(filter(None, map(machine.how_to_get, sorted(missing))))
-            notes.append(f"{name} is left out: there is no {', '.join(sorted(missing))} here: {cures}")
+            mending = " && ".join(filter(None, map(cures.how_to_get, sorted(missing))))
+            notes.append(f"{name} is left out: there is no {', '.join(sorted(missing))} here: {mending}")
         else:
             kept[name] = command
     return kept

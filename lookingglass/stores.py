@@ -7,6 +7,7 @@ import logging
 import os
 
 from lookingglass.cabinet import Cabinet, Keeping, MemoryCabinet
+from lookingglass.cures import how_to_import
 from lookingglass.store import Memory, Store
 
 MEMORY = "memory"
@@ -32,7 +33,7 @@ def read_store(text: str, folder: str | os.PathLike[str]) -> str:
         return SQLITE + path
     if text.startswith(REDIS):
         if importlib.util.find_spec("redis") is None:
-            raise ValueError("this store needs one more package: pip install redis")
+            raise ValueError(f"this store needs a package that is not here; {how_to_import('redis')}")
         return text
     if text != MEMORY:
         raise ValueError(f"expected {MEMORY}, {SQLITE}PATH or {REDIS[0]}HOST:PORT")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import NamedTuple
 
 from lookingglass.problems import NotFound
 
 # Media types by a file name's ending.
 STYLES = {".css": "text/css"}
+ICONS = {".svg": "image/svg+xml", ".png": "image/png", ".ico": "image/x-icon"}
 LOGOS = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
@@ -16,16 +17,22 @@ LOGOS = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
 }
-KEYS = {"theme.css": "css", "logo": "logo"}  # of "theme" by the name in the URL
+PROSE = {".txt": "text/plain"}
+FILE_KIB = 1024  # at most
+PROSE_KIB = 64  # at most
+KEYS = {"theme.css": "css", "logo": "logo", "icon": "icon"}  # of "theme" by the name in the URL
 
 
-def read(theme: Mapping[str, str], name: str) -> tuple[bytes, str]:
-    """Return a file of the theme by its name in the URL, and its media type.
+class File(NamedTuple):
+    """Hold a file as it was when the configuration was read."""
 
-    Raises NotFound when it is not configured, or is not there any more.
-    """
+    body: bytes
+    media: str
+
+
+def asset(theme: Mapping[str, File], name: str) -> File:
+    """Return a file of the theme by its name in the URL; raises NotFound when it is not configured."""
     try:
-        path = Path(theme[KEYS[name]])
-        return path.read_bytes(), {**STYLES, **LOGOS}[path.suffix.lower()]
-    except (KeyError, OSError):
+        return theme[KEYS[name]]
+    except KeyError:
         raise NotFound("This looking glass has no theme of its own.") from None

@@ -6,11 +6,11 @@ its own, and ask something short. Attackers ask again as soon as they have been 
 
 from __future__ import annotations
 
+import argparse
 import functools
 import heapq
 import ipaddress
 import itertools
-import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -157,8 +157,13 @@ def measure(limits: Limits, attack: Attack, minutes: float) -> Harm:
     return Harm(during / siege.visitors, taken, lasting)
 
 
-def main(minutes: float = 10.0) -> None:
+def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.prices", description=__doc__)
+    parser.add_argument(
+        "minutes", nargs="?", type=float, default=10.0, metavar="MINUTES", help="of each attack; default: 10"
+    )
+    minutes = parser.parse_args().minutes
     print(
         "| who attacks | refused to others, before | after | of all runs, before | after | lasts on, after |"
     )
@@ -172,4 +177,4 @@ def main(minutes: float = 10.0) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(float, sys.argv[1:]))
+    main()

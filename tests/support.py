@@ -382,6 +382,14 @@ def descendants(pid: int) -> set[int]:
     return {each for each in found if is_alive(each)}
 
 
+def is_copy_of_its_parent(pid: int) -> bool:
+    """Tell whether a process was forked and runs no program of its own yet."""
+    with contextlib.suppress(OSError, IndexError):
+        parent = Path(f"/proc/{stat(pid)[1]}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/cmdline").read_bytes() == parent
+    return False
+
+
 def watchers(pid: int) -> set[int]:
     """Return the watchers that a process or a child of it has, by their command line."""
     found = set()
@@ -476,7 +484,9 @@ class Server:
         while len(self.children()) <= more_than and time.monotonic() < end:
             time.sleep(0.01)
         found: set[int] = set()
-        while found != (found := self.children()):  # a watcher is told from a command when it has begun
+        # A watcher is told from a command when it has begun; workers of gunicorn always look like copies.
+        soon(lambda: not any(map(is_copy_of_its_parent, self.children())), 2)
+        while found != (found := self.children()):
             time.sleep(0.05)
         return found
 

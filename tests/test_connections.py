@@ -43,7 +43,7 @@ class Here:
         self._clients: list[socket.socket] = []
 
     def connect(self) -> socket.socket:
-        self._clients.append(socket.create_connection(self.where, timeout=60))
+        self._clients.append(socket.create_connection(self.where, timeout=10))
         return self._clients[-1]
 
     def send(self, request: str) -> socket.socket:

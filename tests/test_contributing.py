@@ -46,6 +46,7 @@ def test_four_additions_are_shown() -> None:
     assert [name for name, _ in DIFFS] == list(SHOWS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "diff"), DIFFS, ids=[name for name, _ in DIFFS])
 def test_addition_works_as_shown(name: str, diff: str, tmp_path: Path) -> None:
     clone = tmp_path / "clone"

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 import webob
 
-from lookingglass import machine
+from lookingglass import cures, machine
 from tests.ssh_server import SshServer
 from tests.support import HERE, Server, configuration, free_port, soon
 from tests.test_watcher import NOBODY, nobodys_python
@@ -237,7 +237,7 @@ def test_script_that_a_command_set_needs(tmp_path: Path, space: Callable[..., Sp
 
 def test_packages_are_those_that_have_the_programs() -> None:
     known = 0
-    for program, package in machine.PACKAGES.items():
+    for program, package in cures.PACKAGES.items():
         if machine.found(program):
             argv = ["dpkg", "-S", f"*bin/{program}"]
             done = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -481,6 +481,34 @@ def test_router_that_does_not_accept_the_key(far: Far) -> None:
 
 
 @pytest.mark.lab
+def test_ssh_config_that_is_not_there_or_has_a_mistake(far: Far) -> None:
+    file = far.folder / "ssh.conf"
+    text = file.read_text()
+    file.unlink()
+    report = check(far.write())
+    assert f"Can't open user config file {file}: No such file" in report.first["cause"]
+    assert report.first["cure"].startswith("write this file: a Host for each router")
+    file.write_text(f"{text}HostNam 192.0.2.1\n")
+    report = check(far.write())
+    line = len(text.splitlines()) + 1
+    assert f"{file}: line {line}: Bad configuration option: hostnam" in report.first["cause"]
+    assert report.first["cure"].startswith("correct this line")
+    file.write_text(text)
+    assert well(check(far.write()))
+
+
+@pytest.mark.lab
+def test_folder_of_the_known_hosts_that_is_not_there(far: Far) -> None:
+    with (far.folder / "ssh.conf").open("r+") as file:
+        text = file.read().replace(f"{far.folder}/known", f"{far.folder}/new/known")
+        file.seek(0)
+        file.write(text)
+    report = check(far.write())
+    sh(report.first["cure"])
+    assert well(check(far.write()))
+
+
+@pytest.mark.lab
 def test_private_key_that_is_not_there(far: Far) -> None:
     (far.folder / "key").unlink()
     (far.folder / "key.pub").unlink()
@@ -591,6 +619,15 @@ def test_daemon_that_does_not_run_and_then_may_not_be_asked(anybody: Anybody) ->
         where.chmod(0o660)
         report = check(config, within=within, program=anybody.program)
         assert f"{user} may not ask BIRD at {where}" in report.first["cause"]
+        systemds = [
+            "setpriv",
+            "--reuid=64999",
+            "--regid=64999",
+            "--clear-groups",
+            *anybody.within[len(NOBODY) :],
+        ]
+        of_systemd = check(config, within=systemds, program=anybody.program)
+        assert of_systemd.first["cure"] == "in the unit write: SupplementaryGroups=bird"
         sh(report.first["cure"])
         assert well(check(config, within=within, program=anybody.program))
     finally:
@@ -667,6 +704,20 @@ def test_test_files_that_may_not_be_read(anybody: Anybody) -> None:
     assert well(check(config, within=anybody.within, program=anybody.program))
 
 
+@pytest.mark.lab
+def test_words_of_the_operator_that_may_not_be_read(anybody: Anybody) -> None:
+    words = anybody.folder / "my words.txt"
+    words.write_text("x")
+    words.chmod(0o600)
+    config = write(anybody.folder, theme={"about": words.name})
+    report = check(config, within=anybody.within, program=anybody.program)
+    assert (report.status, report.first["path"]) == (2, "theme.about")
+    cause, _, cure = report.first["cause"].partition("; ")
+    assert cause == f"{words} cannot be read: Permission denied"
+    sh(cure)
+    assert well(check(config, within=anybody.within, program=anybody.program))
+
+
 # --- what is told besides
 
 
@@ -705,6 +756,70 @@ def test_what_a_running_server_would_change_is_told(tmp_path: Path) -> None:
         assert soon(lambda: notes(check(config), "changes") == [f"{number}Nothing has changed."])
     finally:
         server.stop()
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("way", ["clone", "module", "program", "one file", "known"])
+def test_root_is_told_the_command_that_checks_as_another_user(
+    anybody: Anybody, pyz: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The cure works as printed, from any folder, however this program was called."""
+    config = write(anybody.folder)
+    monkeypatch.setenv("PYTHONPATH", anybody.within[-2].partition("=")[2] + f":{HERE}")
+    file = Path(shutil.copy(pyz, anybody.folder / "glass.pyz"))
+    script = anybody.folder / "lg"
+    script.write_text(f"#!{anybody.program[0]}\nimport sys, tinytracer\nsys.exit(tinytracer.main())\n")
+    script.chmod(0o755)
+    program, said = {
+        "clone": (anybody.program, f"{anybody.program[0]} -W ignore {HERE}/tinytracer.py"),
+        "module": ([anybody.program[0], "-m", "tinytracer"], f"{anybody.program[0]} {HERE}/tinytracer.py"),
+        "program": ([str(script)], str(script)),
+        "one file": ([anybody.program[0], "-S", os.path.relpath(file, HERE)], str(file)),
+        "known": (["lg"], "lg"),
+    }[way]
+    if way == "known":
+        monkeypatch.setenv("PATH", f"{anybody.folder}:{os.environ['PATH']}")
+    report = check(config, program=program)
+    (note,) = [each for each in report.notes if each["check"] == "user"]
+    assert note["cure"].endswith(f" -- {said} check --config {config}")
+    done = subprocess.run(
+        note["cure"], shell=True, cwd="/", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "as root" not in done.stdout
+
+
+@pytest.mark.lab
+def test_root_is_told_nothing_where_the_service_is_roots(tmp_path: Path) -> None:
+    config, port = write(tmp_path), free_port()
+    assert notes(check(config), "user")
+    server = Server([*PROGRAM, "--config", str(config), "--listen", f"127.0.0.1:{port}"], port)
+    try:
+        server.wait_until_ready()
+        assert not notes(check(config), "user")
+    finally:
+        server.stop()
+
+
+def test_machine_without_any_program_is_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TINYTRACER_CONFIG", raising=False)
+    lacking = "from lookingglass import children; children.ENVIRONMENT['PATH'] = '/nowhere'"
+    run = f"{lacking}; import sys, tinytracer; sys.exit(tinytracer.main(sys.argv[1:]))"
+    for action, status in (["check"], 2), (["--listen", "127.0.0.1:0"], 1):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", run, *action],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(HERE)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == status
+        assert "none of ping, traceroute, mtr, ip." in done.stderr
+        assert done.stderr.endswith("\n    apt install iputils-ping traceroute mtr-tiny iproute2\n")
 
 
 # --- every command

@@ -210,6 +210,7 @@ def take(connection: socket.socket, rate: int, seconds: float) -> int:
     return taken
 
 
+@pytest.mark.slow
 def test_download_over_256_kbit_a_second_goes_on(serve: Serve, files: str) -> None:
     server = impatient(serve, testfiles=files)
     with connect(server, buffer=16384) as connection:
@@ -217,6 +218,7 @@ def test_download_over_256_kbit_a_second_goes_on(serve: Serve, files: str) -> No
         assert take(connection, 32000, 8) > 200_000  # nearly three times as long as the average is over
 
 
+@pytest.mark.slow
 def test_live_answer_over_a_modem_goes_on(serve: Serve) -> None:
     server = impatient(serve, commands={"much": {"cmd": ["yes"]}})
     with connect(server, buffer=2048) as connection:

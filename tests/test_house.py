@@ -47,6 +47,7 @@ ORDER = [
                 "metrics",
                 "notices",
                 "frozen",
+                "about",
                 "frames",
                 "side_by_side",
                 "ready",
@@ -83,7 +84,7 @@ ORDER = [
             *("pictures.paths", "pictures.graph", "pictures.communities", "pictures.neighbors"),
             *("pictures.hops", "pictures.ping", "pictures.kinds"),
             *("pictures.axis", "pictures.markup", "pictures.values"),
-            *("facts", *TOOLS, "facts.schemas", "facts.common", "resources", "neutral"),
+            *("facts", *TOOLS, "facts.schemas", "facts.common", "cures", "resources", "neutral"),
             *("origins", "urls", "themes", "headers", "problems"),
         )
     ),
@@ -177,6 +178,7 @@ def test_root_fits_on_a_screen() -> None:
     assert len({name.partition("/")[0] for name in listed.splitlines()}) <= ENTRIES
 
 
+@pytest.mark.slow
 def test_nothing_of_ours_has_another_name_after_an_installation(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
     clone = tmp_path / "clone"

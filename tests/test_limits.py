@@ -54,6 +54,7 @@ def test_weights_of_the_shipped_commands_are_those_of_what_they_cost_others() ->
             assert command.weight == {"traceroute": 2, "mtr": 4}.get(name, 1), path.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed", [0, 1])
 def test_person_who_asks_each_shipped_command_twice_meets_no_limit(speed: int) -> None:
     read = shipped()
@@ -101,6 +102,7 @@ def test_share_of_a_network_is_rounded_up(share: float, concurrent: int, places:
     assert count(house.slot("127.0.0.1") for _ in range(20)) == places
 
 
+@pytest.mark.slow
 def test_48_that_walks_its_64s_is_bounded_and_others_are_served() -> None:
     house = House()
     runs = refusals = 0

@@ -494,7 +494,8 @@ def test_missing_package_is_an_error_that_names_the_cure(tmp_path: Path) -> None
     path.write_text(json.dumps(document))
     done = python(NO_EXTRA + MAIN, "check", "--config", str(path))
     assert done.returncode == 2
-    assert done.stderr == ("metrics: this needs a package that is not here; pip install prometheus_client\n")
+    cure = f"{sys.executable} -m pip install prometheus_client"
+    assert done.stderr == f"metrics: this needs a package that is not here; {cure}\n"
     path.write_text(json.dumps({**document, "metrics": []}))
     assert python(NO_EXTRA + MAIN, "check", "--config", str(path)).returncode == 0
 

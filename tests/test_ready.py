@@ -175,6 +175,7 @@ def test_list_of_one_router_is_not_that_of_all() -> None:
     assert ask(f"{V1}/cmd?router=x").status == 400
 
 
+@pytest.mark.slow
 def test_shelf_stays_bounded_under_ten_thousand_hosts() -> None:
     application = build()
     paths = (f"{V1}/cmd", f"{V1}/routers", "/.well-known/looking-glass")

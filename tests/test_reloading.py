@@ -65,6 +65,13 @@ class Watched:
     def ask(self, path: str) -> Any:
         return self.server.json(f"{V1}/{path}")
 
+    def stop(self) -> None:
+        self.server.process.terminate()
+        self.server.process.wait(10)
+        self._reader.join(10)
+        assert self.server.process.stderr
+        self.server.process.stderr.close()
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
@@ -75,10 +82,7 @@ def config(tmp_path: Path) -> Path:
 def watched(serve: Serve, config: Path) -> Any:
     watched = Watched(serve(**json.loads(config.read_text())))
     yield watched
-    watched.server.process.terminate()
-    watched.server.process.wait(10)
-    watched._reader.join(10)
-    watched.server.process.stderr.close()  # type: ignore[union-attr]
+    watched.stop()
     watched.server.process.stderr = None
 
 

@@ -136,13 +136,17 @@ def test_rotated_log_goes_on_in_the_same_file(tmp_path: Path) -> None:
 # --- words
 
 
-def test_note_on_privacy_fits_the_page_and_says_the_defaults() -> None:
-    note = (DEPLOY / "privacy.html").read_text()
-    page = asker(build({"info": {"title": "t", "blurb": note}}))("/").text
-    assert note.strip() in page
+def test_page_of_own_words_to_copy_says_the_defaults() -> None:
+    page = asker(build({"theme": {"about": str(DEPLOY / "about.txt")}}))("/about").text
     settings = configuration.read({"commands": {"true": {"cmd": ["true"]}}}, Path())
     assert settings.log_clients == "network"
-    assert "/24 of IPv4, /48 of IPv6" in note
+    assert "the first 24 bits of an IPv4 address, the first 48 bits of an IPv6 address" in page
+    assert settings.results
+    assert settings.results.seconds == 86400
+    assert "The answer is kept for one day" in page
+    for file, days in (("journald.conf", "MaxRetentionSec=1week"), ("logrotate.conf", "rotate 7")):
+        assert days in (DEPLOY / file).read_text()
+    assert "We keep this log for seven days" in page
 
 
 def test_containerfile_installs_what_the_commands_of_the_template_need() -> None:
@@ -151,4 +155,3 @@ def test_containerfile_installs_what_the_commands_of_the_template_need() -> None
     tools: Any = re.search(r"^TOOLS := (.*)$", (HERE / "Makefile").read_text(), re.MULTILINE)
     assert packages == {"python3"} | {pair.partition(":")[2] for pair in tools[1].split()}
     assert "\nUSER 64500:64500\n" in text
-    assert "No container engine was there to try this file." in text

@@ -153,18 +153,55 @@ def test_code_of_the_one_file_is_that_of_the_source_line_by_line(pyz: Path) -> N
         assert shape_of(source) == shape_of(packed), name
 
 
+def test_code_of_the_one_file_means_what_that_of_its_parts_does(pyz: Path) -> None:
+    """Those of the libraries as well: what is left out has no effect, and no string has changed."""
+    inside, parts = zipfile.ZipFile(pyz), pyz.parent.parent / "pyz"
+    names = [path.relative_to(parts).as_posix() for path in parts.rglob("*.py")]
+    assert {"cgi.py", "webob/request.py", "waitress/task.py", "lookingglass/glass.py"} <= {*names}
+    for name in names:
+        assert meaning((parts / name).read_text()) == meaning(inside.read(name).decode()), name
+    for path in (parts / "lookingglass" / "routers").glob("*.json"):
+        packed = inside.read(path.relative_to(parts).as_posix())
+        assert json.loads(packed) == json.loads(path.read_text())
+
+
+def meaning(text: str) -> str:
+    """Return code without docstrings and annotations, and apart from where it stands."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [Bare().visit(each) for each in node.body if not is_empty(each)] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def is_empty(node: ast.stmt) -> bool:
+    is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return is_text or isinstance(node, ast.Pass)
+
+
+class Bare(ast.NodeTransformer):
+    """Assignments without annotations."""
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
+        return ast.Assign([node.target], node.value) if node.value else node
+
+
 def shape_of(text: str) -> list[tuple[str, int]]:
-    """Return what stands in which line, but for docstrings and annotations of functions."""
+    """Return what stands in which line, but for docstrings and annotations."""
     tree = ast.parse(text)
     gone: set[ast.AST] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.arg | ast.FunctionDef):
-            hint = node.annotation if isinstance(node, ast.arg) else node.returns
+        if isinstance(node, ast.arg | ast.FunctionDef | ast.AnnAssign):
+            hint = node.returns if isinstance(node, ast.FunctionDef) else node.annotation
             gone |= set(ast.walk(hint)) if hint else set()
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             gone |= {node, node.value}
     kept = [node for node in ast.walk(tree) if node not in gone and hasattr(node, "lineno")]
-    return sorted((type(node).__name__, node.lineno) for node in kept)
+    return sorted((type(node).__name__.removeprefix("Ann"), node.lineno) for node in kept)
 
 
 def test_exit_status_of_the_one_file_counts(pyz: Path, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def test_page_has_every_attack_that_is_measured() -> None:
     assert rows == list(BY_NAME)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BY_NAME)
 def test_attack_takes_no_more_from_others_than_it_did(name: str) -> None:
     assert after(name).refused <= before(name).refused + 0.01

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def test_file_is_written_where_it_is_named_with_the_schema_beside_it(tmp_path: P
     done = run(tmp_path, "init", "--config", str(file))
     assert done.returncode == 0
     assert sorted(os.listdir(tmp_path / "etc")) == ["config.schema.json", "lg.json"]
-    assert f"tinytracer check --config {file}" in done.stdout
+    assert f"Then: {shlex.join(PROGRAM)} check --config {file}" in done.stdout
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

@@ -791,7 +791,8 @@ def test_store_is_opened_at_the_first_question_only(tmp_path: Path) -> None:
 def test_redis_without_its_package_is_an_error_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     (error,) = errors_of(changed("store", "redis://user:secret@192.0.2.1/"))
-    assert error == "store: this store needs one more package: pip install redis"
+    cure = f"{sys.executable} -m pip install redis"
+    assert error == f"store: this store needs a package that is not here; {cure}"
 
 
 def test_names_of_stores_are_read(tmp_path: Path) -> None:

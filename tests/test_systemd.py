@@ -24,6 +24,8 @@ DEPLOY = HERE / "examples" / "deploy"
 UNITS = ("tinytracer.service", "tinytracer-sudo.service")
 SOCKET = "tinytracer.socket"
 GUNICORN = "tinytracer-gunicorn.service"
+JOURNAL = "tinytracer-journal.service"  # whose log is kept apart
+JOURNALD = ("systemd-journald@.service", "systemd-journald@.socket", "systemd-journald-varlink@.socket")
 START = "/opt/tinytracer/.venv/bin/tinytracer"
 COMMANDS = {
     "ping": {
@@ -56,7 +58,9 @@ mount -o remount,bind,ro /proc/sys
 mount -t tmpfs tmpfs "$1/over"
 mkdir "$1/over/etc" "$1/over/work"
 mount -t overlay -o "lowerdir=/etc,upperdir=$1/over/etc,workdir=$1/over/work" overlay /etc
+mount -t tmpfs tmpfs /var/log
 mkdir -p /etc/tinytracer /run/systemd
+cp "$2/journald.conf" /etc/systemd/journald@tinytracer.conf
 install -m 644 "$1/config.json" /etc/tinytracer/config.json
 install -m 440 "$2/tinytracer.sudoers" /etc/sudoers.d/tinytracer
 echo 'tinytracer:x:64500:64500::/nonexistent:/usr/sbin/nologin' >> /etc/passwd
@@ -149,6 +153,11 @@ class Machine:
             (folder / f"{name}.d").mkdir()
             output = f"[Service]\nStandardError=append:{self.log}\n"
             (folder / f"{name}.d" / "log.conf").write_text(output)
+        (folder / JOURNAL).write_text(
+            units[UNITS[0]].replace("[Service]\n", "[Service]\nLogNamespace=tinytracer\n")
+        )
+        for name in JOURNALD:
+            shutil.copy(Path("/lib/systemd/system") / name, folder)
 
     def _first(self) -> int:
         """Return the first process of the namespaces, as this machine counts."""
@@ -317,6 +326,21 @@ def test_reload_takes_the_new_file_and_keeps_what_runs(unit: Machine) -> None:
         finally:
             subprocess.run(unit._enter("mv", f"{file}.old", file), check=True)
             client.terminate()
+
+
+@pytest.mark.lab
+def test_log_is_kept_apart_and_for_a_week_by_the_journal(machine: Machine) -> None:
+    machine.start(JOURNAL)
+    try:
+        machine.ask("status")
+        machine.systemctl("stop", JOURNAL)
+        argv = machine._enter("journalctl", "--namespace", "tinytracer", "--output", "cat", "--no-pager")
+        found = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
+    finally:
+        machine.systemctl("stop", JOURNAL, check=False)
+    assert "INFO: Listening on http://127.0.0.1:8080/" in found
+    assert " command=status outcome=success " in found
+    assert re.search(r"System Journal \(/var/log/journal/\w+\.tinytracer\) is .*, max 100\.0M", found)
 
 
 @pytest.mark.lab

@@ -2,11 +2,12 @@
 
 Needs what the lab with BGP needs, Chromium, Playwright for Python and, for small files, pngquant:
 
-    sudo .venv/bin/python examples/screenshots/make.py [FOLDER]
+    sudo .venv/bin/python examples/screenshots/make.py [FOLDER [SHOT]...]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -224,18 +225,31 @@ def take(browser: Browser, url: str, shot: Shot, folder: Path) -> None:
     print(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB")
 
 
-def main(arguments: list[str]) -> int:
+def main() -> None:
     """Take all of them, or those that are named behind the folder."""
-    folder = Path(arguments[0]) if arguments else Path(__file__).parent
-    wanted = arguments[1:] or [shot.name for shot in SHOTS]
+    names = [shot.name for shot in SHOTS]
+    parser = argparse.ArgumentParser(description="Take the screenshots of the README. Needs root.")
+    parser.add_argument("folder", nargs="?", type=existing_folder, default=Path(__file__).parent,
+                        metavar="FOLDER", help="where they go; default: beside this script")  # fmt: skip
+    parser.add_argument(
+        "shots", nargs="*", default=names, metavar="SHOT", help=f"of {', '.join(names)}; default: all"
+    )
+    options = parser.parse_args()
+    if unknown := {*options.shots} - {*names}:
+        parser.error(f"there is no screenshot {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     with glass() as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         for shot in SHOTS:
-            if shot.name in wanted:
-                take(browser, url, shot, folder)
+            if shot.name in options.shots:
+                take(browser, url, shot, options.folder)
         browser.close()
-    return 0
+
+
+def existing_folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return Path(text)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()
