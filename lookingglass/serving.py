@@ -26,7 +26,7 @@ from lookingglass.messages import mend_waitress
 from lookingglass.visitors import client_key
 
 SPARE_CONNECTIONS = 512  # beyond the viewers, for visitors between two requests
-SPARE_FILES = 64  # descriptors that are neither connections nor pipes of commands
+SPARE_FILES = 224  # descriptors that are neither connections nor pipes of commands; 160 for look-ups of names
 THREADS = 8  # none of which waits for a client, a name or a command
 
 SWEEP_EVERY = 1.0  # seconds between two looks at all connections
