@@ -13,12 +13,14 @@ from typing import NamedTuple
 from lookingglass import targets
 from lookingglass.limits import (
     CHARGED,
-    ENTRY_LIMITS,
+    ENTRY,
     FOR_STRANGERS,
     PENALTY,
     PLACE,
-    RUN_LIMITS,
+    RUN,
     SLOT,
+    STRANGE_ENTRY,
+    STRANGE_VIEWER,
     STRANGER,
     TOLD,
     Asked,
@@ -56,7 +58,7 @@ class Wanted(NamedTuple):
     claims: Sequence[Claim]  # of the rows
     told: Sequence[Row]  # those whose state each answer tells
     penalty: Token  # for being refused
-    charged: Sequence[Token]  # with the seconds that a slot was held
+    charged: Sequence[Token]  # with the seconds for which it was held
 
 
 class Lease:
@@ -92,9 +94,10 @@ class Guard:
         self._store = store or Memory(clock)
         self._clock = clock
         self._place = functools.lru_cache(KEPT_CLAIMS)(self._place_of)
+        self._entry = functools.lru_cache(KEPT_CLAIMS)(self._entry_of)
         self._slot = functools.lru_cache(KEPT_CLAIMS)(self._slot_of)
         self._told = Quota(TOLD, limits.rate.runs, math.ceil(limits.rate.period), 0, 0)
-        self._amounts = {limit: limit.of(limits) for limit in (*PLACE, *SLOT, *STRANGER)}
+        self._amounts = {limit: limit.of(limits) for limit in (*PLACE, *SLOT, *STRANGER, *STRANGE_VIEWER)}
         self._keeps_some = limits.keeps_some
         share = limits.share_of(limits.queue)
         self.queue = Queue(self._store.is_shared, clock) if queue is None else queue
@@ -106,18 +109,19 @@ class Guard:
         Raises Refusal: 503 when all places are taken or the store is gone, 429 when the client or its network
         has its share, is too fast, or has been for too long.
         """
-        return self._lease(self._place(client, weight))
+        return self._admit(functools.partial(self._place, client, weight), None)
 
     def entry(self, client: str) -> Lease:
         """Admit one question whose runs may wait; raises Refusal as ``place`` does."""
-        return self._lease(self._wanted(ENTRY_LIMITS, Asked(client, network_of(client))))
+        return self._admit(functools.partial(self._entry, client), None)
 
     def tokens(self, client: str, weight: float, behind: Collection[str]) -> Lease:
         """Have a client pay for a run that may wait, ``behind`` those who wait for some keys already.
 
         Raises Refusal, for which nobody is punished.
         """
-        return self._lease(self._wanted(RUN_LIMITS, Asked(client, network_of(client), weight)), behind)
+        wanted = self._wanted(RUN, Asked(client, network_of(client), weight))
+        return self._lease(wanted, self._take(wanted, behind))
 
     def slot(
         self,
@@ -133,21 +137,7 @@ class Guard:
         Raises Refusal: 503 when all slots are taken, there were too many runs or the store is gone, 429 when
         the client's network has its share, or the target's network was asked for too often.
         """
-        wanted = self._slot(network, client, router)
-        try:
-            quotas = self._take(wanted, behind)
-        except Refusal as refusal:
-            if not self._keeps_some or refusal.limit not in FOR_STRANGERS:
-                raise
-            wanted = self._slot(network, client, router, STRANGER)
-            quotas = self._take_kept(wanted, refusal)
-        started = self._clock()
-
-        def give_back(refund: bool) -> None:
-            seconds = self._clock() - started
-            self._give(wanted, refund, () if refund else [(token, seconds) for token in wanted.charged])
-
-        return Lease(give_back, quotas)
+        return self._admit(functools.partial(self._slot, network, client, router), behind)
 
     def headers(self, quotas: Sequence[Quota] = ()) -> dict[str, str]:
         """Return the headers of an answer: policies, and what is left by them where that is known.
@@ -166,9 +156,26 @@ class Guard:
         self.queue.close()
         self._store.close()
 
-    def _lease(self, wanted: Wanted, behind: Collection[str] | None = None) -> Lease:
-        quotas = self._take(wanted, behind)
-        return Lease(lambda refund: self._give(wanted, refund), quotas)
+    def _admit(self, want: Callable[..., Wanted], behind: Collection[str] | None) -> Lease:
+        """Take what is wanted, and where it is gone, of what is kept for strangers."""
+        wanted = want()
+        try:
+            quotas = self._take(wanted, behind)
+        except Refusal as refusal:
+            if not self._keeps_some or refusal.limit not in FOR_STRANGERS:
+                raise
+            wanted = want(is_kept=True)
+            quotas = self._take_kept(wanted, refusal)
+        return self._lease(wanted, quotas)
+
+    def _lease(self, wanted: Wanted, quotas: tuple[Quota, ...]) -> Lease:
+        began = self._clock()
+
+        def give_back(refund: bool) -> None:
+            seconds = self._clock() - began
+            self._give(wanted, refund, () if refund else [(token, seconds) for token in wanted.charged])
+
+        return Lease(give_back, quotas)
 
     def _take(self, wanted: Wanted, behind: Collection[str] | None) -> tuple[Quota, ...]:
         """Take all that is wanted, or nothing; who does not wait is punished for a refusal."""
@@ -195,13 +202,17 @@ class Guard:
         if self.queue:
             self.queue.free(claim.key for claim in wanted.claims)
 
-    def _place_of(self, client: str, weight: float) -> Wanted:
-        return self._wanted(PLACE, Asked(client, network_of(client), weight))
+    def _place_of(self, client: str, weight: float, is_kept: bool = False) -> Wanted:
+        return self._wanted(STRANGE_VIEWER if is_kept else PLACE, Asked(client, network_of(client), weight))
+
+    def _entry_of(self, client: str, is_kept: bool = False) -> Wanted:
+        return self._wanted(STRANGE_ENTRY if is_kept else ENTRY, Asked(client, network_of(client)))
 
     def _slot_of(
-        self, network: targets.Network | None, client: str, router: str, limits: tuple[Limit, ...] = SLOT
+        self, network: targets.Network | None, client: str, router: str, is_kept: bool = False
     ) -> Wanted:
-        return self._wanted(limits, Asked(client, network_of(client), 1.0, router, str(network or "")))
+        asked = Asked(client, network_of(client), 1.0, router, str(network or ""))
+        return self._wanted(STRANGER if is_kept else SLOT, asked)
 
     def _wanted(self, limits: tuple[Limit, ...], asked: Asked) -> Wanted:
         """Return a claim for each of the limits that concern a question."""
@@ -211,10 +222,10 @@ class Guard:
             if limit.whose is everybody or limit.whose(asked)
         ]
         told = [row for row in rows if row[0].name == TOLD]
-        strange = [limit for limit in limits if limit.name == "strangers"]
-        debts = (self._claim(limit, asked) for limit in (PENALTY, *CHARGED, *strange))
-        penalty, *charged = (debt for debt in debts if isinstance(debt, Token))
-        return Wanted(rows, [claim for _, claim in rows], told, penalty, charged)
+        charged = [debt for limit in limits for debt in CHARGED.get(limit.name, ())]
+        debts = (self._claim(limit, asked) for limit in (PENALTY, *charged))
+        penalty, *spent = (debt for debt in debts if isinstance(debt, Token))
+        return Wanted(rows, [claim for _, claim in rows], told, penalty, spent)
 
     def _claim(self, limit: Limit, asked: Asked) -> Claim:
         amount = self._amounts[limit]
