@@ -440,7 +440,8 @@ def soak(name: str, number: int, seed: int) -> list[str]:
     answers = ", ".join(f"{WORDS.get(status, status)} {count:,}" for status, count in statuses.items())
     print(f"{name}: {number:,} operations in {seconds:.0f} s, {kills} processes killed, seed {seed}")
     print(f"  {answers}; at most {crowd.most} commands at once in {crowd.samples:,} samples")
-    print(f"  wrong: {len(crowd.wrong)}", *crowd.wrong[:10], sep="\n    ", flush=True)
+    wrong = (f"{count} times: {what}" for what, count in collections.Counter(crowd.wrong).most_common(10))
+    print(f"  wrong: {len(crowd.wrong)}", *wrong, sep="\n    ", flush=True)
     return crowd.wrong
 
 
