@@ -694,14 +694,14 @@ def test_results_give_way_to_limits_on_a_full_disk(tmp_path: Path, open_shared: 
 def test_results_give_way_to_limits_in_a_full_redis(server: RedisServer, open_shared: Open) -> None:
     store, share = open_shared(server.url), Share("a", 2)
     assert takes(store, share)
+    cabinet = open_cabinet(server.url, Keeping(86400.0, 1000, 64 << 20))
+    for number in range(20):
+        assert cabinet.put(f"{number:032x}", "owner", os.urandom(100_000), 0.0, 86400.0)
     used: Any = server.client.info("memory")
     server.client.config_set("maxmemory-policy", "noeviction")
-    server.client.config_set("maxmemory", used["used_memory"] + (4 << 20))
-    cabinet = open_cabinet(server.url, Keeping(86400.0, 1000, 64 << 20))
-    assert fill_up(cabinet) > 5
-    tokens = (Token(f"u{n}", SLOW, 5, owner=f"u{n}") for n in range(20_000))
-    lost = next(token for token in tokens if not has_room_for(store, token))
-    assert soon(lambda: has_room_for(store, lost), BACK)
+    server.client.config_set("maxmemory", used["used_memory"] - 500_000)
+    assert gone_in(store) < PATIENCE
+    assert soon(lambda: is_back(store), BACK)
     assert takes(store, share)
     assert cabinet.get(f"{0:032x}", 0.0) is None
     assert not takes(store, share)
