@@ -83,6 +83,9 @@ class Task(task.WSGITask):
         data: bytes | None = b""
         while self.channel.total_outbufs_len <= BEHIND and (data := live.pull()):
             self.write(data)
+            if self.content_bytes_written == self.content_length:
+                data = None  # nothing but its bytes is kept for a client that has not taken them yet
+                break
         if data is None:
             self.finish()
         return data is not None
