@@ -13,11 +13,11 @@ from typing import NamedTuple
 from lookingglass import targets
 from lookingglass.limits import (
     CHARGED,
-    ENTRY,
+    ENTRY_LIMITS,
     FOR_STRANGERS,
     PENALTY,
     PLACE,
-    RUN,
+    RUN_LIMITS,
     SLOT,
     STRANGE_ENTRY,
     STRANGE_VIEWER,
@@ -120,7 +120,7 @@ class Guard:
 
         Raises Refusal, for which nobody is punished.
         """
-        wanted = self._wanted(RUN, Asked(client, network_of(client), weight))
+        wanted = self._wanted(RUN_LIMITS, Asked(client, network_of(client), weight))
         return self._lease(wanted, self._take(wanted, behind))
 
     def slot(
@@ -206,7 +206,7 @@ class Guard:
         return self._wanted(STRANGE_VIEWER if is_kept else PLACE, Asked(client, network_of(client), weight))
 
     def _entry_of(self, client: str, is_kept: bool = False) -> Wanted:
-        return self._wanted(STRANGE_ENTRY if is_kept else ENTRY, Asked(client, network_of(client)))
+        return self._wanted(STRANGE_ENTRY if is_kept else ENTRY_LIMITS, Asked(client, network_of(client)))
 
     def _slot_of(
         self, network: targets.Network | None, client: str, router: str, is_kept: bool = False

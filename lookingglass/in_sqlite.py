@@ -18,8 +18,8 @@ from lookingglass.store import OWNED, Claim, Decision, Ledger, Token
 BUSY = 0.25  # seconds that a decision waits for other processes
 PAGES = 16384  # of 4 KiB, which limits may have at most
 PAGE = 4096  # bytes
-RESULTS = ".results"  # at the end of the name of the file with frozen answers
-FULL = 64 * PAGE  # bytes that are free on a disk on which limits may not find what they need
+RESULTS_END = ".results"  # at the end of the name of the file with frozen answers
+NEARLY_FULL = 64 * PAGE  # bytes that are free on a disk on which limits may not find what they need
 LEFT_FREE = 8 << 20  # bytes of the disk that frozen answers leave to limits
 BOOT = "/proc/sys/kernel/random/boot_id"
 TABLES = """
@@ -51,7 +51,7 @@ DROP = (
 )
 Execute = Callable[..., sqlite3.Cursor]
 EMPTY = ("boot", "holder", "held", "bucket")
-HELD = "SELECT total(count) FROM held JOIN holder USING (holder) WHERE key = ? AND expires > ?"
+COUNT_HELD = "SELECT total(count) FROM held JOIN holder USING (holder) WHERE key = ? AND expires > ?"
 HOLD = "INSERT INTO held VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
 PUT = (
     "INSERT INTO bucket VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
@@ -79,8 +79,8 @@ class SQLite(Shared, Ledger):
 
     def _connect(self) -> None:
         self._disconnect()
-        if _free(self._path) < FULL:  # which is why the file could not be used, or will be soon
-            _drop_results(self._path + RESULTS)
+        if _free(self._path) < NEARLY_FULL:  # which is why the file could not be used, or will be soon
+            _drop_results(self._path + RESULTS_END)
         self._database = _open(self._path, PAGES)
         self._file = _identity(self._path)
         with open(BOOT, encoding="ascii") as file:
@@ -130,7 +130,7 @@ class SQLite(Shared, Ledger):
 
     def held(self, key: str) -> int:
         """Return how many shares of a key are held."""
-        return int(self._run(HELD, (key, self._now)).fetchone()[0])
+        return int(self._run(COUNT_HELD, (key, self._now)).fetchone()[0])
 
     def level(self, token: Token, now: float) -> float | None:
         """Return how many tokens a bucket has; None: it is full, and takes no room yet."""

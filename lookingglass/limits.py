@@ -209,10 +209,10 @@ STRANGE_VIEWER = (
 FOR_STRANGERS = {"viewers", "concurrent", "per_router", "target_rate", "global_rate"}
 # What a question takes once, and what each of its runs takes.
 OF_ENTRIES = {"refusals", "viewers", "per_client", "network viewers", "strange viewers"}
-ENTRY, STRANGE_ENTRY = (
+ENTRY_LIMITS, STRANGE_ENTRY = (
     tuple(limit for limit in limits if limit.name in OF_ENTRIES) for limits in (PLACE, STRANGE_VIEWER)
 )
-RUN = tuple(limit for limit in PLACE if limit not in ENTRY)
+RUN_LIMITS = tuple(limit for limit in PLACE if limit not in ENTRY_LIMITS)
 PENALTY = PLACE[0]  # which each refusal with 429 spends
 # Whoever takes something of these is charged at the end, with the seconds for which it was held.
 CHARGED = {"concurrent": PLACE[2:4], RUNNING.name: (RUNNING,), VIEWING.name: (VIEWING,)}

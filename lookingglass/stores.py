@@ -56,9 +56,9 @@ def open_store(text: str) -> Store:
 def open_cabinet(text: str, keeping: Keeping) -> Cabinet:
     """Return where frozen answers are kept in the same store; one outside is reached at the first of them."""
     if text.startswith(SQLITE):
-        from lookingglass.in_sqlite import RESULTS, SQLiteCabinet
+        from lookingglass.in_sqlite import RESULTS_END, SQLiteCabinet
 
-        return SQLiteCabinet(text[len(SQLITE) :] + RESULTS, keeping)
+        return SQLiteCabinet(text[len(SQLITE) :] + RESULTS_END, keeping)
     if text.startswith(REDIS):
         from lookingglass.in_redis import RedisCabinet
 
