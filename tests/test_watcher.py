@@ -142,6 +142,8 @@ def start_and_die() -> None:
     setattr(children_module, "_spawn", fatal)  # noqa: B010 - mypy knows it as a function
     runs = Runs(output_limit=4096)
     runs.start_loop()
+    runs._roll.expect(1)  # for which the watcher is started
+    time.sleep(2)
     ask(runs, sh("sleep 1000"))
 
 
