@@ -117,9 +117,11 @@ other-%: .venv/dev.stamp test-tools
 bench: .venv/dev.stamp tools bench-tools
 	$(PY) -m tests.bench $(BENCH) $(if $(BENCH),,--write BENCHMARKS.md) $(PEERS:1=--peers) $(JSON:%=--json %)
 
-# make soak SECONDS=60: 200 clients that ask as badly as they can, and what is left afterwards
-soak: .venv/dev.stamp tools
+# make soak SECONDS=60: 200 clients that ask as badly as they can, and what is left afterwards;
+# then OPERATIONS=10000 over several processes that are killed, whose limits have to hold
+soak: .venv/dev.stamp test-tools
 	$(PY) -m tests.soak $(SECONDS:%=--seconds %)
+	$(PY) -m tests.soak.shared $(OPERATIONS:%=--operations %)
 
 # make fuzz EXAMPLES=1000: every property of the tests, with many more examples than in make test
 fuzz: .venv/dev.stamp test-tools

@@ -48,11 +48,8 @@ class Child:
         except (OSError, MemoryError) as error:
             raise _as_problem(error, invocation.argv[0]) from error
         try:
-            # what leads to a router may share a connection, and lend its output to a process that has to stay
-            if self._complaints is None:
-                self._pipe = os.fstat(self.output).st_ino
             if roll:
-                self._place = roll.enter(self._process.pid, self._pipe)
+                self._place = roll.enter(self._process.pid, self._pipe, self._place)
             self.exit = os.pidfd_open(self._process.pid)
         except ProcessLookupError:  # it has ended, and the host process has its children reaped by the kernel
             pass
@@ -69,9 +66,15 @@ class Child:
             if stderr is None:
                 self._complaints = Complaints(invocation.router, loop)
                 stderr = self._complaints.writer
+            else:
+                # what leads to a router may share a connection, and lend its output to a process that stays
+                self._pipe = os.fstat(self.output).st_ino
+                self._place = self._roll.expect(self._pipe) if self._roll else None
             return _spawn(invocation, stdout, stderr)
         except BaseException:
             os.close(self.output)
+            if self._roll:
+                self._roll.leave(self._place)
             if self._complaints:
                 self._complaints.close()
             raise

@@ -23,7 +23,7 @@ from waitress import buffers, channel, utilities
 from waitress.adjustments import Adjustments
 
 from lookingglass.messages import RequestParser
-from lookingglass.tasks import ErrorTask, Live, Task
+from lookingglass.tasks import BEHIND, ErrorTask, Live, Task
 
 REQUEST = 20.0  # seconds for sending a request, blank lines before it included
 STALLED = 60.0  # seconds without a byte after which a connection is closed that is idle
@@ -135,6 +135,14 @@ class Channel(Slots, channel.HTTPChannel):
     def is_idle(self) -> bool:
         """Tell whether nothing is being answered or sent."""
         return not self.requests and not self.total_outbufs_len
+
+    @property
+    def unread(self) -> int:
+        """Return the bytes in memory that the client has not taken yet."""
+        if self.total_outbufs_len <= BEHIND:
+            return 0  # as many as any live answer has
+        buffered = list(self.outbufs)
+        return sum(len(each) for each in buffered if not isinstance(each, buffers.ReadOnlyFileBasedBuffer))
 
     def parser_class(self, adj: Any) -> RequestParser:
         """Begin a request, or go on with one of which there were only blank lines."""

@@ -279,9 +279,7 @@ class Glass:
         self.journal: Journal = Journal(lines, before=before.journal if before else None)
         self.runs: Runs = before.runs if before else Runs(0)
         self.runs.output_limit = self.limits.output_kib * 1024
-        self._store: Store = (
-            before._store if before else open_store(configuration.store, configuration.results)
-        )
+        self._store: Store = before._store if before else open_store(configuration.store)
         self.results: Results | None = (
             before.results if before else open_results(configuration.store, configuration.results)
         )

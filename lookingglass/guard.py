@@ -19,6 +19,8 @@ from lookingglass.limits import (
     PLACE,
     RUN_LIMITS,
     SLOT,
+    STRANGE_ENTRY,
+    STRANGE_VIEWER,
     STRANGER,
     TOLD,
     Asked,
@@ -57,7 +59,7 @@ class Wanted(NamedTuple):
     claims: Sequence[Claim]  # of the rows
     told: Sequence[Row]  # those whose state each answer tells
     penalty: Token  # for being refused
-    charged: Sequence[Token]  # with the seconds that a slot was held
+    charged: Sequence[Token]  # with the seconds for which it was held
 
 
 class Lease:
@@ -93,10 +95,11 @@ class Guard:
         self._store = store or Memory(clock)
         self._clock = clock
         self._place = functools.lru_cache(KEPT_CLAIMS)(self._place_of)
+        self._entry = functools.lru_cache(KEPT_PATIENT)(self._entry_of)
         self._slot = functools.lru_cache(KEPT_CLAIMS)(self._slot_of)
         self._patient = functools.lru_cache(KEPT_PATIENT)(self._wanted)
         self._told = Quota(TOLD, limits.rate.runs, math.ceil(limits.rate.period), 0, 0)
-        self._amounts = {limit: limit.of(limits) for limit in (*PLACE, *SLOT, *STRANGER)}
+        self._amounts = {limit: limit.of(limits) for limit in (*PLACE, *SLOT, *STRANGER, *STRANGE_VIEWER)}
         self._keeps_some = limits.keeps_some
         share = limits.share_of(limits.queue)
         self.queue = Queue(self._store.is_shared, clock) if queue is None else queue
@@ -108,18 +111,19 @@ class Guard:
         Raises Refusal: 503 when all places are taken or the store is gone, 429 when the client or its network
         has its share, is too fast, or has been for too long.
         """
-        return self._lease(self._place(client, weight))
+        return self._admit(functools.partial(self._place, client, weight), None)
 
     def entry(self, client: str) -> Lease:
         """Admit one question whose runs may wait; raises Refusal as ``place`` does."""
-        return self._lease(self._patient(ENTRY_LIMITS, Asked(client, network_of(client))))
+        return self._admit(functools.partial(self._entry, client), None)
 
     def tokens(self, client: str, weight: float, behind: Collection[str]) -> Lease:
         """Have a client pay for a run that may wait, ``behind`` those who wait for some keys already.
 
         Raises Refusal, for which nobody is punished.
         """
-        return self._lease(self._patient(RUN_LIMITS, Asked(client, network_of(client), weight)), behind)
+        wanted = self._patient(RUN_LIMITS, Asked(client, network_of(client), weight))
+        return self._lease(wanted, self._take(wanted, behind))
 
     def slot(
         self,
@@ -135,22 +139,7 @@ class Guard:
         Raises Refusal: 503 when all slots are taken, there were too many runs or the store is gone, 429 when
         the client's network has its share, or the target's network was asked for too often.
         """
-        wanted = self._slot(network, client, router)
-        try:
-            quotas = self._take(wanted, behind)
-        except Refusal as refusal:
-            if not self._keeps_some or refusal.limit not in FOR_STRANGERS:
-                raise
-            wanted = self._slot(network, client, router, STRANGER)
-            quotas = self._take_kept(wanted, refusal)
-        started = self._clock()
-
-        def give_back(refund: bool) -> None:
-            seconds = self._clock() - started
-            charges = () if refund else [(token, seconds) for token in wanted.charged]
-            self._give(wanted.claims, refund, charges)
-
-        return Lease(give_back, quotas)
+        return self._admit(functools.partial(self._slot, network, client, router), behind)
 
     def headers(self, quotas: Sequence[Quota] = ()) -> dict[str, str]:
         """Return the headers of an answer: policies, and what is left by them where that is known.
@@ -169,9 +158,21 @@ class Guard:
         self.queue.close()
         self._store.close()
 
-    def _lease(self, wanted: Wanted, behind: Collection[str] | None = None) -> Lease:
-        quotas, claims = self._take(wanted, behind), wanted.claims  # the rest of it is not kept
-        return Lease(functools.partial(self._give, claims), quotas)
+    def _admit(self, want: Callable[..., Wanted], behind: Collection[str] | None) -> Lease:
+        """Take what is wanted, and where it is gone, of what is kept for strangers."""
+        wanted = want()
+        try:
+            quotas = self._take(wanted, behind)
+        except Refusal as refusal:
+            if not self._keeps_some or refusal.limit not in FOR_STRANGERS:
+                raise
+            wanted = want(is_kept=True)
+            quotas = self._take_kept(wanted, refusal)
+        return self._lease(wanted, quotas)
+
+    def _lease(self, wanted: Wanted, quotas: tuple[Quota, ...]) -> Lease:
+        """Return a lease of what was taken, which keeps no more of it than it gives back."""
+        return Lease(functools.partial(self._give, wanted.claims, wanted.charged, self._clock()), quotas)
 
     def _take(self, wanted: Wanted, behind: Collection[str] | None) -> tuple[Quota, ...]:
         """Take all that is wanted, or nothing; who does not wait is punished for a refusal."""
@@ -193,20 +194,23 @@ class Guard:
         except Refusal as other:
             raise (other if other.limit in FOR_STRANGERS else refusal) from None
 
-    def _give(
-        self, claims: Sequence[Claim], refund: bool, charges: Sequence[tuple[Token, float]] = ()
-    ) -> None:
-        self._store.give(claims, refund, charges)
+    def _give(self, claims: Sequence[Claim], charged: Sequence[Token], began: float, refund: bool) -> None:
+        seconds = self._clock() - began
+        self._store.give(claims, refund, () if refund else [(token, seconds) for token in charged])
         if self.queue:
             self.queue.free(claim.key for claim in claims)
 
-    def _place_of(self, client: str, weight: float) -> Wanted:
-        return self._wanted(PLACE, Asked(client, network_of(client), weight))
+    def _place_of(self, client: str, weight: float, is_kept: bool = False) -> Wanted:
+        return self._wanted(STRANGE_VIEWER if is_kept else PLACE, Asked(client, network_of(client), weight))
+
+    def _entry_of(self, client: str, is_kept: bool = False) -> Wanted:
+        return self._wanted(STRANGE_ENTRY if is_kept else ENTRY_LIMITS, Asked(client, network_of(client)))
 
     def _slot_of(
-        self, network: targets.Network | None, client: str, router: str, limits: tuple[Limit, ...] = SLOT
+        self, network: targets.Network | None, client: str, router: str, is_kept: bool = False
     ) -> Wanted:
-        return self._wanted(limits, Asked(client, network_of(client), 1.0, router, str(network or "")))
+        asked = Asked(client, network_of(client), 1.0, router, str(network or ""))
+        return self._wanted(STRANGER if is_kept else SLOT, asked)
 
     def _wanted(self, limits: tuple[Limit, ...], asked: Asked) -> Wanted:
         """Return a claim for each of the limits that concern a question."""
@@ -216,10 +220,10 @@ class Guard:
             if limit.whose is everybody or limit.whose(asked)
         ]
         told = [row for row in rows if row[0].name == TOLD]
-        strange = [limit for limit in limits if limit.name == "strangers"]
-        debts = (self._claim(limit, asked) for limit in (PENALTY, *CHARGED, *strange))
-        penalty, *charged = (debt for debt in debts if isinstance(debt, Token))
-        return Wanted(rows, [claim for _, claim in rows], told, penalty, charged)
+        charged = [debt for limit in limits for debt in CHARGED.get(limit.name, ())]
+        debts = (self._claim(limit, asked) for limit in (PENALTY, *charged))
+        penalty, *spent = (debt for debt in debts if isinstance(debt, Token))
+        return Wanted(rows, [claim for _, claim in rows], told, penalty, spent)
 
     def _claim(self, limit: Limit, asked: Asked) -> Claim:
         amount = self._amounts[limit]

@@ -237,7 +237,11 @@ class Redis(Shared):
 
     def _connect(self) -> None:
         self._disconnect()
-        self._client.ping()
+        memory: Any = self._client.info("memory")
+        if 0 < memory["maxmemory"] <= memory["used_memory"]:  # which is why it could not be used
+            results = [*self._client.scan_iter(f"{self._prefix}result*", 1000)]
+            if results:
+                self._client.unlink(*results)
 
     def _disconnect(self) -> None:
         self._client.close()

@@ -1,8 +1,9 @@
-"""Limits and frozen answers in one SQLite file, for the processes of one machine."""
+"""Limits in a SQLite file, and frozen answers in one beside it, for the processes of one machine."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
@@ -17,6 +18,9 @@ from lookingglass.store import OWNED, Claim, Decision, Ledger, Token
 BUSY = 0.25  # seconds that a decision waits for other processes
 PAGES = 16384  # of 4 KiB, which limits may have at most
 PAGE = 4096  # bytes
+RESULTS_END = ".results"  # at the end of the name of the file with frozen answers
+NEARLY_FULL = 64 * PAGE  # bytes that are free on a disk on which limits may not find what they need
+LEFT_FREE = 8 << 20  # bytes of the disk that frozen answers leave to limits
 BOOT = "/proc/sys/kernel/random/boot_id"
 TABLES = """
 CREATE TABLE IF NOT EXISTS boot (id TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -47,7 +51,7 @@ DROP = (
 )
 Execute = Callable[..., sqlite3.Cursor]
 EMPTY = ("boot", "holder", "held", "bucket")
-HELD = "SELECT total(count) FROM held JOIN holder USING (holder) WHERE key = ? AND expires > ?"
+COUNT_HELD = "SELECT total(count) FROM held JOIN holder USING (holder) WHERE key = ? AND expires > ?"
 HOLD = "INSERT INTO held VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
 PUT = (
     "INSERT INTO bucket VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
@@ -62,11 +66,9 @@ class SQLite(Shared, Ledger):
     an earlier start has left is forgotten.
     """
 
-    def __init__(self, path: str, beside: int = 0) -> None:
-        """Keep them in a file in which ``beside`` pages may hold something else."""
+    def __init__(self, path: str) -> None:
         super().__init__()
         self.name = path
-        self._pages = PAGES + beside
         self._path = path
         self._file = (0, 0)  # device and inode
         self._database: sqlite3.Connection | None = None
@@ -77,7 +79,9 @@ class SQLite(Shared, Ledger):
 
     def _connect(self) -> None:
         self._disconnect()
-        self._database = _open(self._path, self._pages)
+        if _free(self._path) < NEARLY_FULL:  # which is why the file could not be used, or will be soon
+            _drop_results(self._path + RESULTS_END)
+        self._database = _open(self._path, PAGES)
         self._file = _identity(self._path)
         with open(BOOT, encoding="ascii") as file:
             boot = file.read().strip()
@@ -126,7 +130,7 @@ class SQLite(Shared, Ledger):
 
     def held(self, key: str) -> int:
         """Return how many shares of a key are held."""
-        return int(self._run(HELD, (key, self._now)).fetchone()[0])
+        return int(self._run(COUNT_HELD, (key, self._now)).fetchone()[0])
 
     def level(self, token: Token, now: float) -> float | None:
         """Return how many tokens a bucket has; None: it is full, and takes no room yet."""
@@ -178,13 +182,16 @@ class SQLite(Shared, Ledger):
             raise
 
 
-def pages_of(keeping: Keeping | None) -> int:
+def pages_of(keeping: Keeping) -> int:
     """Return how many pages frozen answers may have: an entry fills its last one only in part."""
-    return keeping.size // PAGE + 2 * keeping.entries + 64 if keeping else 0
+    return keeping.size // PAGE + 2 * keeping.entries + 64
 
 
 class SQLiteCabinet:
-    """Keep frozen answers in the file that limits are in; they outlive a start of the machine."""
+    """Keep frozen answers in a file of their own, so that they can give way to limits on a full disk.
+
+    They outlive a start of the machine.
+    """
 
     def __init__(self, path: str, keeping: Keeping) -> None:
         self._path = path
@@ -199,7 +206,9 @@ class SQLiteCabinet:
             return bytes(run("SELECT secret FROM result_secret").fetchone()[0])
 
     def put(self, name: str, owner: str, body: bytes, now: float, expires: float) -> bool:
-        """Keep a body, and tell whether there was room."""
+        """Keep a body, and tell whether there was room; raises OSError where the disk is full."""
+        if _free(self._path) < LEFT_FREE + len(body):
+            raise OSError(errno.ENOSPC, "the disk is nearly full, and limits need what is left")
         with self._connected() as run:
             run("BEGIN IMMEDIATE")
             try:
@@ -247,7 +256,7 @@ class SQLiteCabinet:
 
     def _connect(self) -> sqlite3.Connection:
         self._disconnect()
-        database = self._database = _open(self._path, PAGES + pages_of(self._keeping))
+        database = self._database = _open(self._path, pages_of(self._keeping))
         self._file = _identity(self._path)
         for statement in RESULT_TABLES.split(";"):
             database.execute(statement)
@@ -273,6 +282,21 @@ def _open(path: str, pages: int) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _free(path: str) -> int:
+    """Return how many bytes are free on a file's disk."""
+    disk = os.statvfs(os.path.dirname(path))
+    return disk.f_bavail * disk.f_frsize
+
+
+def _drop_results(path: str) -> None:
+    """Remove all frozen answers; a process that still has the files open holds no room with them."""
+    for each in (path, f"{path}-wal", f"{path}-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            if not each.endswith("-shm"):  # which others have mapped
+                os.truncate(each, 0)
+            os.unlink(each)
 
 
 def _identity(path: str) -> tuple[int, int]:

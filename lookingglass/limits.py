@@ -53,9 +53,9 @@ class Limits(NamedTuple):
         """Tell whether something is kept for strangers."""
         return self.network_share < 1
 
-    def but_kept(self, places: int) -> int:
-        """Return how many of some places are for everybody; the others are kept for strangers."""
-        return self.share_of(places, math.ceil(places / 2))
+    def but_kept(self, places: int, part: int = 2) -> int:
+        """Return how many of some places are for everybody; one part of so many is kept for strangers."""
+        return self.share_of(places, places - places // part)
 
     def pool_but_kept(self, rate: Rate, part: int) -> Pool:
         """Return a bucket of which one part of so many is kept for strangers."""
@@ -140,6 +140,10 @@ def _strange(limits: Limits) -> Pool:
     return Pool(rate._replace(period=rate.period * PART_OF_STRANGERS), rate.runs / 3)
 
 
+def _of_strangers(asked: Asked) -> float:
+    return LEAST_OF_STRANGERS
+
+
 # fmt: off
 # What is asked in this order before an answer begins, and before a process is started.
 PLACE = (
@@ -151,7 +155,8 @@ PLACE = (
           "Your commands have taken more than {runs} seconds in {period:g} s.", _nothing),
     Limit("network seconds", _network, lambda limits: Pool.of(limits.slot_seconds, 2), 429,
           "Your network's commands have taken more than {runs} seconds in {period:g} s.", _nothing),
-    Limit("viewers", everybody, lambda limits: limits.viewers, 503, "All {limit} viewers' places are taken."),
+    Limit("viewers", everybody, lambda limits: limits.but_kept(limits.viewers, PART), 503,
+          "All {limit} viewers' places are taken."),
     Limit("per_client", _client, lambda limits: limits.per_client, 429,
           "You have {limit} answers in progress already."),
     Limit("network viewers", _network, lambda limits: limits.share_of(limits.viewers), 429,
@@ -176,6 +181,8 @@ SLOT = (
     Limit("global_rate", everybody, lambda limits: limits.pool_but_kept(limits.global_rate, PART), 503,
           "The limit is {runs} runs in {period:g} s, for all visitors together."),
 )
+RUNNING = Limit("strangers", _network, _strange, 503, "Your network has run much.", _of_strangers)
+VIEWING = Limit("strange viewers", _network, _strange, 503, "Your network has viewed much.", _of_strangers)
 # The same for strangers, who may have all of it, but little each.
 STRANGER = (
     SLOT[0]._replace(of=lambda limits: limits.concurrent),
@@ -185,19 +192,27 @@ STRANGER = (
     SLOT[4]._replace(of=lambda limits: Pool.of(limits.target_rate)),
     SLOT[5],
     SLOT[6]._replace(of=lambda limits: Pool.of(limits.global_rate)),
-    Limit("strangers", _network, _strange, 503, "Your network has run much.",
-          lambda asked: LEAST_OF_STRANGERS),
+    RUNNING,
     Limit("target strangers", _target_and_network, lambda limits: Pool.of(limits.target_rate, 1 / TARGETED),
           503, "Your network has run much towards this target's."),
 )
+STRANGE_VIEWER = (
+    *PLACE[:4],
+    PLACE[4]._replace(of=lambda limits: limits.viewers),
+    PLACE[5],
+    PLACE[6]._replace(of=lambda limits: 1),
+    PLACE[7],
+    VIEWING,
+)
 # fmt: on
 # Those of which a part is kept for strangers, unless one network may have everything.
-FOR_STRANGERS = {"concurrent", "per_router", "target_rate", "global_rate"}
-# Of PLACE: what a question takes once, and what each of its runs takes.
-ENTRY_LIMITS = tuple(
-    limit for limit in PLACE if limit.name in {"refusals", "viewers", "per_client", "network viewers"}
+FOR_STRANGERS = {"viewers", "concurrent", "per_router", "target_rate", "global_rate"}
+# What a question takes once, and what each of its runs takes.
+OF_ENTRIES = {"refusals", "viewers", "per_client", "network viewers", "strange viewers"}
+ENTRY_LIMITS, STRANGE_ENTRY = (
+    tuple(limit for limit in limits if limit.name in OF_ENTRIES) for limits in (PLACE, STRANGE_VIEWER)
 )
 RUN_LIMITS = tuple(limit for limit in PLACE if limit not in ENTRY_LIMITS)
 PENALTY = PLACE[0]  # which each refusal with 429 spends
-# Charged at the end, with the seconds that a slot was held.
-CHARGED = tuple(limit for limit in PLACE if limit.name in {"seconds", "network seconds"})
+# Whoever takes something of these is charged at the end, with the seconds for which it was held.
+CHARGED = {"concurrent": PLACE[2:4], RUNNING.name: (RUNNING,), VIEWING.name: (VIEWING,)}

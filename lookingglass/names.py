@@ -17,7 +17,8 @@ from lookingglass.loop import Loop
 from lookingglass.problems import SOON, Busy, Refusal, TargetError
 from lookingglass.targets import Address, read_address, unmapped
 
-PLACES = 32  # look-ups under way, abandoned ones included
+PLACES = 160  # look-ups under way, abandoned ones included
+FOR_ALL = 5  # one of so many places is for everybody; the others are for networks that hold none
 DEADLINE = 3.0  # seconds that a look-up may take
 SLOW = 1.0  # seconds after which a failure means that nobody has answered
 REUSE = 2.0  # seconds in which an outcome answers others as well
@@ -31,8 +32,6 @@ RES_OPTIONS = "timeout:1 attempts:2"
 
 # POSIX getaddrinfo(): failures that say nothing about the name.
 TEMPORARY = {socket.EAI_AGAIN, socket.EAI_FAIL}
-
-Holder = tuple[str, str]
 
 
 class NoAddress(TargetError):
@@ -74,12 +73,58 @@ class ResolutionFailure(Unresolved):
 Resolution = tuple[Address, ...] | TargetError
 
 
+class Places:
+    """Count who looks names up; not for several threads.
+
+    A network's first place may be any. Further ones are a share of what others leave of the places for
+    everybody. So a network that holds none is kept out only by as many networks as there are other places.
+    """
+
+    def __init__(self, per_client: int, share: float, places: int = PLACES) -> None:
+        """Give a client some places, and a network a share of those for everybody."""
+        self.adjust(per_client, share)
+        self._places = places
+        self._clients: collections.Counter[str] = collections.Counter()
+        self._networks: collections.Counter[str] = collections.Counter()
+
+    def adjust(self, per_client: int, share: float) -> None:
+        """Give more or less from now on; what is held counts."""
+        self._per_client = per_client
+        self._share = share
+
+    @property
+    def taken(self) -> int:
+        """Return how many places are held."""
+        return self._networks.total()
+
+    def take(self, client: str, network: str) -> None:
+        """Take one place; raises Refusal."""
+        near = self._networks[network]
+        further = self.taken - len(self._networks)  # beyond each network's first
+        free = self._places // FOR_ALL - further
+        if self.taken >= self._places or (near and free <= 0):
+            raise Refusal(503, SOON, "All places for looking up names are taken.")
+        if self._clients[client] >= self._per_client:
+            raise Refusal(429, SOON, f"You have {self._per_client} names being looked up already.")
+        if near and near - 1 >= int(self._share * (free + near - 1)):
+            raise Refusal(429, SOON, f"Your network has {near} names being looked up already.")
+        self._clients[client] += 1
+        self._networks[network] += 1
+
+    def give(self, client: str, network: str) -> None:
+        """Give one place back."""
+        for counter, key in ((self._clients, client), (self._networks, network)):
+            counter[key] -= 1
+            if not counter[key]:
+                del counter[key]
+
+
 class LookUp:
     """Follow the look-up of one name, on behalf of everybody who has asked for it meanwhile."""
 
-    def __init__(self, name: str, holder: tuple[Holder, ...], is_ours: Callable[[], bool]) -> None:
+    def __init__(self, name: str, holder: tuple[str, str], is_ours: Callable[[], bool]) -> None:
         self.name = name
-        self.holder = holder  # who is charged with its place
+        self.holder = holder  # the client and the network that are charged with its place
         self.began = time.monotonic()
         self.deadline = self.began + DEADLINE
         self._is_ours = is_ours  # the fault, if nobody answers
@@ -156,21 +201,15 @@ class Resolver:
     """
 
     def __init__(self, loop: Loop, per_client: int, share: float, places: int = PLACES) -> None:
-        """Give a client some places, and a network a share of those that others leave."""
+        """Give a client some places, and a network a share of those for everybody."""
         self._loop = loop  # which calls at the deadlines
-        self.adjust(per_client, share)
-        self._places = places
+        self._places = Places(per_client, share, places)
+        self.adjust = self._places.adjust
         self._lock = threading.Lock()
         self._under_way: dict[str, LookUp] = {}
-        self._held: collections.Counter[Holder] = collections.Counter()
         self._ended = Recent(REUSE, KEPT_NAMES)
         self._hung = Recent(HUNG, KEPT_NAMES)
         self._answered = -math.inf  # when the resolver has said something definite last
-
-    def adjust(self, per_client: int, share: float) -> None:
-        """Give more or less from now on; what is held counts."""
-        self._per_client = per_client
-        self._share = share
 
     def ask(self, name: str, client: str, network: str) -> LookUp:
         """Return the look-up of a name that was parsed: a new one, or one that others began.
@@ -183,8 +222,8 @@ class Resolver:
             known = self._known(name)
             if known:
                 return known
-            look_up = LookUp(name, self._admit(client, network), self._is_silent)
-            self._hold(look_up.holder, 1)
+            self._places.take(client, network)
+            look_up = LookUp(name, (client, network), self._is_silent)
             self._under_way[name] = look_up
         self._loop.call_at(look_up.deadline, look_up.tell)
         try:
@@ -208,24 +247,6 @@ class Resolver:
             raise hung
         _, ended = self._ended.get(name) or (0.0, None)
         return ended
-
-    def _admit(self, client: str, network: str) -> tuple[Holder, ...]:
-        """Return who is charged with one more place; raises Refusal."""
-        holder = (("", ""), ("client", client), ("network", network))
-        every, own, near = (self._held[key] for key in holder)
-        if every >= self._places:
-            raise Refusal(503, SOON, f"All {self._places} places for looking up names are taken.")
-        if own >= self._per_client:
-            raise Refusal(429, SOON, f"You have {self._per_client} names being looked up already.")
-        if near >= max(1, int(self._share * (self._places - every + near))):
-            raise Refusal(429, SOON, f"Your network has {near} names being looked up already.")
-        return holder
-
-    def _hold(self, holder: tuple[Holder, ...], change: int) -> None:
-        for key in holder:
-            self._held[key] += change
-            if not self._held[key]:
-                del self._held[key]
 
     def _is_silent(self) -> bool:
         """Tell whether the resolver has not answered for any name lately, as far as we have asked."""
@@ -253,7 +274,7 @@ class Resolver:
         with self._lock:
             look_up.outcome = outcome
             del self._under_way[look_up.name]
-            self._hold(look_up.holder, -1)
+            self._places.give(*look_up.holder)
             if not isinstance(outcome, Unresolved):
                 self._answered = time.monotonic()
                 self._ended.put(look_up)

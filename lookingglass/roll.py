@@ -104,31 +104,39 @@ class Roll:
         self._failures = 0  # in a row
         self._is_closed = False
 
-    def enter(self, group: int, pipe: int) -> int | None:
-        """Enter a process group and the inode of the pipe that it writes to (0: others may as well).
+    def expect(self, pipe: int) -> int | None:
+        """Enter the inode of the pipe that a process group will write to, before there is one.
 
         Returns its place, None when there is none.
+        """
+        return self.enter(0, pipe, None)
+
+    def enter(self, group: int, pipe: int, place: int | None) -> int | None:
+        """Enter a process group and the inode of the pipe that it writes to (0: others may as well).
+
+        ``place`` is where it was expected. Returns its place, None when there is none.
         """
         try:
             entry = array.array("Q", (group, watcher.now(), pipe)).tobytes()
             with self._lock:
                 if self._is_closed:
-                    return None
+                    return place
                 if self._table is None:
                     self._table = os.memfd_create("roll")
-                place = self._free[-1] if self._free else self._used
-                os.pwrite(self._table, entry, place * watcher.ENTRY_BYTES)
-                if self._free:
+                fresh = self._free[-1] if self._free else self._used
+                at = fresh if place is None else place
+                os.pwrite(self._table, entry, at * watcher.ENTRY_BYTES)
+                if place is None and self._free:
                     self._free.pop()
-                else:
+                elif place is None:
                     self._used += 1
                 is_wanted, self._is_wanted = self._is_wanted, True
         except (OSError, MemoryError) as error:
             self._fail(f"cannot be told of a command: {error}")
-            return None
+            return place
         if not is_wanted:
             self._start()
-        return place
+        return at
 
     def leave(self, place: int | None) -> None:
         """Take an entry off, before its process is reaped: then its number may be a stranger's."""

@@ -16,7 +16,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from lookingglass.connections import HALF, ONCE, READ, Channel, adjustments
@@ -26,7 +26,9 @@ from lookingglass.messages import mend_waitress
 from lookingglass.visitors import client_key
 
 SPARE_CONNECTIONS = 512  # beyond the viewers, for visitors between two requests
-SPARE_FILES = 64  # descriptors that are neither connections nor pipes of commands
+SPARE_FILES = 224  # descriptors that are neither connections nor pipes of commands; 160 for look-ups of names
+UNREAD = 64 << 20  # bytes of whole answers that clients have not taken yet
+UNREAD_OF_NETWORK = UNREAD // 4
 THREADS = 8  # none of which waits for a client, a name or a command
 
 SWEEP_EVERY = 1.0  # seconds between two looks at all connections
@@ -252,9 +254,36 @@ class Server:
         now = time.monotonic()
         for each in list(self.channels.values()):
             each.look(now)
+        self._bound_unread()
         self._looks = bool(self.channels)
         if self._looks:
             self.loop.call_at(now + SWEEP_EVERY, self._look)
+
+    def _bound_unread(self) -> None:
+        """Close connections while clients leave more answers unread than there is room for."""
+        unread = {each: size for each in self.channels.values() if (size := each.unread)}
+        while len(unread) > 1 and (slowest := _slowest_of_most(unread)):
+            del unread[slowest]
+            slowest.handle_close()
+
+
+def _slowest_of_most(unread: Mapping[Channel, int]) -> Channel | None:
+    """Return which connection makes room: of the network that leaves most, the one that took least lately.
+
+    A network may leave its share, but for one answer that is larger; proxies have no share.
+    """
+    networks: collections.defaultdict[str, list[Channel]] = collections.defaultdict(list)
+    for each in unread:
+        networks[each.network].append(each)
+    sizes = {network: sum(unread[each] for each in theirs) for network, theirs in networks.items()}
+    if sum(sizes.values()) <= UNREAD:
+        sizes = {
+            network: size
+            for network, size in sizes.items()
+            if network and size > UNREAD_OF_NETWORK and len(networks[network]) > 1
+        }
+    most = max(sizes, key=lambda network: sizes[network], default=None)
+    return None if most is None else min(networks[most], key=lambda each: each.last_activity)
 
 
 def serve(application: Application, opened: list[socket.socket]) -> None:

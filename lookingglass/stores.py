@@ -40,15 +40,12 @@ def read_store(text: str, folder: str | os.PathLike[str]) -> str:
     return text
 
 
-def open_store(text: str, keeping: Keeping | None = None) -> Store:
-    """Return the store that ``read_store`` has checked; one outside is reached at the first question.
-
-    ``keeping`` says how much room frozen answers have in it.
-    """
+def open_store(text: str) -> Store:
+    """Return the store that ``read_store`` has checked; one outside is reached at the first question."""
     if text.startswith(SQLITE):
-        from lookingglass.in_sqlite import SQLite, pages_of
+        from lookingglass.in_sqlite import SQLite
 
-        return SQLite(text[len(SQLITE) :], pages_of(keeping))
+        return SQLite(text[len(SQLITE) :])
     if text.startswith(REDIS):
         from lookingglass.in_redis import Redis
 
@@ -59,9 +56,9 @@ def open_store(text: str, keeping: Keeping | None = None) -> Store:
 def open_cabinet(text: str, keeping: Keeping) -> Cabinet:
     """Return where frozen answers are kept in the same store; one outside is reached at the first of them."""
     if text.startswith(SQLITE):
-        from lookingglass.in_sqlite import SQLiteCabinet
+        from lookingglass.in_sqlite import RESULTS_END, SQLiteCabinet
 
-        return SQLiteCabinet(text[len(SQLITE) :], keeping)
+        return SQLiteCabinet(text[len(SQLITE) :] + RESULTS_END, keeping)
     if text.startswith(REDIS):
         from lookingglass.in_redis import RedisCabinet
 

@@ -90,7 +90,9 @@ class Task(task.WSGITask):
         data: bytes | None = b""
         while self.channel.total_outbufs_len <= BEHIND and (data := live.pull()):
             self.write(data)
-            if live.is_waiting:
+            if self.content_bytes_written == self.content_length:
+                data = None  # nothing but its bytes is kept for a client that has not taken them yet
+            if data is None or live.is_waiting:
                 break
         if data is None:
             self.finish()

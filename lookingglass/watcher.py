@@ -11,7 +11,8 @@ import time
 
 GRACE = 1.0  # seconds from SIGTERM to SIGKILL
 SETTLE = 0.25  # seconds in which what was killed closes its files
-# An entry: process group, the moment in clock ticks since boot, inode of the pipe; 8 bytes each.
+# An entry: process group (0: it is being started), the moment in clock ticks since boot, inode of the pipe;
+# 8 bytes each.
 ENTRY_FIELDS = 3
 ENTRY_BYTES = 8 * ENTRY_FIELDS
 
@@ -47,14 +48,17 @@ def watch(server: int) -> None:
 def end_all(server: int, session: int | None) -> None:
     """End what stands on the roll, as the server would have done."""
     table = memoryview(os.pread(1, os.fstat(1).st_size, 0)).cast("Q").tolist()
-    entries = [table[at : at + ENTRY_FIELDS] for at in range(0, len(table), ENTRY_FIELDS) if table[at]]
-    for group, ticks, _ in entries:
+    entries = [table[at : at + ENTRY_FIELDS] for at in range(0, len(table), ENTRY_FIELDS)]
+    groups = [(group, ticks) for group, ticks, _ in entries if group]
+    for group, ticks in groups:
         signal_group(group, ticks, STOP)
     end = time.monotonic() + GRACE
-    while any(signal_group(group, ticks, 0) for group, ticks, _ in entries) and time.monotonic() < end:
+    while any(signal_group(group, ticks, 0) for group, ticks in groups) and time.monotonic() < end:
         time.sleep(GRACE / 50)
-    for group, ticks, _ in entries:
+    for group, ticks in groups:
         signal_group(group, ticks, KILL)
+    if any(inode and not group for group, _, inode in entries):
+        time.sleep(SETTLE)  # in which what was just forked leaves the server's session
     end_holders({inode for _, _, inode in entries if inode}, server, session)
 
 

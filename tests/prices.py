@@ -14,7 +14,9 @@ import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lookingglass.guard import Lease, Limits, Rate
+from lookingglass.guard import Lease, Limits, Rate, network_of
+from lookingglass.names import DEADLINE, Places
+from lookingglass.problems import SOON, Refusal
 from lookingglass.targets import Network
 from tests.limiting import House
 
@@ -31,6 +33,7 @@ BEFORE = Limits(
 )
 AFTER = Limits()
 SECONDS = 1.0  # that an honest visitor's command takes
+QUICK = 0.05  # that the look-up of its name takes
 HASTE = 0.25  # seconds after which an attacker asks again at the earliest
 AFTERWARDS = 120.0  # seconds for which honest visitors come after the attack
 VICTIM = ipaddress.ip_network("203.0.113.0/24")
@@ -46,6 +49,8 @@ class Attack(NamedTuple):
     target: Network | None = None  # that honest visitors want as well; None: everybody has another
     gap: float = 2.0  # seconds between two honest visitors
     is_once: bool = False  # that each client asks
+    is_shared: bool = False  # one Run, which all of them view
+    hangs: float = 0.0  # seconds in which the servers of its names are silent; 0: it names none
 
 
 def addresses(number: int) -> tuple[str, ...]:
@@ -56,6 +61,11 @@ def addresses(number: int) -> tuple[str, ...]:
 def of_48s(networks: int, each: int = 24) -> tuple[str, ...]:
     """Return some /64s in each of some /48s."""
     return tuple(f"2001:db8:{one:x}:{two:x}::/64" for two in range(each) for one in range(networks))
+
+
+def in_24s(networks: int, each: int = 8) -> tuple[str, ...]:
+    """Return some addresses in each of some /24s."""
+    return tuple(f"10.0.{one}.{two}" for two in range(each) for one in range(networks))
 
 
 ATTACKS = (
@@ -69,7 +79,22 @@ ATTACKS = (
     Attack("two addresses, for one target /24", addresses(2), 1.0, 1, VICTIM, 15.0),
     Attack("20 addresses, for one target /24", addresses(20), 1.0, 1, VICTIM, 15.0),
     Attack("10,000 visitors of one web page, once each", addresses(10_000), 3.0, 1, None, 2.0, True),
+    Attack("32 addresses of 4 networks, viewing one ping of 30 s", in_24s(4), 30.0, is_shared=True),
+    Attack("320 addresses of 40 networks, viewing one ping of 30 s", in_24s(40), 30.0, is_shared=True),
+    Attack("11 addresses, silent name servers", addresses(11), DEADLINE, hangs=20.0),
+    Attack("110 addresses of 110 networks, silent name servers", addresses(110), DEADLINE, hangs=20.0),
 )
+
+
+class Before(Places):
+    """Count look-ups as they were counted: 32 places for everybody."""
+
+    def take(self, client: str, network: str) -> None:
+        """Take one place; raises Refusal."""
+        if self.taken >= 32:
+            raise Refusal(503, SOON, "All places are taken.")
+        self._clients[client] += 1
+        self._networks[network] += 1
 
 
 class Harm(NamedTuple):
@@ -90,7 +115,9 @@ class Siege:
         self.refused: list[float] = []  # when honest visitors were
         self.visitors = 0  # in what counts: during the attack, the first minute left out
         self.runs = {True: 0, False: 0}  # of honest visitors and of attackers
+        self.places = (Before if limits is BEFORE else Places)(limits.lookups, limits.network_share)
         self._attack = attack
+        self._shared_until = 0.0  # when the Run that attackers share ends
         self._pace = limits.per_client
         self._numbers = itertools.count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -133,13 +160,34 @@ class Siege:
         place = self.house.place(client, weight)
         if not isinstance(place, Lease):
             return float(place.retry_after)
-        slot = self.house.slot(client, self._attack.target)
-        if not isinstance(slot, Lease):
+        is_honest = client.startswith("192.")
+        try:
+            if self._attack.hangs:
+                self._look_up(client, QUICK if is_honest else self._attack.hangs)
+            leases = [place, *self._slots(client, seconds, is_honest)]
+        except Refusal as refusal:
             place.end(refund=True)
-            return float(slot.retry_after)
-        self.runs[client.startswith("192.")] += self._counts
-        self._at(self.house.clock.now + seconds, functools.partial(_end, slot, place))
+            return float(refusal.retry_after)
+        self.runs[is_honest] += self._counts
+        self._at(self.house.clock.now + seconds, functools.partial(_end, *leases))
         return 0.0
+
+    def _look_up(self, client: str, seconds: float) -> None:
+        who = client, network_of(client)
+        self.places.take(*who)
+        self._at(self.house.clock.now + seconds, functools.partial(self.places.give, *who))
+
+    def _slots(self, client: str, seconds: float, is_honest: bool) -> list[Lease]:
+        """Take what a run needs: nothing for one that is shared, or whose name is never resolved."""
+        now = self.house.clock.now
+        if not is_honest and (self._attack.hangs or now < self._shared_until):
+            return []
+        slot = self.house.slot(client, self._attack.target)
+        if isinstance(slot, Refusal):
+            raise slot
+        if not is_honest and self._attack.is_shared:
+            self._shared_until = now + seconds
+        return [slot]
 
 
 def _end(*leases: Lease) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import http.client
 import json
@@ -42,8 +43,8 @@ class Here:
         self.thread.start()
         self._clients: list[socket.socket] = []
 
-    def connect(self) -> socket.socket:
-        self._clients.append(socket.create_connection(self.where, timeout=10))
+    def connect(self, client: str = "127.0.0.1") -> socket.socket:
+        self._clients.append(socket.create_connection(self.where, 60, (client, 0)))
         return self._clients[-1]
 
     def send(self, request: str) -> socket.socket:
@@ -274,6 +275,59 @@ def test_client_that_reads_nothing_holds_nobody_and_gets_everything_later(here: 
     assert body == b"".join(pieces)
     for each in (stalled, reader):
         each.close()
+
+
+def test_whole_answer_that_nobody_reads_has_ended_for_whoever_made_it(here: Any) -> None:
+    live = Live(length=4_000_000)
+    connection = here(live.application).get("/live")
+    assert soon(lambda: live.notify.__name__ == "notify")
+    live.feed(bytes(4_000_000))
+    assert soon(lambda: live.is_closed == 1)  # its place is given back
+    head, _, body = read_until(connection, rb"(?s)\r\n\r\n").string.partition(b"\r\n\r\n")
+    assert b"Content-Length: 4000000" in head
+    size = len(body)
+    while size < 4_000_000:
+        size += len(connection.recv(1 << 20))
+    connection.sendall(b"GET /other HTTP/1.1\r\nHost: lg\r\n\r\n")  # which the connection goes on with
+    read_until(connection, b"no")
+
+
+def test_answers_that_nobody_reads_are_bounded_in_all_and_for_a_network(
+    here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "UNREAD", 30_000_000)
+    monkeypatch.setattr(serving, "UNREAD_OF_NETWORK", 9_000_000)
+    monkeypatch.setattr(serving, "SWEEP_EVERY", 0.05)
+
+    def large(environ: dict[str, Any], start: Any) -> list[bytes]:
+        start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "4000000")])
+        return [bytes(4_000_000)]
+
+    it = here(large)
+    it.server.settings = it.server.settings._replace(is_proxy=lambda peer: False)
+
+    def asks(network: int, number: int) -> list[socket.socket]:
+        asked = [it.connect(f"127.0.{network}.1") for _ in range(number)]
+        for each in asked:
+            each.sendall(b"GET / HTTP/1.1\r\nHost: lg\r\n\r\n")
+        return asked
+
+    def unread() -> dict[str, int]:
+        sizes = collections.Counter[str]()
+        for each in list(it.server.channels.values()):
+            sizes[each.network] += each.unread
+        return sizes
+
+    asks(1, 6)
+    assert soon(lambda: 3_000_000 < unread()["127.0.1.0/24"] <= 9_000_000)
+    (honest,) = asks(9, 1)
+    for network in range(2, 7):
+        asks(network, 6)
+    assert soon(lambda: 9_000_000 < sum(unread().values()) <= 30_000_000)
+    size = 0
+    while size < 4_000_000 and (data := honest.recv(1 << 20)):  # though it reads late
+        size += len(data)
+    assert size >= 4_000_000
 
 
 @pytest.mark.parametrize("when", ["first", "later"])

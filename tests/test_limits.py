@@ -357,6 +357,32 @@ def test_slots_are_kept_for_networks_that_run_nothing() -> None:
     refused(strangers[-1], 503, "The router runs 8 commands already.")
 
 
+def test_viewers_places_are_kept_for_networks_that_view_nothing() -> None:
+    house = House()
+    greedy = [house.place(f"10.0.{network}.{client}") for network in range(4) for client in range(16)]
+    assert count(greedy) == 49  # all but those kept, of which the fourth network has one
+    for network in range(15):
+        admitted(house.place(f"10.1.{network}.1"))
+        refused(house.place(f"10.1.{network}.2"), 503, "viewers' places are taken.")
+    refused(house.place("10.2.0.1"), 503, "All 64 viewers' places are taken.")
+
+
+def test_network_that_has_viewed_much_takes_none_of_the_kept_places() -> None:
+    house = House()
+    held = [house.place(f"10.0.{network}.{client}") for network in range(3) for client in range(16)]
+    assert count(held) == 48
+    seconds = 0
+    for _ in range(600):
+        place = house.place("192.0.2.1")
+        house.clock.now += 1
+        if isinstance(place, Lease):
+            house.clock.now += 30
+            place.end()
+            seconds += 30
+    assert 30 <= seconds <= 150
+    admitted(house.place("198.51.100.1"))
+
+
 def test_network_is_no_stranger_while_it_takes_much() -> None:
     house = House(per_router=100)
     held = [admitted(house.slot(f"10.0.{network}.1")) for network in range(8)]  # all that is not kept

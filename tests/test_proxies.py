@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import http.client
-import itertools
-import os
-import random
 import re
-import signal
-import socket
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from tests.proxies import APPENDING, HALF, replace_once, site_of, start_haproxy, start_nginx
-from tests.redis_server import RedisServer
-from tests.support import GENEROUS, MEDIA, V1, Server, configuration, free_port, soon, soon_gone
+from tests.support import GENEROUS, MEDIA, V1, Server, configuration, free_port, soon_gone
 from tests.test_http import FILES, STATUS, answers, bytes_of
 
 OURS = ["127.0.0.1/32"]  # where our proxies are; visitors come from other addresses of this machine
@@ -227,178 +219,3 @@ def test_request_through_a_proxy_runs_nothing_unseen(
         assert all(100 <= int(status) < 600 for status in STATUS.findall(received))
         for path, body in (("/healthz", b"ok"), ("/api/capabilities", b'{"ipv4": true, "ipv6": true}\n')):
             assert proxies[proxy].get(path)[::2] == (200, body)
-
-
-# --- limits over instances that are killed
-
-# What it writes into its file says who was let through; the process is known by what it was given.
-HOLD = """
-import sys, time
-open({file!r}, "a").write(sys.argv[1] + "\\n")
-print(flush=True)
-time.sleep({seconds})
-"""
-# Runs to one target network: of all, of four networks (what is kept gives each one), and of one.
-PER_TARGET, OF_FOUR_NETWORKS, OF_ONE_NETWORK = 16, 12, 4
-LIMITS: dict[str, Any] = {
-    **GENEROUS,
-    "concurrent": 5,
-    "per_router": 4,
-    "per_client": 2,
-    "viewers": 8,
-    "network_share": 0.5,
-    "target_rate": f"{PER_TARGET}/day",
-}
-SLOTS_OF_ONE_NETWORK = 3
-CLIENTS = [[f"127.0.{network}.{number}" for number in range(1, 11)] for network in range(1, 5)]
-TARGETS = range(3)  # networks; all other targets are alone in theirs
-OPERATIONS = 400
-KILLS = 3
-
-
-class Asked(NamedTuple):
-    """Say who has asked for what."""
-
-    client: str
-    router: str
-    target: int | None
-
-    @property
-    def network(self) -> str:
-        return self.client.rpartition(".")[0]
-
-
-class Crowd:
-    """Visitors who ask and leave, and what of it runs and ran; each question has a target of its own."""
-
-    def __init__(self, port: int, begun: Path) -> None:
-        self.port = port
-        self.open: dict[str, socket.socket] = {}
-        self.statuses: collections.Counter[int] = collections.Counter()
-        self._asked: dict[str, Asked] = {}
-        self._begun = begun
-        self._numbers: dict[int | None, Iterator[int]] = collections.defaultdict(itertools.count)
-
-    def ask(self, client: str, router: str, command: str = "hold", target: int | None = None) -> int:
-        """Return the status; 0: the connection was lost."""
-        high, low = divmod(next(self._numbers[target]), 250)
-        address = f"10.{high}.{low}.1" if target is None else f"11.{target}.{high}.{low}"
-        self._asked[address] = Asked(client, router, target)
-        connection = socket.create_connection(("127.0.0.1", self.port), 60, (client, 0))
-        status = 0
-        with contextlib.suppress(OSError):
-            line = f"GET {V1}/{command}/{address}?router={router} HTTP/1.1"
-            connection.sendall(f"{line}\r\nHost: lg\r\nAccept: text/plain\r\n\r\n".encode())
-            match = re.match(rb"HTTP/1.1 ([0-9]{3}) ", connection.recv(65536))
-            status = int(match[1]) if match else 0
-        self.statuses[status] += 1
-        if status == 200:
-            self.open[address] = connection
-        else:
-            connection.close()
-        return status
-
-    def leave_all(self) -> None:
-        while self.open:
-            self.open.popitem()[1].close()
-
-    def begun(self) -> list[Asked]:
-        """Return what was begun, ever."""
-        return [self._asked[address] for address in self._begun.read_text().split()]
-
-    def running(self) -> list[Asked]:
-        """Return what runs now, also below an instance that was killed."""
-        found = []
-        for each in Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):
-                words = each.read_bytes().decode(errors="replace").split("\0")
-                if len(words) > 3 and str(self._begun) in words[2]:
-                    found.append(self._asked[words[3]])
-        return found
-
-    def check(self) -> None:
-        """Hold what runs, and what has run, against every limit."""
-        running = self.running()
-        assert len(running) <= LIMITS["concurrent"]
-        assert most(each.router for each in running) <= LIMITS["per_router"]
-        assert most(each.network for each in running) <= SLOTS_OF_ONE_NETWORK
-        begun = [each for each in self.begun() if each.target is not None]
-        assert most(each.target for each in begun) <= PER_TARGET
-        assert most((each.target, each.network) for each in begun) <= OF_ONE_NETWORK
-
-
-def most(of: Iterable[object]) -> int:
-    return max(collections.Counter(of).values(), default=0)
-
-
-@pytest.mark.slow
-def test_limits_hold_exactly_behind_haproxy_while_instances_are_killed(start: Start, tmp_path: Path) -> None:
-    begun = tmp_path / "begun"
-    begun.touch()
-    commands = {
-        name: {
-            "cmd": [sys.executable, "-Sc", HOLD.format(file=str(begun), seconds=seconds), "{{TARGET}}"],
-            "argument": "address",
-        }
-        for name, seconds in (("hold", 1000), ("brief", 0.2))
-    }
-    routers = [{"name": name, "commands": commands} for name in ("r1", "r2")]
-    redis = RedisServer(tmp_path)
-    with contextlib.ExitStack() as stack:
-        stack.callback(redis.kill)
-        begin = glass(routers=routers, limits=LIMITS, store=redis.url)
-        instances = [start(begin), start(begin)]
-        crowd = Crowd(start(haproxy(*instances)).port, begun)
-        stack.callback(crowd.leave_all)
-        ask_at_random(crowd, instances, lambda each: begin(tmp_path / str(each.port), each.port), stack)
-        assert min(crowd.statuses[status] for status in (200, 429, 503)) > 10, crowd.statuses
-        assert soon(lambda: fills_exactly(crowd))
-        spend_all(crowd)
-        runs = collections.Counter(each.target for each in crowd.begun() if each.target is not None)
-        # An instance that is killed between a decision and the start of a process has spent for nothing.
-        assert all(OF_FOUR_NETWORKS - KILLS <= runs[target] <= OF_FOUR_NETWORKS for target in TARGETS), runs
-
-
-def ask_at_random(
-    crowd: Crowd, instances: list[Server], begin: Callable[[Server], Server], stack: contextlib.ExitStack
-) -> None:
-    """Ask, leave, and kill instances; each comes back."""
-    chance = random.Random(9)
-    kills = sorted(chance.sample(range(50, OPERATIONS - 50), KILLS))
-    for number in range(OPERATIONS):
-        if number in kills:
-            victim = chance.randrange(2)
-            os.kill(instances[victim].process.pid, signal.SIGKILL)
-            instances[victim].process.wait(60)
-        elif number - 40 in kills:
-            dead = next(each for each in instances if each.process.poll() is not None)
-            instances[instances.index(dead)] = fresh = begin(dead)
-            stack.callback(fresh.stop)
-        elif crowd.open and chance.random() < 0.3:
-            crowd.open.pop(chance.choice(list(crowd.open))).close()
-        else:
-            client, target = chance.choice(chance.choice(CLIENTS)), chance.choice([None, None, *TARGETS])
-            crowd.ask(client, chance.choice(["r1", "r2"]), chance.choice(["hold", "brief"]), target)
-        crowd.check()
-
-
-def fills_exactly(crowd: Crowd) -> bool:
-    """Tell whether all slots are free, no more and no less, once those that were there have left."""
-    crowd.leave_all()
-    time.sleep(0.5)
-    wanted = [(0, "r1"), (0, "r1"), (1, "r1"), (2, "r1"), (3, "r1"), (3, "r2"), (0, "r2")]
-    rows = enumerate(wanted)
-    statuses = [crowd.ask(CLIENTS[network][number], router) for number, (network, router) in rows]
-    crowd.check()
-    crowd.leave_all()
-    return statuses == [200, 200, 200, 200, 503, 200, 503]
-
-
-def spend_all(crowd: Crowd) -> None:
-    """Have every network ask for every target until it is refused."""
-    for target, network in itertools.product(TARGETS, CLIENTS):
-        for client in network[: OF_ONE_NETWORK + 1]:
-            crowd.ask(client, "r1", "brief", target)
-            crowd.check()
-            crowd.leave_all()
-            assert soon(lambda: not crowd.running())

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from commands import TEXT, Command, Router
-from lookingglass import results
+from lookingglass import in_sqlite, results
 from lookingglass.cabinet import ENTRY_OVERHEAD, Cabinet, Keeping
 from lookingglass.in_sqlite import SQLiteCabinet
 from lookingglass.problems import Busy
@@ -323,12 +323,14 @@ def test_file_is_bounded_and_limits_have_room_in_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.lab  # it needs root: for a file system of its own
+@pytest.mark.parametrize("left", [0, 100_000])  # by the database's word, and by our own
 def test_full_disk_costs_results_only_and_the_log_says_it_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, left: int
 ) -> None:
     monkeypatch.setattr(results, "RETRY", 0.0)
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)]
     subprocess.run(mount, check=True)
+    monkeypatch.setattr(in_sqlite, "LEFT_FREE", left)
     try:
         kept = Results(SMALL, SQLiteCabinet(f"{tmp_path}/limits.db", SMALL))
         text = os.urandom(40_000).hex()

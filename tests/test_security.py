@@ -18,6 +18,10 @@ BY_NAME = {attack.name: attack for attack in ATTACKS}
 TENFOLD = {
     "one /48 (24 of its /64s), mtr": "ten /48s, mtr",
     "one /48 (24 of its /64s), ping of 30 s": "ten /48s, ping of 30 s",
+    "32 addresses of 4 networks, viewing one ping of 30 s": (
+        "320 addresses of 40 networks, viewing one ping of 30 s"
+    ),
+    "11 addresses, silent name servers": "110 addresses of 110 networks, silent name servers",
     "two addresses, for one target /24": "20 addresses, for one target /24",
 }
 

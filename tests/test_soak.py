@@ -41,6 +41,15 @@ def test_everything_is_as_before_after_a_short_soak(options: list[str]) -> None:
     assert "\nexceptions in the log: 0\n" in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
+def test_limits_hold_exactly_over_processes_that_are_killed(store: str) -> None:
+    argv = [sys.executable, "-m", "tests.soak.shared", "--operations=400", f"--store={store}"]
+    done = subprocess.run(argv, cwd=HERE, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 1 processes killed" in done.stdout
+
+
 @pytest.fixture
 def inside(tmp_path: Path) -> Iterator[Inside]:
     server = Inside(tmp_path)

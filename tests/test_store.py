@@ -23,11 +23,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from lookingglass import in_redis, in_sqlite
+from lookingglass.cabinet import Cabinet, Keeping
 from lookingglass.guard import Guard, Lease, Limits, Rate
 from lookingglass.problems import Refusal
 from lookingglass.sharing import Shared
 from lookingglass.store import OWNED, Claim, Gone, Memory, Share, Store, Token
-from lookingglass.stores import open_store, read_store
+from lookingglass.stores import open_cabinet, open_store, read_store
 from tests.redis_server import RedisServer
 from tests.storing import BUCKET, CERTAIN, KEYS, POSSIBLE, SPENT, WAITS, Cells, be_patient
 from tests.support import (
@@ -659,6 +660,62 @@ def test_sqlite_on_a_full_disk_denies_until_there_is_room(tmp_path: Path, open_s
         store.close()
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.lab
+def test_results_give_way_to_limits_on_a_full_disk(tmp_path: Path, open_shared: Open) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", folder], check=True)
+    try:
+        where, keeping = f"sqlite:{folder}/limits.db", Keeping(86400.0, 1000, 64 << 20)
+        store, share = open_shared(where), Share("a", 2)
+        assert takes(store, share)
+        cabinet = open_cabinet(where, keeping)
+        kept = fill_up(cabinet)
+        assert 5 < kept < 45  # of which each has 100 KB: they leave limits what they need
+        assert all(has_room_for(store, Token(f"t{n}", SLOW, 5, owner=str(n))) for n in range(2000))
+        with contextlib.suppress(OSError), (folder / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(4096))
+        tokens = (Token(f"u{n}", SLOW, 5, owner=f"u{n}") for n in range(20_000))
+        lost = next(token for token in tokens if not has_room_for(store, token))
+        assert soon(lambda: has_room_for(store, lost), BACK)
+        assert cabinet.get(f"{0:032x}", 0.0) is None  # they have given way
+        store.give([share])
+        assert soon(lambda: is_back(store), BACK)
+        assert exactly(store, "a", 2)
+        cabinet.close()
+        store.close()
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_results_give_way_to_limits_in_a_full_redis(server: RedisServer, open_shared: Open) -> None:
+    store, share = open_shared(server.url), Share("a", 2)
+    assert takes(store, share)
+    cabinet = open_cabinet(server.url, Keeping(86400.0, 1000, 64 << 20))
+    for number in range(20):
+        assert cabinet.put(f"{number:032x}", "owner", os.urandom(100_000), 0.0, 86400.0)
+    used: Any = server.client.info("memory")
+    server.client.config_set("maxmemory-policy", "noeviction")
+    server.client.config_set("maxmemory", used["used_memory"] - 500_000)
+    assert gone_in(store) < PATIENCE
+    assert soon(lambda: is_back(store), BACK)
+    assert takes(store, share)
+    assert cabinet.get(f"{0:032x}", 0.0) is None
+    assert not takes(store, share)
+    cabinet.close()
+
+
+def fill_up(cabinet: Cabinet) -> int:
+    """Keep answers until that fails, and return how many are kept."""
+    for number in range(1000):
+        try:
+            cabinet.put(f"{number:032x}", "owner", os.urandom(100_000), 0.0, 86400.0)
+        except Exception:
+            return number
+    raise AssertionError("a disk without an end")
 
 
 @pytest.mark.lab

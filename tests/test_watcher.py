@@ -18,6 +18,7 @@ import pytest
 import webob
 
 from commands import Invocation
+from lookingglass import children as children_module
 from lookingglass import roll as roll_module
 from lookingglass import watcher
 from lookingglass.registry import Runs
@@ -126,6 +127,32 @@ def test_nothing_outlives_a_killed_server_for_long(serve: Serve) -> None:
     server = serve(commands=COMMANDS)
     assert watchers(server.process.pid) == set()
     kill_in_mid_run(server, server.process.pid)
+
+
+def start_and_die() -> None:
+    """Run in a process of its own: it is killed between the start of a command and the end of that call."""
+    spawn = children_module._spawn
+
+    def fatal(*given: Any) -> Any:
+        process = spawn(*given)
+        print(process.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return process
+
+    setattr(children_module, "_spawn", fatal)  # noqa: B010 - mypy knows it as a function
+    runs = Runs(output_limit=4096)
+    runs.start_loop()
+    runs._roll.expect(1)  # for which the watcher is started
+    time.sleep(2)
+    ask(runs, sh("sleep 1000"))
+
+
+def test_command_that_was_just_started_does_not_outlive_a_killed_server() -> None:
+    script = "from tests import test_watcher; test_watcher.start_and_die()"
+    argv = [sys.executable, "-c", script]
+    died = subprocess.run(argv, cwd=HERE, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert soon_gone(int(died.stdout))
 
 
 @pytest.mark.lab

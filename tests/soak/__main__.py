@@ -27,7 +27,8 @@ RESTART = 3.0  # seconds of work before a server is told to end
 SAMPLES = 20  # of the memory, while clients are at work
 FILLING = 16384  # KiB that the memory may grow by after settling: answers are kept up to 8 MiB
 DRIFT = 4096  # KiB that the last quarter of the work may have more than the third one
-FILLERS = 24  # networks, for half of the slots are kept for networks that hold none
+FILLERS = 24  # networks, for half of the slots are kept for networks that hold none,
+KEPT = 4  # and so is a quarter of the viewers' places
 SHOWN = 20  # faults that are printed
 
 
@@ -207,11 +208,12 @@ class Soak:
         await self._hold(LIMITS["viewers"], lambda number: "127.2.1.1", "viewers' places")
 
     async def _hold(self, count: int, target: Callable[[int], str], what: str) -> None:
+        common = count - count // KEPT
         async with contextlib.AsyncExitStack() as stack:
 
             async def begin(number: int) -> bytes:
                 wire = await stack.enter_async_context(Wire(self.watched.port))
-                network = 0x100 + number % FILLERS if number < count else 0x200
+                network = 0x100 + number % FILLERS if number < common else 0x200 + number
                 who = f"2001:db8:{network:x}:{number:x}::{what[0].encode().hex()}"
                 path = f"{V1}/hold/{target(number)}?routerindex={number % 2 if what == 'slots' else 0}"
                 self.tally.possible.add(canonical(who))

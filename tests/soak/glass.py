@@ -221,7 +221,7 @@ class Inside(Watched):
             "runs": len(runs.alive) + len(runs._runs),
             "callbacks of the runs' loop": len(wanted),
             "open records": len(glass.journal.open),
-            "look-ups": len(resolver._under_way) + len(resolver._held),
+            "look-ups": len(resolver._under_way) + resolver._places.taken,
             "shares": len(held),
             "downloads": len(turnstile._held) + len(turnstile._held_by_network),
         }
