@@ -250,8 +250,8 @@ class News(NamedTuple):
 def news_of(answer: Answer) -> Iterator[News]:
     """Yield what there is to tell since the last time; the envelope is the last of it.
 
-    Who watches gets views as well: one at once, and the last one before the envelope. Viewers of a Run who
-    have seen the same so far get the same strings.
+    A viewer who watches gets views as well: one at once, and the last one before the envelope. Viewers of a
+    Run who have seen the same so far get the same strings.
     """
     known: Facts = {}
     queued = Wait()
@@ -261,8 +261,8 @@ def news_of(answer: Answer) -> Iterator[News]:
         waiting = quoted = ""
         if answer.queued != queued:
             queued = answer.queued
-            place = {"router": answer.router.name, **queued.document()}
-            waiting = json.dumps(place) if queued.place else ""
+            if queued.place:
+                waiting = json.dumps({"router": answer.router.name, **queued.document()})
         if (facts := answer.facts()) is not known and facts:
             known, quoted = facts, answer.viewer.run.quoted_facts()
         yield News(text, waiting, quoted, watching.news() if watching else "")

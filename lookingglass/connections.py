@@ -56,7 +56,7 @@ def adjustments() -> Any:
 class Slots:
     """Name what a Channel has and one of waitress has not.
 
-    In one dictionary there were more than 30 names, which objects do not share: 1.3 KiB for each connection.
+    Objects with more than 30 attributes share no names in their dictionaries, which takes 1.3 KiB more each.
     """
 
     __slots__ = (
@@ -104,7 +104,7 @@ class Channel(Slots, channel.HTTPChannel):
         self.requests: list[RequestParser] = []
         super().__init__(server, sock, addr, server.adj, map=server.channels)
         self.outbufs: list[Any]
-        self.outbuf_lock = threading.Lock()  # nobody waits for room, as with the condition of waitress
+        self.outbuf_lock = threading.Lock()  # no condition as in waitress, for nobody waits for room
         self.descriptor = sock.fileno()
         self.client = ""  # whose share of connections it is part of, and in which network; "": nobody's
         self.network = ""
@@ -316,7 +316,7 @@ class Channel(Slots, channel.HTTPChannel):
             self.holds_back = False
         return len(data)
 
-    def send(self, data: bytes, do_close: bool = False) -> int:
+    def send(self, data: bytes) -> int:
         """Send what the client takes now, and return how many bytes those are."""
         try:
             sent: int = self.socket.send(data)

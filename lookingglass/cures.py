@@ -30,7 +30,7 @@ PACKAGES: Mapping[str, str] = {
     "setcap": "libcap2-bin",
 }
 INSTALLED = "tinytracer"  # the name of the program, where it is installed
-UNPACKED = "tinytracer-files"  # a folder in which a zip is unpacked by whoever does as told
+UNPACKED = "tinytracer-files"  # the folder that a cure unpacks a zip to
 
 
 def program() -> str:
@@ -64,7 +64,7 @@ def how_to_install(names: Iterable[str]) -> str:
 
 
 def how_to_import(module: str) -> str:
-    """Return the command that makes a package for Python known to this one."""
+    """Return the command that installs a package for this Python."""
     is_debians = sys.prefix == sys.base_prefix and os.path.exists(
         os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")  # PEP 668: pip is refused there
     )

@@ -127,8 +127,13 @@ def descriptions(routers: Sequence[Router]) -> str:
 
 def network(configuration: Configuration) -> str:
     """Say where the routers are, what addresses they have, what can be downloaded and whom to ask."""
-    parts = (_sites(configuration.routers), _files(configuration.testfiles), _contact(configuration.info))
-    return "".join((*parts, about.link(configuration)))
+    parts = (
+        _sites(configuration.routers),
+        _files(configuration.testfiles),
+        _contact(configuration.info),
+        about.link(configuration),
+    )
+    return "".join(parts)
 
 
 def _sites(routers: Sequence[Router]) -> str:

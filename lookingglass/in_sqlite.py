@@ -182,11 +182,6 @@ class SQLite(Shared, Ledger):
             raise
 
 
-def pages_of(keeping: Keeping) -> int:
-    """Return how many pages frozen answers may have: an entry fills its last one only in part."""
-    return keeping.size // PAGE + 2 * keeping.entries + 64
-
-
 class SQLiteCabinet:
     """Keep frozen answers in a file of their own, so that they can give way to limits on a full disk.
 
@@ -256,7 +251,9 @@ class SQLiteCabinet:
 
     def _connect(self) -> sqlite3.Connection:
         self._disconnect()
-        database = self._database = _open(self._path, pages_of(self._keeping))
+        # an entry fills its last page only in part
+        pages = self._keeping.size // PAGE + 2 * self._keeping.entries + 64
+        database = self._database = _open(self._path, pages)
         self._file = _identity(self._path)
         for statement in RESULT_TABLES.split(";"):
             database.execute(statement)

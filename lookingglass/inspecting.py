@@ -145,10 +145,11 @@ def daemons(situation: Situation) -> Iterator[Finding]:
 
 
 def _how_to_join(group: str) -> str:
-    """Return how this user becomes a member of a group; systemd makes some users, which no file has."""
-    is_in_file = re.search(f"^{re.escape(user())}:", Path("/etc/passwd").read_text(), re.MULTILINE)
-    in_unit = f"in the unit write: SupplementaryGroups={group}"
-    return f"usermod -a -G {group} {user()}  # and restart the service" if is_in_file else in_unit
+    """Return how this user joins a group."""
+    names = {line.partition(":")[0] for line in Path("/etc/passwd").read_text().splitlines()}
+    if user() in names:
+        return f"usermod -a -G {group} {user()}  # and restart the service"
+    return f"in the unit write: SupplementaryGroups={group}"  # systemd has made the user, for the unit alone
 
 
 def _where(daemon: machine.Daemon, argv: tuple[str, ...]) -> str:
@@ -290,7 +291,7 @@ def who(situation: Situation) -> Iterator[Finding]:
 
 
 def _service_user(file: str) -> str:
-    """Return as whom a server runs with a file, else the user of our units, else one without rights."""
+    """Return the user whose server runs with a file, else that of our units, else one without rights."""
     for each in reloading.running(file) if file else ():
         with contextlib.suppress(OSError, KeyError):  # it has ended, or its user has no name
             return pwd.getpwuid(os.stat(f"/proc/{each.pid}").st_uid).pw_name

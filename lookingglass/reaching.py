@@ -27,7 +27,7 @@ SAYINGS = (
     (re.compile("UNPROTECTED PRIVATE KEY|bad permissions"), KEYS),
     (re.compile("Permission denied"), DENIED),
 )
-# The same where nothing has to be found out for the cure; {…} are what `ssh -G` tells, and the line said.
+# The same where nothing has to be found out for the cure; {said} is ssh's line, {…} what `ssh -G` tells.
 CURES = (
     (re.compile("Connection refused"), "nothing listens at {hostname} port {port}",
      "systemctl start ssh  # on the router; or write its Port in ssh_config"),

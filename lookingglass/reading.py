@@ -307,7 +307,7 @@ def existing_folder(value: Any, place: Place) -> Any:
 def content(media: Mapping[str, str], most: int) -> Read:
     """Return a reader of a file's name, which has one of some endings; it returns the File.
 
-    ``most`` is in KiB. What is said to be text has to be UTF-8.
+    ``most`` is in KiB. Text has to be UTF-8.
     """
     expected = f"expected the name of a file that exists and ends in {', '.join(media)}"
 

@@ -90,7 +90,7 @@ class Results:
             self._rest(error)
             raise Busy("Results cannot be read now.") from error
         try:
-            return Frozen(**json.loads(_unpacked(body))) if body else None
+            return Frozen(**json.loads(_unpack(body))) if body else None
         except (TypeError, ValueError, zlib.error):  # another version has written it, or somebody else
             return None
 
@@ -102,7 +102,7 @@ class Results:
         last = self._last
         if last and last[0] == frozen:
             return last[1]
-        packed = _packed(json.dumps(frozen._asdict()).encode())
+        packed = _pack(json.dumps(frozen._asdict()).encode())
         self._last = frozen, packed
         return packed
 
@@ -126,7 +126,7 @@ def open_results(store: str, keeping: Keeping | None) -> Results | None:
     return Results(keeping, open_cabinet(store, keeping)) if keeping else None
 
 
-def _packed(body: bytes) -> bytes:
+def _pack(body: bytes) -> bytes:
     """Compress an object in JSON with no more memory than it needs, unless it is LITTLE.
 
     To clear all of zlib's memory takes longer than most bodies.
@@ -138,7 +138,7 @@ def _packed(body: bytes) -> bytes:
     return packer.compress(body) + packer.flush()
 
 
-def _unpacked(packed: bytes) -> bytes:
+def _unpack(packed: bytes) -> bytes:
     return packed if packed.startswith(b"{") else zlib.decompress(packed)  # whose data never begin so
 
 

@@ -325,7 +325,7 @@ class Run:
             self._enter(State.ENDED)
             self.end = End(reason, status, time.monotonic() - self.started, time.time())
         self._loop.cancel(self._kill, self._give_up, self._tell)
-        self.once = Once()  # a Run that is told again is not kept with what nobody needs
+        self.once = Once()  # a Run that is told again keeps nothing that was made for its viewers
         if self._ended is not None:
             self._ended(self)
         self._under_way.release()

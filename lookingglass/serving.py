@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from lookingglass import names
 from lookingglass.connections import HALF, ONCE, READ, Channel, adjustments
 from lookingglass.guard import Limits, network_of
 from lookingglass.loop import Loop
@@ -26,7 +27,7 @@ from lookingglass.messages import mend_waitress
 from lookingglass.visitors import client_key
 
 SPARE_CONNECTIONS = 512  # beyond the viewers, for visitors between two requests
-SPARE_FILES = 224  # descriptors that are neither connections nor pipes of commands; 160 for look-ups of names
+SPARE_FILES = 64 + names.PLACES  # descriptors that are neither connections nor pipes of commands
 UNREAD = 64 << 20  # bytes of whole answers that clients have not taken yet
 UNREAD_OF_NETWORK = UNREAD // 4
 THREADS = 8  # none of which waits for a client, a name or a command
@@ -268,9 +269,9 @@ class Server:
 
 
 def _slowest_of_most(unread: Mapping[Channel, int]) -> Channel | None:
-    """Return which connection makes room: of the network that leaves most, the one that took least lately.
+    """Return the connection that makes room: of the network that leaves most, the idlest.
 
-    A network may leave its share, but for one answer that is larger; proxies have no share.
+    None: there is room. A network may leave its share, or one answer that is larger; proxies have no share.
     """
     networks: collections.defaultdict[str, list[Channel]] = collections.defaultdict(list)
     for each in unread:

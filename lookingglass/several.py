@@ -172,6 +172,7 @@ class Several:
         self.record = parts[0].record
         self.has_left = False  # the visitor
         self.is_watched = False  # the visitor sees what the page shows
+        self.is_waiting = False  # for a notification: it cannot tell whether some router has more
         self.quotas: tuple[Quota, ...] = ()
         self.age = None  # each router's own
         self._stops = glass.stops
@@ -185,8 +186,6 @@ class Several:
         self.notify: Callable[[], None] = self._bell.ring  # called in any thread when there may be news
         for part in parts:
             part.on_news(self._tell)
-
-    is_waiting = False  # for a notification: it cannot tell whether some router has more
 
     @property
     def place(self) -> int:

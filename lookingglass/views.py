@@ -52,8 +52,8 @@ class OneOfMany(Watched, Protocol):
 class Watching:
     """Make the views of an answer as the data of events: objects in JSON.
 
-    Figures and picture are the Run's, and quoted once for all; heading and verdict are the viewer's, but
-    who asks and is told the same gets the same string.
+    Figures and picture are the Run's, and quoted once for all. Heading and verdict are the viewer's; viewers
+    who have the same in both get the same string.
     """
 
     def __init__(self, watched: Watched) -> None:

@@ -309,7 +309,7 @@ class Queue:
         self.awaited = frozenset(ticket.key for ticket in self._in_order()) - {""}
 
     def _tell(self) -> None:
-        """Tell each whose place is another one now, or who waits for something else."""
+        """Tell each run whose place has changed, or that waits for something else now."""
         moved = []
         with self._lock:
             now = self._clock()

@@ -270,18 +270,18 @@ def test_router_that_is_not_reached_leaves_no_result() -> None:
 @pytest.mark.parametrize("size", [0, 1, 300, 511, 512, 5000, 40_000, 300_000])
 def test_what_is_packed_is_read_again_whatever_its_size(size: int) -> None:
     body = json.dumps({"": "".join(chr(number % 251) for number in range(size))}).encode()
-    assert results._unpacked(results._packed(body)) == body
+    assert results._unpack(results._pack(body)) == body
 
 
 def test_viewers_of_one_run_have_a_result_each_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     packed: list[bytes] = []
-    pack = results._packed
+    pack = results._pack
 
     def count(data: bytes) -> bytes:
         packed.append(data)
         return pack(data)
 
-    monkeypatch.setattr(results, "_packed", count)
+    monkeypatch.setattr(results, "_pack", count)
     kept = Results(SMALL, open_cabinet("memory", SMALL), Now())
     found = {keep(kept, f"192.0.{number}.0/24") for number in range(8)}
     assert len(found) == 8

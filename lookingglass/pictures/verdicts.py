@@ -29,7 +29,7 @@ VERDICTS = {
 }
 BESIDE_LOSS = {"good": "done", "lossy": "done", "late": "time is up", "stopped": "stopped"}
 LIMIT = re.compile(r"longer than ([0-9]{1,9}) KiB")  # in the message of an answer that was cut
-# What BIRD says before it answers
+# What BIRD says before it answers.
 BANNER = re.compile(r"BIRD [\w.~+-]{1,40} ready\.|Access restricted|Table [\w-]{1,64}:")
 LONGEST_COMPLAINT = 120  # characters
 ENDINGS = {1: "st", 2: "nd", 3: "rd"}
