@@ -174,12 +174,11 @@ function chooseFamily(value) {
   if (radio) radio.checked = true;
 }
 
-const TAKES = { asn: ["asn"], prefix: ["addr"], address: ["host", "addr", "address"] };
 const kindOf = (text) => (/^as/i.test(text) ? "asn" : text.includes("/") ? "prefix" : "address");
 
 // Return the command that an address, a prefix or an AS number can be asked next; the chosen one if it can.
 function taker(text) {
-  const takes = (option) => option && !option.disabled && TAKES[kindOf(text)].includes(option.dataset.argument);
+  const takes = (option) => option && !option.disabled && option.dataset.takes.split(" ").includes(kindOf(text));
   return takes(chosen()) ? chosen() : [...cmd.options].find(takes);
 }
 

@@ -193,7 +193,6 @@ TOP = (
 
 VARIABLE = "TINYTRACER_CONFIG"  # names the configuration's file where no argument does
 HERE = "config.json"
-OLD = "this is a caps.json of intrace; run: {} migrate {} --config config.json"
 
 
 log = logging.getLogger("tinytracer")
@@ -207,7 +206,7 @@ class ConfigurationError(Exception):
 
     def __init__(self, errors: Iterable[str], cure: str = "") -> None:
         self.errors, self.cure = tuple(errors), cure
-        super().__init__("\n    ".join(filter(None, ("\n".join(self.errors), cure))))
+        super().__init__("\n".join((*self.errors, f"    {cure}")) if cure else "\n".join(self.errors))
 
 
 class Configuration(NamedTuple):
@@ -251,7 +250,8 @@ def load(path: StrPath) -> Configuration:
     if mistakes:
         raise ConfigurationError(f"{path}: {mistake}" for mistake in mistakes)
     if is_caps(document):
-        raise ConfigurationError([f"{path}: {OLD.format(cures.program(), shlex.quote(os.fspath(path)))}"])
+        cure = f"{cures.program()} migrate {shlex.quote(os.fspath(path))} --config {HERE}"
+        raise ConfigurationError([f"{path}: this is a caps.json of intrace"], cure)
     return read(document, os.path.dirname(path))
 
 

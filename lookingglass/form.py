@@ -11,6 +11,7 @@ from urllib.parse import quote
 from commands import Command, Router
 from lookingglass import about
 from lookingglass.configuration import Configuration
+from lookingglass.frames import TAKES
 from lookingglass.panels import Heading
 from lookingglass.pictures.markup import escape
 
@@ -214,7 +215,8 @@ def _offered(routers: Iterable[Router]) -> Iterator[tuple[Command, tuple[str, ..
 
 
 def _command_option(command: Command, names: Iterable[str], selected: bool) -> str:
-    data = {"argument": command.argument, "description": command.description}
+    takes = " ".join(kind for kind, arguments in TAKES.items() if command.argument in arguments)
+    data = {"argument": command.argument, "takes": takes, "description": command.description}
     if wanted := WANTED.get(command.argument):
         data |= {"wanted": wanted.words, "example": wanted.example}
     if command.wants("VRF"):

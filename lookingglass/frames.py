@@ -10,7 +10,7 @@ from lookingglass.configuration import Configuration
 from lookingglass.pictures.markup import escape
 from lookingglass.resources import resource
 
-# Arguments of commands that take what an answer names; the page's script has the same table.
+# Arguments of commands that take what an answer names.
 TAKES = {"address": ("host", "addr", "address"), "prefix": ("addr",), "asn": ("asn",)}
 
 

@@ -229,8 +229,8 @@ def test_caps_as_configuration_say_what_they_are_and_what_to_run(tmp_path: Path)
         done = run(tmp_path, action, "--config", str(path))
         assert done.returncode == status
         assert "this is a caps.json of intrace" in done.stderr
-    cure = done.stderr.partition("run: ")[2]
-    assert cure.endswith(f" migrate '{path}' --config config.json\n")
+    cure = done.stderr.splitlines()[-1]
+    assert cure.endswith(f" migrate '{path}' --config config.json")
     done = subprocess.run(
         cure, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )

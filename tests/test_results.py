@@ -28,7 +28,7 @@ from lookingglass.stores import open_cabinet
 from lookingglass.visitors import Visitor
 from rfc8522 import End, Envelope, Subject, outcome
 from tests.redis_server import RedisServer
-from tests.support import HERE, V1, asker, build, errors_of
+from tests.support import HERE, V1, asker, build, errors_of, small_disk
 
 BASE = "https://lg.example.net"
 DAY = 86400.0
@@ -328,11 +328,9 @@ def test_full_disk_costs_results_only_and_the_log_says_it_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, left: int
 ) -> None:
     monkeypatch.setattr(results, "RETRY", 0.0)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)]
-    subprocess.run(mount, check=True)
     monkeypatch.setattr(in_sqlite, "LEFT_FREE", left)
-    try:
-        kept = Results(SMALL, SQLiteCabinet(f"{tmp_path}/limits.db", SMALL))
+    with small_disk(tmp_path / "small", "size=256k") as folder:
+        kept = Results(SMALL, SQLiteCabinet(f"{folder}/limits.db", SMALL))
         text = os.urandom(40_000).hex()
         told = [keep(kept, text=text) for _ in range(12)]
         assert told[0]
@@ -340,8 +338,6 @@ def test_full_disk_costs_results_only_and_the_log_says_it_once(
         assert kept.find(told[0])
         errors = [each for each in caplog.records if each.levelno == logging.ERROR]
         kept.close()
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
     assert len(errors) == 1
     assert "full" in errors[0].getMessage()
 

@@ -18,7 +18,10 @@ from tests.support import HERE
         ["examples/screenshots/make.py"],
         *(
             ["-m", module]
-            for module in ("docs.reference", "tests.bench", "tests.fuzz", "tests.prices", "tests.soak")
+            for module in (
+                *("docs.reference", "tests.bench", "tests.fuzz", "tests.prices"),
+                *("tests.soak", "tests.soak.shared"),
+            )
         ),
     ],
     ids=lambda script: script[-1],

@@ -47,6 +47,7 @@ from tests.support import (
     errors_of,
     examples,
     free_port,
+    small_disk,
     soon,
     soon_gone,
     stat,
@@ -635,15 +636,10 @@ def test_sqlite_without_its_folder_denies_until_it_is_back(tmp_path: Path, open_
 
 @pytest.mark.lab
 def test_sqlite_on_a_full_disk_denies_until_there_is_room(tmp_path: Path, open_shared: Open) -> None:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], check=True)
-    try:
+    with small_disk(tmp_path / "small", "size=1m") as folder:
         store, share = open_shared(f"sqlite:{folder}/limits.db"), Share("a", 2)
         assert takes(store, share)
-        with contextlib.suppress(OSError), (folder / "ballast").open("wb", buffering=0) as ballast:
-            while True:
-                ballast.write(bytes(4096))
+        ballast = fill_up(folder)
         longest = 0.0
         for number in range(2000):  # as many as the file has room for without the disk
             began = time.monotonic()
@@ -654,30 +650,23 @@ def test_sqlite_on_a_full_disk_denies_until_there_is_room(tmp_path: Path, open_s
         assert not is_there
         assert longest < PATIENCE
         store.give([share])
-        (folder / "ballast").unlink()
+        ballast.unlink()
         assert soon(lambda: is_back(store), BACK)
         assert exactly(store, "a", 2)
         store.close()
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.mark.lab
 def test_results_give_way_to_limits_on_a_full_disk(tmp_path: Path, open_shared: Open) -> None:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", folder], check=True)
-    try:
+    with small_disk(tmp_path / "small", "size=12m") as folder:
         where, keeping = f"sqlite:{folder}/limits.db", Keeping(86400.0, 1000, 64 << 20)
         store, share = open_shared(where), Share("a", 2)
         assert takes(store, share)
         cabinet = open_cabinet(where, keeping)
-        kept = fill_up(cabinet)
+        kept = keep_until_full(cabinet)
         assert 5 < kept < 45  # of which each has 100 KB: they leave limits what they need
         assert all(has_room_for(store, Token(f"t{n}", SLOW, 5, owner=str(n))) for n in range(2000))
-        with contextlib.suppress(OSError), (folder / "ballast").open("wb", buffering=0) as ballast:
-            while True:
-                ballast.write(bytes(4096))
+        fill_up(folder)
         tokens = (Token(f"u{n}", SLOW, 5, owner=f"u{n}") for n in range(20_000))
         lost = next(token for token in tokens if not has_room_for(store, token))
         assert soon(lambda: has_room_for(store, lost), BACK)
@@ -687,8 +676,6 @@ def test_results_give_way_to_limits_on_a_full_disk(tmp_path: Path, open_shared: 
         assert exactly(store, "a", 2)
         cabinet.close()
         store.close()
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_results_give_way_to_limits_in_a_full_redis(server: RedisServer, open_shared: Open) -> None:
@@ -708,7 +695,16 @@ def test_results_give_way_to_limits_in_a_full_redis(server: RedisServer, open_sh
     cabinet.close()
 
 
-def fill_up(cabinet: Cabinet) -> int:
+def fill_up(folder: Path) -> Path:
+    """Take all the room of a disk, and return the file that has it."""
+    path = folder / "ballast"
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+    return path
+
+
+def keep_until_full(cabinet: Cabinet) -> int:
     """Keep answers until that fails, and return how many are kept."""
     for number in range(1000):
         try:
@@ -720,18 +716,13 @@ def fill_up(cabinet: Cabinet) -> int:
 
 @pytest.mark.lab
 def test_sqlite_on_a_read_only_disk_denies_until_it_is_writable(tmp_path: Path, open_shared: Open) -> None:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,ro", "none", folder], check=True)
-    try:
+    with small_disk(tmp_path / "small", "size=1m,ro") as folder:
         store = open_shared(f"sqlite:{folder}/limits.db")
         assert gone_in(store) < PATIENCE
         subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
         assert soon(lambda: is_back(store), BACK)
         assert exactly(store, "a", 2)
         store.close()
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_sqlite_file_never_grows_beyond_its_pages(

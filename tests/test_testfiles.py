@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import HERE, PATIENT, descendants, soon, soon_gone
+from tests.support import HERE, PATIENT, descendants, small_disk, soon, soon_gone
 
 MIB = 1048576
 SCRIPT = HERE / "testfiles" / "gentestfiles.sh"
@@ -22,12 +22,9 @@ Generate = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def generate(tmp_path: Path) -> Iterator[Generate]:
     """Yield a function that runs a copy of gentestfiles.sh in a folder with 4 MiB of space."""
-    folder = tmp_path / "small disk"
-    folder.mkdir()
     if os.geteuid():
         pytest.skip("mounting needs root")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
-    shutil.copy(SCRIPT, folder)
+    folder = tmp_path / "small disk"
 
     def run(*sizes: str, path: str = "") -> subprocess.CompletedProcess[str]:
         argv = [str(folder / "gentestfiles.sh"), *sizes]
@@ -36,8 +33,9 @@ def generate(tmp_path: Path) -> Iterator[Generate]:
             argv, capture_output=True, text=True, check=False, timeout=60, env=environ, cwd="/"
         )
 
-    yield run
-    subprocess.run(["umount", folder], check=True)
+    with small_disk(folder, "size=4m"):
+        shutil.copy(SCRIPT, folder)
+        yield run
 
 
 def files_in(tmp_path: Path) -> dict[str, int]:

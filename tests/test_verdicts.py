@@ -102,6 +102,7 @@ def test_target_is_compared_as_an_address() -> None:
         (502, {"message": "The router could not be reached."}, "bad", "The router could not be reached"),
         (200, {"status": "success", "data": {"output": ["x"]}}, "good", "done"),
         (200, {"status": "success", "data": {"output": []}}, "good", "empty answer"),
+        (200, {"status": "success", "data": {"output": [{"dst": "default"}]}}, "good", "done"),
         (200, {"status": "fail", "data": {"output": []}}, "bad", "failed"),
     ],
 )

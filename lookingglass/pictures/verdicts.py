@@ -6,7 +6,7 @@ import ipaddress
 import itertools
 import math
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lookingglass.facts.common import Facts
 from lookingglass.pictures import hops, neighbors, paths, ping, values
@@ -134,17 +134,16 @@ def _of_facts(envelope: Envelope, facts: Facts, message: str) -> Verdict:
 
 def _of_text(envelope: Envelope, data: Facts, message: str) -> Verdict:
     """Return the verdict on a text without facts: what it complains of, if that is all that it says."""
-    output = data.get("output")
-    lines = (
-        (line.strip() for line in output if isinstance(line, str)) if isinstance(output, list) else iter(())
-    )
-    said = list(itertools.islice((line for line in lines if line and not BANNER.fullmatch(line)), 2))
+    output: Any = data.get("output")
+    is_text = isinstance(output, list) and all(isinstance(line, str) for line in output)
+    lines = (line.strip() for line in (output if is_text else ()))
+    said = [*itertools.islice((line for line in lines if line and not BANNER.fullmatch(line)), 2)]
     complaint = plain(said[0], LONGEST_COMPLAINT) if len(said) == 1 else ""
     if envelope.get("status") != "success":
         return verdict("bad", message or complaint.rstrip(".") or "failed")
     if complaint.startswith("% "):  # daemons that know no exit status
         return verdict("bad", complaint[2:].rstrip("."))
-    return verdict("good", "done" if said or not isinstance(output, list) else "empty answer")
+    return verdict("good", "done" if said or not is_text else "empty answer")
 
 
 def _of_ping(facts: Facts) -> Verdict:
