@@ -38,7 +38,6 @@ RUNTIME = re.compile(r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,20})?")
 RESTRICTED_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 MEDIA_TYPE = re.compile(f"{RESTRICTED_NAME}/{RESTRICTED_NAME}")
 UNKNOWN = "There is no router of that name; see the list of routers."
-UNKNOWN_OF_SEVERAL = f"{UNKNOWN} Commas separate names, as in routers=a,b; * means all."
 EVERY_ROUTER = ("*",)  # router
 MOST_ROUTERS = 64  # routers of one question
 
@@ -141,7 +140,7 @@ def choose_several(routers: Sequence[Router], parameters: Parameters) -> list[Ro
     def named(name: str) -> Router:
         router = router_of(routers, name)
         if router is None:
-            raise ProtocolError(UNKNOWN_OF_SEVERAL)
+            raise ProtocolError(f"{UNKNOWN} Commas separate names, as in routers=a,b; * means all.")
         return router
 
     if parameters.router is not None or parameters.routerindex is not None:

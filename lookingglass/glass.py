@@ -33,9 +33,8 @@ from rfc8522 import Parameters, Subject, Vocabulary
 
 # The journal's words: for why a Run has ended when not by itself, and for a Problem by its HTTP status.
 WORDS = {"time": "timeout", "full": "cut", "left": "left", "closing": "stopped"}
-NO_FACTS: dict[str, Any] = {}  # is known from the output of what has not begun
 REFUSALS = {**dict.fromkeys((400, 404, 406, 429, 503), "refused"), 502: "unreachable", 504: "timeout"}
-
+NO_FACTS: dict[str, Any] = {}  # is known from the output of what has not begun
 
 Keep = Callable[[Subject, int, rfc8522.Envelope], rfc8522.Envelope]  # adds ``result`` where it is kept
 

@@ -20,8 +20,8 @@ from lookingglass.limits import (
     RUN_LIMITS,
     SLOT,
     STRANGE_ENTRY,
-    STRANGE_VIEWER,
-    STRANGER,
+    STRANGE_PLACE,
+    STRANGE_SLOT,
     TOLD,
     Asked,
     Limit,
@@ -99,7 +99,7 @@ class Guard:
         self._slot = functools.lru_cache(KEPT_CLAIMS)(self._slot_of)
         self._patient = functools.lru_cache(KEPT_PATIENT)(self._wanted)
         self._told = Quota(TOLD, limits.rate.runs, math.ceil(limits.rate.period), 0, 0)
-        self._amounts = {limit: limit.of(limits) for limit in (*PLACE, *SLOT, *STRANGER, *STRANGE_VIEWER)}
+        self._amounts = {limit: limit.of(limits) for limit in (*PLACE, *SLOT, *STRANGE_SLOT, *STRANGE_PLACE)}
         self._keeps_some = limits.keeps_some
         share = limits.share_of(limits.queue)
         self.queue = Queue(self._store.is_shared, clock) if queue is None else queue
@@ -201,7 +201,7 @@ class Guard:
             self.queue.free(claim.key for claim in claims)
 
     def _place_of(self, client: str, weight: float, is_kept: bool = False) -> Wanted:
-        return self._wanted(STRANGE_VIEWER if is_kept else PLACE, Asked(client, network_of(client), weight))
+        return self._wanted(STRANGE_PLACE if is_kept else PLACE, Asked(client, network_of(client), weight))
 
     def _entry_of(self, client: str, is_kept: bool = False) -> Wanted:
         return self._wanted(STRANGE_ENTRY if is_kept else ENTRY_LIMITS, Asked(client, network_of(client)))
@@ -210,7 +210,7 @@ class Guard:
         self, network: targets.Network | None, client: str, router: str, is_kept: bool = False
     ) -> Wanted:
         asked = Asked(client, network_of(client), 1.0, router, str(network or ""))
-        return self._wanted(STRANGER if is_kept else SLOT, asked)
+        return self._wanted(STRANGE_SLOT if is_kept else SLOT, asked)
 
     def _wanted(self, limits: tuple[Limit, ...], asked: Asked) -> Wanted:
         """Return a claim for each of the limits that concern a question."""

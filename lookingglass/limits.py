@@ -184,7 +184,15 @@ SLOT = (
 RUNNING = Limit("strangers", _network, _strange, 503, "Your network has run much.", _of_strangers)
 VIEWING = Limit("strange viewers", _network, _strange, 503, "Your network has viewed much.", _of_strangers)
 # The same for strangers, who may have all of it, but little each.
-STRANGER = (
+STRANGE_PLACE = (
+    *PLACE[:4],
+    PLACE[4]._replace(of=lambda limits: limits.viewers),
+    PLACE[5],
+    PLACE[6]._replace(of=lambda limits: 1),
+    PLACE[7],
+    VIEWING,
+)
+STRANGE_SLOT = (
     SLOT[0]._replace(of=lambda limits: limits.concurrent),
     SLOT[1]._replace(of=lambda limits: limits.per_router),
     SLOT[2]._replace(of=lambda limits: 1),
@@ -196,21 +204,13 @@ STRANGER = (
     Limit("target strangers", _target_and_network, lambda limits: Pool.of(limits.target_rate, 1 / TARGETED),
           503, "Your network has run much towards this target's."),
 )
-STRANGE_VIEWER = (
-    *PLACE[:4],
-    PLACE[4]._replace(of=lambda limits: limits.viewers),
-    PLACE[5],
-    PLACE[6]._replace(of=lambda limits: 1),
-    PLACE[7],
-    VIEWING,
-)
 # fmt: on
 # Those of which a part is kept for strangers, unless one network may have everything.
 FOR_STRANGERS = {"viewers", "concurrent", "per_router", "target_rate", "global_rate"}
 # What a question takes once, and what each of its runs takes.
 OF_ENTRIES = {"refusals", "viewers", "per_client", "network viewers", "strange viewers"}
 ENTRY_LIMITS, STRANGE_ENTRY = (
-    tuple(limit for limit in limits if limit.name in OF_ENTRIES) for limits in (PLACE, STRANGE_VIEWER)
+    tuple(limit for limit in limits if limit.name in OF_ENTRIES) for limits in (PLACE, STRANGE_PLACE)
 )
 RUN_LIMITS = tuple(limit for limit in PLACE if limit not in ENTRY_LIMITS)
 PENALTY = PLACE[0]  # which each refusal with 429 spends
