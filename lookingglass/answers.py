@@ -164,7 +164,7 @@ def once_begun(
     waits in the queue, unless the pieces tell its place there.
     """
     try:
-        while not (answer.begin() or (tells_place and answer.place)):
+        while not (answer.begin() or (tells_place and answer.queued.place)):
             if answer.has_left:
                 raise Busy("The visitor has left.")
             yield b""

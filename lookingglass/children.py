@@ -67,7 +67,7 @@ class Child:
                 self._complaints = Complaints(invocation.router, loop)
                 stderr = self._complaints.writer
             else:
-                # what leads to a router may share a connection, and lend its output to a process that stays
+                # not so what leads to a router: it may lend its output to a process that has to stay
                 self._pipe = os.fstat(self.output).st_ino
                 self._place = self._roll.expect(self._pipe) if self._roll else None
             return _spawn(invocation, stdout, stderr)

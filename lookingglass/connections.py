@@ -53,8 +53,8 @@ def adjustments() -> Any:
     return Adjustments(**WAITRESS)
 
 
-class Slots:
-    """Name what a Channel has and one of waitress has not.
+class Attributes:
+    """Name those that a Channel has and one of waitress has not.
 
     Objects with more than 30 attributes share no names in their dictionaries, which takes 1.3 KiB more each.
     """
@@ -81,7 +81,7 @@ class Slots:
     )
 
 
-class Channel(Slots, channel.HTTPChannel):
+class Channel(Attributes, channel.HTTPChannel):
     """Hold one connection.
 
     The main thread reads and closes, and sends what is left over; a thread that answers sends right away. A

@@ -51,11 +51,6 @@ class Patient(ABC):
         """Have whoever follows it look for news."""
 
     @property
-    def place(self) -> int:
-        """Return its place in the queue; 0: it does not wait there."""
-        return self.queued.place
-
-    @property
     def queued(self) -> Wait:
         """Return how it waits in the queue."""
         ticket = self._ticket

@@ -60,11 +60,6 @@ class RouterAnswer:
         if self._answer:
             self._answer.keep = None
 
-    @property
-    def place(self) -> int:
-        """Return its place among those that wait; 0: it does not."""
-        return self.queued.place
-
     def hold(self, place: int, why: str) -> None:
         """Wait until others are over."""
         self.is_held = True
@@ -172,6 +167,7 @@ class Several:
         self.record = parts[0].record
         self.has_left = False  # the visitor
         self.is_watched = False  # the visitor sees what the page shows
+        self.queued = Wait()  # its routers wait, not it
         self.is_waiting = False  # for a notification: it cannot tell whether some router has more
         self.quotas: tuple[Quota, ...] = ()
         self.age = None  # each router's own
@@ -186,11 +182,6 @@ class Several:
         self.notify: Callable[[], None] = self._bell.ring  # called in any thread when there may be news
         for part in parts:
             part.on_news(self._tell)
-
-    @property
-    def place(self) -> int:
-        """Return 0: it does not wait itself."""
-        return 0
 
     def begin(self) -> bool:
         """Tell that it has begun: what keeps a router from it is told in the answer."""
@@ -224,7 +215,7 @@ class Several:
                     under_way += not part.is_over
                 else:
                     part.hold(place + 1, ENOUGH_AT_ONCE.format(self._at_once))
-                place = max(place, part.place)
+                place = max(place, part.queued.place)
         if all(part.runs or part.is_over for part in self.parts):
             self._stand.leave()
 

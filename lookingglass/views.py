@@ -69,7 +69,7 @@ class Watching:
         """
         queued, viewer = self._watched.queued, self._watched.seen
         if queued.place:
-            return self._waits(queued)
+            return self._waiting(queued)
         if viewer is None or viewer.is_over:
             return ""
         drawn = viewer.run.drawn(False, scale)
@@ -87,7 +87,7 @@ class Watching:
         self._last = drawn
         return _in_json(last_bar(self._watched, status, envelope), drawn)
 
-    def _waits(self, queued: Wait) -> str:
+    def _waiting(self, queued: Wait) -> str:
         if queued == self._queued:
             return ""
         self._queued, self._drawn = queued, None

@@ -39,7 +39,7 @@ log = logging.getLogger("tinytracer")
 class Wait(NamedTuple):
     """Say how a run waits."""
 
-    place: int = 0  # in the queue; 0: it does not wait
+    place: int = 0  # in the queue, the first is 1; 0: it does not wait
     why: str = ""  # a sentence
     seconds: float = math.inf  # until its turn, as far as one can tell; infinity: one cannot
 
@@ -73,11 +73,6 @@ class Ticket:
         self.moment = -math.inf  # from which on it is worth trying
         self.due = math.inf  # when it may have its turn, unless others come first
         self.wait = Wait()  # as it was told
-
-    @property
-    def place(self) -> int:
-        """Return its place in the line; the first is 1."""
-        return self.wait.place
 
     @property
     def key(self) -> str:

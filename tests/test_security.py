@@ -1,4 +1,4 @@
-"""SECURITY.md: every test that it names is there, and its prices are those that are measured."""
+"""SECURITY.md: every test that it names is there, and every attack of its table takes less than it did."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Asker:
 
     def told(self) -> None:
         if ticket := self.ticket:
-            self.places.append(ticket.place)
+            self.places.append(ticket.wait.place)
 
     def end(self) -> None:
         self.is_closed = True
@@ -147,7 +147,7 @@ def test_networks_take_turns_and_so_do_the_clients_of_one() -> None:
     hall = Hall(concurrent=1, queue=32)
     running = hall.ask(C1)
     waiting = [hall.ask(client) for client in (A1, A1, A1, A2, A2, B1, B1)]
-    assert [asker.ticket.place for asker in waiting if asker.ticket] == [1, 5, 7, 3, 6, 2, 4]
+    assert [asker.ticket.wait.place for asker in waiting if asker.ticket] == [1, 5, 7, 3, 6, 2, 4]
     served = []
     while waiting:
         hall.end(running)
@@ -416,7 +416,7 @@ class Waiting(RuleBasedStateMachine):
         assert self.hall.memory.held("concurrent ") == held <= 2
         waiting = [asker for asker in self.askers if asker.waits]
         assert len(self.hall.queue) == len(self.hall.queue._stands) == len(waiting)
-        places = sorted(asker.ticket.place for asker in waiting if asker.ticket)
+        places = sorted(asker.ticket.wait.place for asker in waiting if asker.ticket)
         assert places == list(range(1, len(waiting) + 1))
         assert self.hall.queue.awaited == {
             asker.ticket.refusal.awaited for asker in waiting if asker.ticket
