@@ -27,7 +27,7 @@ function make(name, properties = {}, ...children) {
   return made;
 }
 
-// Do what can fail in this script alone, which is no error of the connection: what comes behind it is still shown.
+// Do what can fail by a fault of this script, which is no error of the connection: what follows is still shown.
 function attempt(act, failed = () => {}) {
   try {
     act();

@@ -65,10 +65,10 @@ def how_to_install(names: Iterable[str]) -> str:
 
 def how_to_import(module: str) -> str:
     """Return the command that installs a package for this Python."""
-    is_debians = sys.prefix == sys.base_prefix and os.path.exists(
+    is_managed = sys.prefix == sys.base_prefix and os.path.exists(
         os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")  # PEP 668: pip is refused there
     )
-    if is_debians:
+    if is_managed:
         return f"apt install python3-{module.replace('_', '-')}"
     return f"{shlex.quote(sys.executable)} -m pip install {module}"
 

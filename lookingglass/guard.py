@@ -277,7 +277,7 @@ def _refusal(wanted: Wanted, refused: Claim, decision: Decision) -> Refusal:
     weight = f" This command costs {refused.amount:g}." if refused.amount > 1 else ""
     refusal = Refusal(limit.status, decision.seconds, words + weight, limit.name, quotas)
     refusal.awaited, refusal.refill = "" if refused.reserve else refused.key, decision.seconds
-    refusal.each = refused.seconds(refused.amount)
+    refusal.interval = refused.seconds(refused.amount)
     return refusal
 
 

@@ -56,7 +56,7 @@ class Refusal(Problem):
     # For the queue: the key of what is lacking, "" when nobody else has to wait for it; None: do not wait.
     awaited: str | None = None
     refill: float = math.inf  # seconds in which it comes back; infinity: somebody has to give it back
-    each: float = math.inf  # seconds in which it comes back for the next one who waits
+    interval: float = math.inf  # seconds from the turn of one who waits for it to that of the next
 
     def __init__(
         self, status: int, seconds: float, message: str, limit: str = "", quotas: tuple[Quota, ...] = ()

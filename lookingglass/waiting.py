@@ -311,7 +311,7 @@ class Queue:
             before: dict[str, float] = {}  # when whoever waits for the same, and comes first, has a turn
             for place, ticket in enumerate(self._in_order(), 1):
                 key, refusal = ticket.key, ticket.refusal
-                ticket.due = before[key] + refusal.each if key in before else ticket.due
+                ticket.due = before[key] + refusal.interval if key in before else ticket.due
                 if key:
                     before[key] = ticket.due
                 if ticket.wait[:2] != (place, refusal.why):

@@ -37,7 +37,7 @@ def ms(value: float) -> str:
         return f"{value:.0f}"
     if value >= 0.995:
         return f"{value:.1f}"
-    return f"{value:.3f}" if 0 < value < 0.0095 else f"{value:.2f}"  # of loopback and one rack
+    return f"{value:.3f}" if 0 < value < 0.0095 else f"{value:.2f}"  # as on loopback and within a rack
 
 
 def tick(value: float) -> str:

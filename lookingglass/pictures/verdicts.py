@@ -59,7 +59,7 @@ def verdict(kind: str, words: str, spoken: str = "") -> Verdict:
 
 
 def waiting(place: int, seconds: float = math.inf) -> Verdict:
-    """Return the verdict on a question in the queue; ``place`` counts from 1; ``seconds`` to its turn."""
+    """Return the verdict on a question in the queue; ``place`` counts from 1, ``seconds`` to its turn."""
     ending = "th" if place % 100 in {11, 12, 13} else ENDINGS.get(place % 10, "th")
     about = f", about {math.ceil(seconds)} s" if seconds < math.inf else ""
     return verdict("waiting", f"waits, {place}{ending} in the queue{about}")
