@@ -138,7 +138,7 @@ class SQLite(Shared, Ledger):
         return token.refilled(found[0], now - found[1]) if found else None
 
     def make_room(self, owner: str, now: float) -> bool:
-        """Tell whether there is room for one more bucket of an owner: full ones take none; PAGES bound all."""
+        """Tell whether an owner may have one more bucket that is not full; PAGES bound those of all."""
         count = "SELECT count(*) FROM bucket WHERE owner = ? AND full > ?"
         return int(self._run(count, (owner, now)).fetchone()[0]) < OWNED
 

@@ -134,13 +134,14 @@ class Digest:
 
         ``is_complete``: the source has ended by itself.
         """
-        if not self._has_more(len(pieces), is_complete):
+        if len(pieces) <= self._seen and is_complete <= self._is_complete:
             return self._known
         if not self._lock.acquire(blocking=is_last):
             return self._known  # another thread is reading
         try:
             length, began = len(pieces), time.monotonic()
-            if self._has_more(length, is_complete) and (is_last or began >= self.due):
+            is_new = length > self._seen or is_complete > self._is_complete
+            if is_new and (is_last or began >= self.due):
                 found = self._read(pieces, length, is_complete)
                 self._known = found if found != self._known else self._known
                 self._seen, self._is_complete = length, is_complete
@@ -148,9 +149,6 @@ class Digest:
             return self._known
         finally:
             self._lock.release()
-
-    def _has_more(self, length: int, is_complete: bool) -> bool:
-        return length > self._seen or is_complete > self._is_complete
 
     def quoted_facts(self) -> str:
         """Return what is known in JSON."""
