@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import operator
 import os
 import random
 import signal
@@ -368,21 +369,10 @@ def watch(crowd: Crowd, is_over: threading.Event) -> None:
 
 def besiege(house: House, crowd: Crowd, number: int, seed: int) -> int:
     """Have all operations done, and kill meanwhile; return how often."""
-    numbers = iter(range(number))
-    lock, over, kills = threading.Lock(), threading.Event(), 0
-    done = [0]
-
-    def operations() -> Iterator[int]:
-        while True:
-            with lock:
-                each = next(numbers, None)
-            if each is None:
-                return
-            yield each
-            done[0] = max(done[0], each)
-
+    operations = iter(range(number))  # of which each thread takes the next, one at a time
+    over, kills = threading.Event(), 0
     threads = [
-        threading.Thread(target=storm, args=(crowd, operations(), seed + each)) for each in range(THREADS)
+        threading.Thread(target=storm, args=(crowd, operations, seed + each)) for each in range(THREADS)
     ]
     watcher = threading.Thread(target=watch, args=(crowd, over))
     for thread in (*threads, watcher):
@@ -390,7 +380,7 @@ def besiege(house: House, crowd: Crowd, number: int, seed: int) -> int:
     chance = random.Random(seed)
     while any(thread.is_alive() for thread in threads):
         time.sleep(0.05)
-        if done[0] >= min(EVERY, number) * (kills + 0.5):
+        if number - operator.length_hint(operations) >= min(EVERY, number) * (kills + 0.5):
             house.kill(chance)
             kills += 1
     over.set()
