@@ -114,12 +114,12 @@ class Digest:
 
     def __init__(self, parser: str, planned: int | None = None, about: About = NOTHING) -> None:
         self.due = -math.inf  # when output may be read again, by the monotonic clock
+        self.known: Facts = {}
         self._parser = parser
         raw = PARSERS[parser].raw
         self._raw = raw() if raw else None
         self._report: str | None = None  # of what is known
         self._lock = threading.Lock()
-        self._known: Facts = {}
         self._seen = 0  # pieces that are part of what is known
         self._is_complete = False
         self._planned, self._about = planned, about
@@ -135,24 +135,24 @@ class Digest:
         ``is_complete``: the source has ended by itself.
         """
         if len(pieces) <= self._seen and is_complete <= self._is_complete:
-            return self._known
+            return self.known
         if not self._lock.acquire(blocking=is_last):
-            return self._known  # another thread is reading
+            return self.known  # another thread is reading
         try:
             length, began = len(pieces), time.monotonic()
             is_new = length > self._seen or is_complete > self._is_complete
             if is_new and (is_last or began >= self.due):
                 found = self._read(pieces, length, is_complete)
-                self._known = found if found != self._known else self._known
+                self.known = found if found != self.known else self.known
                 self._seen, self._is_complete = length, is_complete
                 self.due = began + max(FACTS, FACTS_SHARE * (time.monotonic() - began))
-            return self._known
+            return self.known
         finally:
             self._lock.release()
 
     def quoted_facts(self) -> str:
         """Return what is known in JSON."""
-        known, (of, quoted) = self._known, self._quoted
+        known, (of, quoted) = self.known, self._quoted
         if of is not known:
             quoted = json.dumps(known)
             self._quoted = (known, quoted)
@@ -160,7 +160,7 @@ class Digest:
 
     def top(self) -> float | None:
         """Return the top of the axis (ms) that a picture of what is known has alone; None: it has none."""
-        known, (of, top) = self._known, self._top
+        known, (of, top) = self.known, self._top
         if of is not known:
             top = scale_of(known)
             self._top = (known, top)
@@ -173,7 +173,7 @@ class Digest:
         """
         key = is_over, None if scale is None or scale == self.top() else scale
         with self._drawing:
-            known, began = self._known, time.monotonic()
+            known, began = self.known, time.monotonic()
             of, drawn = self._drawn.get(key, (None, NOT_DRAWN))
             if of is not known:
                 drawing = draw(known, is_over, scale=key[1], planned=self._planned, about=self._about)

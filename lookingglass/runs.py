@@ -142,10 +142,10 @@ class Run:
         if self._digest is None:
             return {}
         is_complete = self.end is not None and self.end.reason == "exit"
-        known = self._digest.update(self.output.heard, is_last, is_complete)
+        self._digest.update(self.output.heard, is_last, is_complete)
         if (due := self._digest.due_for(self.output.heard)) is not None:
             self._tell_at(due)
-        return known
+        return self._digest.known  # another thread may have read all of it just now
 
     def quoted_facts(self) -> str:
         """Return the facts that were read last in JSON."""
@@ -404,6 +404,7 @@ class Viewer:
             if self._over:
                 return None
             if run.problem:
+                self.is_waiting = False
                 raise run.problem.again()
             new = run.pieces[self._seen :]
             self._seen += len(new)

@@ -753,6 +753,27 @@ def test_output_that_comes_while_facts_are_read_is_announced_when_they_are_due(
     viewer.close()
 
 
+def test_facts_that_another_thread_has_read_just_now_are_known(
+    monkeypatch: pytest.MonkeyPatch, ask: Ask
+) -> None:
+    monkeypatch.setattr(output, "facts", lambda parser, text, is_complete: {"length": len(text)})
+    viewer = ask(sh("echo 1; sleep 1000"), parser="ping")
+    assert await_text(viewer) == "1\n"
+    digest = viewer.run._digest
+    assert digest is not None
+    due_for = digest.due_for
+
+    def end_of_the_other(pieces: list[str]) -> float | None:
+        digest._lock.release()
+        digest.update(pieces, is_last=False, is_complete=False)
+        return due_for(pieces)
+
+    monkeypatch.setattr(digest, "due_for", end_of_the_other)
+    digest._lock.acquire()  # as the other does while it reads
+    assert viewer.run.facts() == {"length": 2}
+    viewer.close()
+
+
 # --- lines that only the parser reads
 
 ROUND = "x 0 {0}\nh 0 192.0.2.1\np 0 1000 {0}\n"
