@@ -292,6 +292,8 @@ class Channel(Attributes, channel.HTTPChannel):
     def notify(self) -> None:
         """Have a thread pump the live answer, which has news."""
         with self._lock:
+            if self._live is None:  # these are late news of an answer before: the next one has its thread
+                return
             is_new = not self._is_pumped
             self._is_pumped = self._has_news = True
         if is_new:

@@ -185,6 +185,50 @@ def test_live_answer_to_http_1_0_ends_with_the_connection(here: Any) -> None:
     assert to_the_end(connection).endswith(b"\r\n\r\none")
 
 
+@pytest.mark.parametrize("accept", MEDIA)
+def test_answer_that_joined_a_run_that_cannot_be_started_ends_at_once(
+    monkeypatch: pytest.MonkeyPatch, here: Any, glass: Any, accept: str
+) -> None:
+    monkeypatch.setattr(connections, "SIGN_OF_LIFE", 1000.0)  # which would end it as well
+    application = glass(commands={"gone": {"cmd": ["no-such-program"]}})
+    guard = application._glass._guard
+    may_go, waits, slot = threading.Event(), threading.Event(), guard.slot
+
+    def slowly(*asked: Any) -> Any:
+        waits.set()
+        may_go.wait(PATIENT)
+        return slot(*asked)
+
+    monkeypatch.setattr(guard, "slot", slowly)
+    server = here(application)
+    first = server.get(f"{V1}/gone", f"Accept: {accept}", "Connection: close")
+    assert waits.wait(PATIENT)
+    joined = server.get(f"{V1}/gone", f"Accept: {accept}", "Connection: close")
+    assert soon(
+        lambda: any(each.is_waiting for run in application._glass.runs.alive for each in run._viewers)
+    )
+    may_go.set()
+    for connection in (first, joined):
+        connection.settimeout(PATIENT)
+        assert b"no program" in to_the_end(connection)
+
+
+def test_late_news_of_an_answer_that_has_ended_do_not_give_the_next_one_a_second_thread(
+    monkeypatch: pytest.MonkeyPatch, here: Any
+) -> None:
+    live = Live(3)
+    server = here(live.application)
+    connection = server.get("/live")
+    assert soon(lambda: live.notify.__name__ == "notify")
+    live.feed(b"one")
+    assert soon(lambda: live.is_closed)
+    read_until(connection, b"one")
+    pumped: list[Any] = []
+    monkeypatch.setattr(server.server, "pump_soon", pumped.append)
+    live.notify()
+    assert not pumped
+
+
 def test_live_answers_hold_no_thread(here: Any) -> None:
     lives = [Live() for _ in range(20)]
     waiting = iter(lives)
