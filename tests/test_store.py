@@ -725,6 +725,19 @@ def test_sqlite_on_a_read_only_disk_denies_until_it_is_writable(tmp_path: Path, 
         store.close()
 
 
+def test_frozen_answers_of_an_older_version_leave_their_room_to_limits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, open_shared: Open
+) -> None:
+    """They stood in the same file, which may not grow beyond PAGES."""
+    monkeypatch.setattr(in_sqlite, "PAGES", 30)
+    with contextlib.closing(sqlite3.connect(tmp_path / "limits", isolation_level=None)) as database:
+        database.execute("CREATE TABLE result (body BLOB)")
+        database.execute("INSERT INTO result VALUES (zeroblob(1000000))")
+    store = open_shared(f"sqlite:{tmp_path}/limits")
+    for number in range(20):
+        assert store.take([Token(f"bucket {number}", SLOW, 1)]).refused is None
+
+
 def test_sqlite_file_never_grows_beyond_its_pages(
     tmp_path: Path, open_shared: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
