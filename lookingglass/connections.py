@@ -93,7 +93,7 @@ class Channel(Attributes, channel.HTTPChannel):
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self._active = 0.0  # when something was received or sent last, by the monotonic clock
+        self._active = 0.0  # when something was received, sent or taken last, by the monotonic clock
         self._begun = 0.0  # when the request began that is not complete yet
         self._coming: RequestParser | None = None  # the latest request
         self._sent = 0  # bytes
@@ -117,7 +117,7 @@ class Channel(Attributes, channel.HTTPChannel):
 
     @property
     def last_activity(self) -> float:
-        """Return when something was received or sent last; waitress sets it."""
+        """Return when something was received, sent or taken last; waitress sets it."""
         return self._active
 
     @last_activity.setter
@@ -231,6 +231,8 @@ class Channel(Attributes, channel.HTTPChannel):
         is_file = any(isinstance(each, buffers.ReadOnlyFileBasedBuffer) for each in list(self.outbufs))
         earned = (taken - self._taken) / (LEAST_OF_FILE if is_file else LEAST)
         self._patience = min(DOWNLOAD, self._patience + earned - (now - self._looked))
+        if earned > 0:  # over a slow link, what was sent before goes on arriving for many seconds
+            self._active = now
         self._taken = taken
         return self._patience > 0
 

@@ -374,6 +374,39 @@ def test_answers_that_nobody_reads_are_bounded_in_all_and_for_a_network(
     assert size >= 4_000_000
 
 
+def test_client_that_reads_slowly_is_busier_than_a_later_one_that_does_not_read(
+    here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is not closed in place of the other one, although its kernel has room for more only rarely."""
+    monkeypatch.setattr(serving, "SWEEP_EVERY", 1000.0)  # the test looks itself
+
+    def large(environ: dict[str, Any], start: Any) -> list[bytes]:
+        start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "4000000")])
+        return [bytes(4_000_000)]
+
+    it = here(large)
+
+    def ask() -> tuple[socket.socket, Any]:
+        connection = clients.enter_context(socket.socket())
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(it.where)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: lg\r\n\r\n")
+        assert soon(lambda: connection.getsockname() in {each.addr for each in it.server.channels.values()})
+        channels = {each.addr: each for each in it.server.channels.values()}
+        return connection, channels[connection.getsockname()]
+
+    with contextlib.ExitStack() as clients:
+        slow, busy = ask()
+        _, idle = ask()
+        for each in (busy, idle):
+            assert soon(lambda each=each: each.unread)  # type: ignore[misc]
+            each.look(time.monotonic())
+        latest, sent = max(busy.last_activity, idle.last_activity), busy._sent
+        slow.recv(10_000, socket.MSG_WAITALL)
+        assert soon(lambda: busy.look(time.monotonic()) or busy.last_activity > latest)
+        assert busy._sent == sent
+
+
 @pytest.mark.parametrize("when", ["first", "later"])
 def test_live_answer_that_fails_ends_its_connection_and_no_other(
     here: Any, when: str, caplog: pytest.LogCaptureFixture
