@@ -354,7 +354,11 @@ class Channel(Attributes, channel.HTTPChannel):
             if not len(outbuf):
                 self.outbufs.pop(0).close()
                 continue
-            sent = self.send(outbuf.get(self.sendbuf_len))
+            try:
+                sent = self.send(outbuf.get(self.sendbuf_len))
+            except (OSError, MemoryError):  # a file has changed while it was sent, or cannot be read
+                self.will_close = True
+                return
             if not sent:
                 break
             outbuf.skip(sent, True)
