@@ -766,6 +766,7 @@ def test_root_is_told_the_command_that_checks_as_another_user(
     """The cure works as printed, from any folder, however this program was called."""
     config = write(anybody.folder)
     monkeypatch.setenv("PYTHONPATH", anybody.within[-2].partition("=")[2] + f":{HERE}")
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     file = Path(shutil.copy(pyz, anybody.folder / "glass.pyz"))
     script = anybody.folder / "lg"
     script.write_text(f"#!{anybody.program[0]}\nimport sys, tinytracer\nsys.exit(tinytracer.main())\n")
