@@ -216,6 +216,21 @@ class Latch:
         (self._folder / str(number)).touch()
 
 
+def hold_up(
+    monkeypatch: pytest.MonkeyPatch, owner: object, name: str
+) -> tuple[threading.Event, threading.Event]:
+    """Have all calls of a method wait; return the events that one has come, and that they may go."""
+    has_come, may_go, method = threading.Event(), threading.Event(), getattr(owner, name)
+
+    def slowly(*arguments: Any) -> Any:
+        has_come.set()
+        may_go.wait(PATIENT)
+        return method(*arguments)
+
+    monkeypatch.setattr(owner, name, slowly)
+    return has_come, may_go
+
+
 def soon(condition: Callable[[], object], seconds: float = PATIENT) -> bool:
     """Tell whether something is so, or comes to be so in time; it is not asked again when it is."""
     end = time.monotonic() + seconds

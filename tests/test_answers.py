@@ -18,7 +18,19 @@ from webob import Request
 
 from lookingglass import answers
 from lookingglass.store import Memory
-from tests.support import GENEROUS, MEDIA, PATIENT, V1, asker, build, gone_within, open_files, soon, soon_gone
+from tests.support import (
+    GENEROUS,
+    MEDIA,
+    PATIENT,
+    V1,
+    asker,
+    build,
+    gone_within,
+    hold_up,
+    open_files,
+    soon,
+    soon_gone,
+)
 from tinytracer import TinyTracer
 
 COMMANDS = {
@@ -158,18 +170,10 @@ def test_descriptors_are_not_used_up_by_many_answers(application: TinyTracer, co
     assert len(open_files()) <= before
 
 
-def test_second_visitor_is_told_why_the_first_ones_run_did_not_begin() -> None:
+def test_second_visitor_is_told_why_the_first_ones_run_did_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     application = build({"commands": {"missing": {"cmd": ["/no/such/program"]}}})
-    may_go, waits = threading.Event(), threading.Event()
     runs = application._glass.runs
-    open_source = runs._open_source
-
-    def slowly(invocation: Any) -> Any:
-        waits.set()
-        may_go.wait(PATIENT)
-        return open_source(invocation)
-
-    runs._open_source = slowly
+    has_come, may_go = hold_up(monkeypatch, runs, "_open_source")
     bodies: list[bytes] = []
 
     def ask(accept: str) -> None:
@@ -177,7 +181,7 @@ def test_second_visitor_is_told_why_the_first_ones_run_did_not_begin() -> None:
 
     first = threading.Thread(target=ask, args=(MEDIA[0],))
     first.start()
-    assert waits.wait(PATIENT)
+    assert has_come.wait(PATIENT)
     others = [threading.Thread(target=ask, args=(accept,)) for accept in MEDIA]
     for each in others:
         each.start()
@@ -202,15 +206,7 @@ def test_visitor_who_has_joined_a_run_that_got_no_slot_may_try_again(monkeypatch
     limits = {**GENEROUS, "concurrent": 1, "rate": "1/day", "burst": 1}
     application = build({"commands": COMMANDS, "limits": limits})
     taken = begin(application, "pid", REMOTE_ADDR="203.0.113.1")
-    guard = application._glass._guard
-    may_go, waits, slot = threading.Event(), threading.Event(), guard.slot
-
-    def slowly(*asked: Any) -> Any:
-        waits.set()
-        may_go.wait(PATIENT)
-        return slot(*asked)
-
-    monkeypatch.setattr(guard, "slot", slowly)
+    has_come, may_go = hold_up(monkeypatch, application._glass._guard, "slot")
     statuses: list[int] = []
 
     def ask(number: int) -> None:
@@ -219,7 +215,7 @@ def test_visitor_who_has_joined_a_run_that_got_no_slot_may_try_again(monkeypatch
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in (1, 2)]
     threads[0].start()
-    assert waits.wait(PATIENT)
+    assert has_come.wait(PATIENT)
     threads[1].start()
     assert soon(lambda: 2 in {run.shared for run in application._glass.runs.alive})
     may_go.set()

@@ -21,7 +21,7 @@ import pytest
 
 from lookingglass import connections, guard, loop, output, registry, runs, serving, tasks
 from lookingglass.serving import Server, Settings
-from tests.support import GENEROUS, MEDIA, PATIENT, V1, Latch, build, open_files, read_until, soon
+from tests.support import GENEROUS, MEDIA, PATIENT, V1, Latch, build, hold_up, open_files, read_until, soon
 from tinytracer import TinyTracer
 
 Application = Callable[[dict[str, Any], Any], Any]
@@ -191,18 +191,10 @@ def test_answer_that_joined_a_run_that_cannot_be_started_ends_at_once(
 ) -> None:
     monkeypatch.setattr(connections, "SIGN_OF_LIFE", 1000.0)  # which would end it as well
     application = glass(commands={"gone": {"cmd": ["no-such-program"]}})
-    guard = application._glass._guard
-    may_go, waits, slot = threading.Event(), threading.Event(), guard.slot
-
-    def slowly(*asked: Any) -> Any:
-        waits.set()
-        may_go.wait(PATIENT)
-        return slot(*asked)
-
-    monkeypatch.setattr(guard, "slot", slowly)
+    has_come, may_go = hold_up(monkeypatch, application._glass._guard, "slot")
     server = here(application)
     first = server.get(f"{V1}/gone", f"Accept: {accept}", "Connection: close")
-    assert waits.wait(PATIENT)
+    assert has_come.wait(PATIENT)
     joined = server.get(f"{V1}/gone", f"Accept: {accept}", "Connection: close")
     assert soon(
         lambda: any(each.is_waiting for run in application._glass.runs.alive for each in run._viewers)
