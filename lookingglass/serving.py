@@ -8,7 +8,6 @@ import contextlib
 import errno
 import logging
 import os
-import queue
 import re
 import resource
 import signal
@@ -73,24 +72,47 @@ class Application(Protocol):
 
 
 class Workers:
-    """Threads that answer; a free one is woken without any lock that it would have to wait for."""
+    """Threads that answer: a task wakes the one that became free last, and no other.
+
+    ``queue.SimpleQueue`` wakes a second one for nothing, and the two fight for Python's lock.
+    """
 
     def __init__(self, count: int) -> None:
-        self._tasks: queue.SimpleQueue[Channel | Server | None] = queue.SimpleQueue()
-        self._count = count
+        self._tasks: collections.deque[Channel | Server] = collections.deque()
+        self._free: list[threading.Lock] = []  # each is released once, to wake the thread that waits for it
         self._is_over = False
-        self.add = self._tasks.put
         for number in range(count):
             threading.Thread(target=self._work, name=f"worker-{number}", daemon=True).start()
+
+    def add(self, task: Channel | Server) -> None:
+        """Have a thread do a task as soon as one is free."""
+        self._tasks.append(task)
+        self._wake()
 
     def end(self) -> None:
         """Begin no more tasks; those under way are not waited for."""
         self._is_over = True
-        for _ in range(self._count):
-            self.add(None)
+        while self._free:
+            self._wake()
+
+    def _wake(self) -> None:
+        try:
+            self._free.pop().release()
+        except IndexError:  # whoever becomes free first looks for it
+            pass
 
     def _work(self) -> None:
-        while (task := self._tasks.get()) is not None and not self._is_over:
+        bell = threading.Lock()
+        bell.acquire()
+        while not self._is_over:
+            try:
+                task = self._tasks.popleft()
+            except IndexError:
+                self._free.append(bell)
+                if self._tasks or self._is_over:  # since it looked
+                    self._wake()
+                bell.acquire()
+                continue
             try:
                 task.service()
             except BaseException:
