@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import rfc8522
 from commands import JSON, Command, Invocation, Router
-from lookingglass import questions, targets
+from lookingglass import targets
 from lookingglass.aiming import Aimer
 from lookingglass.configuration import Configuration
 from lookingglass.facts.common import find_json
@@ -21,7 +21,7 @@ from lookingglass.names import LookUp, Resolver, Unresolved
 from lookingglass.output import Made
 from lookingglass.patience import Patience, Patient
 from lookingglass.problems import Problem, Quota, Refusal
-from lookingglass.questions import Checked, Question
+from lookingglass.questions import Checked, Planner, Question
 from lookingglass.registry import Runs
 from lookingglass.results import Results, open_results
 from lookingglass.runs import Viewer
@@ -29,7 +29,7 @@ from lookingglass.store import Store
 from lookingglass.stores import open_store
 from lookingglass.visitors import Visitor
 from lookingglass.waiting import Queue, Stand
-from rfc8522 import Parameters, Subject, Vocabulary
+from rfc8522 import Parameters, Subject
 
 # The journal's words: for why a Run has ended when not by itself, and for a Problem by its HTTP status.
 WORDS = {"time": "timeout", "full": "cut", "left": "left", "closing": "stopped"}
@@ -62,7 +62,7 @@ class Answer(Patient):
     def __init__(
         self,
         before: LookUp | Patience | None,
-        start: Callable[[Sequence[targets.Address], Collection[str] | None], tuple[Viewer, Subject]],
+        start: Callable[[tuple[targets.Address, ...], Collection[str] | None], tuple[Viewer, Subject]],
         place: Lease,
         record: Record,
         journal: Journal,
@@ -273,7 +273,6 @@ class Glass:
         """Go on after a glass ``before`` this one: what runs, and what is counted, is common to both."""
         self.routers = configuration.routers
         self.limits = configuration.limits
-        self.vocabulary = Vocabulary.of(self.routers)
         lines = Lines(configuration.log, configuration.log_clients)
         self.journal: Journal = Journal(lines, before=before.journal if before else None)
         self.runs: Runs = before.runs if before else Runs(0)
@@ -290,6 +289,7 @@ class Glass:
         # What stops one of several answers that a visitor watches, by its secret name.
         self.stops: dict[str, Callable[[], None]] = before.stops if before else {}
         self._aimer = Aimer(families, configuration.deny, self._resolver)
+        self.planner = Planner(self.routers, self._aimer, self.limits.output_kib)
 
     def ask(self, question: Question, visitor: Visitor) -> Answer:
         """Run a question for a visitor, or share a Run of it, as soon as a name in it has been looked up.
@@ -333,8 +333,7 @@ class Glass:
 
         Raises Problem.
         """
-        record = record or Record(Visitor("", ""), question.path)
-        return questions.check(question, record, self.routers, self.vocabulary, self._aimer)
+        return self.planner.check(question, record or Record(Visitor("", ""), question.path))
 
     def enter(self, visitor: Visitor) -> Lease:
         """Admit a question whose runs may wait; raises Refusal."""
@@ -390,23 +389,19 @@ class Glass:
         self,
         checked: Checked,
         visitor: Visitor,
-        found: Sequence[targets.Address],
+        found: tuple[targets.Address, ...],
         behind: Collection[str] | None,
     ) -> tuple[Viewer, Subject]:
-        router, command, target, families, vrf, parameters = checked
-        aim = self._aimer.aim(command, target, families, found)
-        media, template = rfc8522.choose_format(command, parameters, aim.family, aim.kind)
-        invocation = router.invocation(template, aim.family, aim.text, vrf, command.parser)
+        router, command = checked.router, checked.command
+        plan = self.planner.plan(checked, found)
         viewer = self._view(
-            invocation,
-            lambda: self._guard.slot(aim.network, visitor.key, router.name, behind),
+            plan.invocation,
+            lambda: self._guard.slot(plan.network, visitor.key, router.name, behind),
             command,
-            parameters,
+            checked.parameters,
             Reuse(command.reuse, router.succeeded) if command.reuse else None,
         )
-        named = target.text if target else None
-        subject = Subject(router, command, named, aim.address, vrf, media, self.limits.output_kib)
-        return viewer, subject
+        return viewer, plan.subject
 
     def _view(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import functools
 import io
 import json
 import math
@@ -12,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from lookingglass.facts import PARSERS, facts
 from lookingglass.facts.common import Facts
@@ -25,6 +24,8 @@ DRAWN = 1 << 16  # bytes a second that each viewer is sent of what is drawn, at 
 LONGEST_RAW = 1024  # characters of a line that may be raw
 IN_STEP = 4  # things that are made for viewers at a time
 AXES = 4  # on which the same is drawn at a time, for viewers who see it beside others
+
+UTF8 = codecs.getincrementaldecoder("utf-8")
 
 Made = TypeVar("Made")
 
@@ -43,8 +44,7 @@ class Output:
         self.began: float | None = None  # when the first piece came, by the monotonic clock
         self._room = limit  # bytes
         self._skip = skip  # lines that are left out at the beginning
-        utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._decode = io.IncrementalNewlineDecoder(utf8, translate=True).decode
+        self._decode = io.IncrementalNewlineDecoder(UTF8("replace"), translate=True).decode
 
     @property
     def is_full(self) -> bool:
@@ -87,11 +87,17 @@ class Once:
     """Make things of a Run once for all viewers who need the same at the same time."""
 
     def __init__(self) -> None:
-        self._make = functools.lru_cache(IN_STEP)(lambda make, *of: make(*of))
+        self._made: tuple[tuple[Hashable, Any], ...] = ()  # by what of, the newest first
 
     def __call__(self, make: Callable[..., Made], *of: Hashable) -> Made:
         """Return ``make(*of)``, or what it has returned lately."""
-        made: Made = self._make(make, *of)
+        key = (make, of)
+        for known, kept in self._made:
+            if known == key:
+                found: Made = kept
+                return found
+        made = make(*of)
+        self._made = ((key, made), *self._made[: IN_STEP - 1])
         return made
 
 

@@ -96,10 +96,8 @@ class Workers:
             self._wake()
 
     def _wake(self) -> None:
-        try:
+        with contextlib.suppress(IndexError):  # none is free: then the next one looks for it
             self._free.pop().release()
-        except IndexError:  # whoever becomes free first looks for it
-            pass
 
     def _work(self) -> None:
         bell = threading.Lock()

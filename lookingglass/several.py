@@ -336,7 +336,7 @@ def _routers(glass: Glass, question: Question) -> list[Router]:
     chosen = rfc8522.choose_several(glass.routers, parameters)
     if parameters.routers != EVERY_ROUTER:
         return chosen
-    able = [router for router in chosen if glass.vocabulary.knows(question.path, router)]
+    able = [router for router in chosen if glass.planner.vocabulary.knows(question.path, router)]
     if not able:
         raise ProtocolError("There is no such command on any router.", 404)
     if len(able) > MOST_ROUTERS:
