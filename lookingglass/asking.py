@@ -87,14 +87,15 @@ class Asking:
         """Return what sends an answer in progress as it comes, or what ``refuse`` makes of a Problem."""
 
         def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
-            start = starter(start_response, answer, {**headers, **self._glass.headers(answer.quotas)})
+            task = environ.get("lookingglass.task")  # of our own server, see tasks.Task
+            begin = task.begin if task else start_response
+            start = starter(begin, answer, {**headers, **self._glass.headers(answer.quotas)})
             represented = represent(answer, start)
             send = functools.partial(Reply.send, start_response=start_response)
             pieces = once_begun(answer, represented, lambda problem: send(refuse(problem)), tells_place)
-            take_over = environ.get("lookingglass.live")  # of our own server, see tasks.Task
-            connection = None if take_over else visitors.connection_of(environ)
+            connection = None if task else visitors.connection_of(environ)
             body = Body(answer, pieces, self._glass.runs.loop, connection)
-            taken: Iterable[bytes] = take_over(body) if take_over else body
+            taken: Iterable[bytes] = task.take_over(body) if task else body
             return taken
 
         return answering

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import errno
 import logging
 import os
 import select
 import signal
-import subprocess
+import time
 
 from commands import Invocation
 from lookingglass.complaints import Complaints
 from lookingglass.loop import Loop
 from lookingglass.problems import Busy, Problem, RouterFailure
 from lookingglass.roll import Roll
+from lookingglass.spawning import spawn
 from lookingglass.watcher import GRACE
 
 CHUNK = 65536  # bytes read at once
-ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LC_ALL": "C.UTF-8",
-    "TERM": "dumb",
-}
 NO_RESOURCES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC}
 
 log = logging.getLogger("tinytracer")
@@ -44,20 +41,20 @@ class Child:
         self._pipe = 0
         self._has_writers = True  # as far as ``read`` knows
         try:
-            self._process = self._open(invocation, loop)
+            self._pid = self._open(invocation, loop)
         except (OSError, MemoryError) as error:
             raise _as_problem(error, invocation.argv[0]) from error
         try:
             if roll:
-                self._place = roll.enter(self._process.pid, self._pipe, self._place)
-            self.exit = os.pidfd_open(self._process.pid)
+                self._place = roll.enter(self._pid, self._pipe, self._place)
+            self.exit = os.pidfd_open(self._pid)
         except ProcessLookupError:  # it has ended, and the host process has its children reaped by the kernel
             pass
         except (OSError, MemoryError) as error:
             self._give_up()
             raise _as_problem(error, invocation.argv[0]) from error
 
-    def _open(self, invocation: Invocation, loop: Loop) -> subprocess.Popen[bytes]:
+    def _open(self, invocation: Invocation, loop: Loop) -> int:
         """Start the process; raises OSError or MemoryError, and then nothing of ours is open."""
         self.output, stdout = os.pipe()
         stderr = invocation.stderr
@@ -70,7 +67,7 @@ class Child:
                 # not so what leads to a router: it may lend its output to a process that has to stay
                 self._pipe = os.fstat(self.output).st_ino
                 self._place = self._roll.expect(self._pipe) if self._roll else None
-            return _spawn(invocation, stdout, stderr)
+            return spawn(invocation.argv, stdout, stderr)
         except BaseException:
             os.close(self.output)
             if self._roll:
@@ -112,7 +109,7 @@ class Child:
         """Look without reaping: until then the number of the group is not given to another one."""
         try:
             flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-            return os.waitid(os.P_PID, self._process.pid, flags) is not None
+            return os.waitid(os.P_PID, self._pid, flags) is not None
         except ChildProcessError:
             return True
 
@@ -126,43 +123,29 @@ class Child:
         if self._roll:
             self._roll.leave(self._place)
         try:
-            ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED)
+            ended = os.waitid(os.P_PID, self._pid, os.WEXITED)
         except ChildProcessError:
             ended = None
-        self._process.returncode = 0  # Popen's word for a process that is no longer its business
         if ended is None:
             return None
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or became another user
-            os.killpg(self._process.pid, number)
+            os.killpg(self._pid, number)
 
     def _give_up(self) -> None:
         """End at once what cannot be waited for, and wait for it nevertheless (at most GRACE)."""
         self.kill()
         self.close_output()
-        if self._roll:
-            self._roll.leave(self._place)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(GRACE)
-
-
-def _spawn(invocation: Invocation, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
-    # A child inherits what its thread blocks, and threads of uWSGI and mod_wsgi block SIGTERM.
-    mask = signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    try:
-        return subprocess.Popen(
-            invocation.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            cwd="/",
-            env=ENVIRONMENT,
-            start_new_session=True,
-        )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        end = time.monotonic() + GRACE
+        while not self.has_ended() and time.monotonic() < end:
+            time.sleep(GRACE / 100)
+        if self.has_ended():
+            self.reap()
+        else:  # it has become root
+            with contextlib.suppress(RuntimeError):
+                _thread.start_new_thread(self.reap, ())
 
 
 def _is_left(pipe: int) -> bool:

@@ -14,7 +14,6 @@ import rfc8522
 from commands import Router
 from lookingglass import cures, targets, themes
 from lookingglass.cabinet import Keeping
-from lookingglass.children import ENVIRONMENT
 from lookingglass.documents import StrPath, load_json
 from lookingglass.facts import PARSERS
 from lookingglass.guard import Limits
@@ -45,6 +44,7 @@ from lookingglass.reading import (
     with_metrics,
 )
 from lookingglass.resources import ROOT, resource
+from lookingglass.spawning import ENVIRONMENT
 from lookingglass.templates import template
 from lookingglass.visitors import Trust
 from lookingglass.whitelist import Program, build, commands, formats, router_name, routers, via, vrf_name

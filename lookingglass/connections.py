@@ -76,7 +76,6 @@ class Attributes:
         "_taken",
         "client",
         "descriptor",
-        "holds_back",
         "network",
     )
 
@@ -100,7 +99,6 @@ class Channel(Attributes, channel.HTTPChannel):
         self._taken = 0  # of them, when ``look`` looked last
         self._looked = time.monotonic()
         self._patience = DOWNLOAD  # seconds for which the client may go on taking nothing
-        self.holds_back = False  # what is written next: more follows at once
         self.requests: list[RequestParser] = []
         super().__init__(server, sock, addr, server.adj, map=server.channels)
         self.outbufs: list[Any]
@@ -311,13 +309,12 @@ class Channel(Attributes, channel.HTTPChannel):
             if not self.connected:
                 raise channel.ClientDisconnected
             is_file = not isinstance(data, bytes)
-            goes_straight = not (is_file or self.holds_back or self.total_outbufs_len)
+            goes_straight = not (is_file or self.total_outbufs_len)
             rest = data[self.send(data) :] if goes_straight else data
             if rest:
                 self._keep(rest, is_file)
-                if not (goes_straight or self.holds_back):
+                if not goes_straight:
                     self._flush_some()
-            self.holds_back = False
         return len(data)
 
     def send(self, data: bytes) -> int:

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lookingglass.children import ENVIRONMENT
+from lookingglass.spawning import ENVIRONMENT
 
 PATH = ENVIRONMENT["PATH"]  # where commands are looked for, whatever the PATH of this process is
 # Addresses far away, of the root name server A; nothing is sent to them.

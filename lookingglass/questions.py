@@ -16,7 +16,7 @@ from lookingglass.journal import Record
 from lookingglass.problems import HTTPProblem
 from rfc8522 import Parameters, ProtocolError, Subject, Vocabulary
 
-KEPT = 256  # questions that need not be checked and planned again; each takes about 4 KiB
+KEPT_PLANS = 256  # questions that need not be checked and planned again; each takes about 4 KiB
 
 
 class Question(NamedTuple):
@@ -59,7 +59,7 @@ class Planner:
 
     def __init__(self, routers: Sequence[Router], aimer: Aimer, output_kib: int) -> None:
         self.vocabulary = Vocabulary.of(routers)
-        self.plan = functools.lru_cache(KEPT)(self._plan)
+        self.plan = functools.lru_cache(KEPT_PLANS)(self._plan)
         self._routers = routers
         self._aimer = aimer
         self._output_kib = output_kib
@@ -73,7 +73,7 @@ class Planner:
             checked = self._check(question, record)
             with self._lock:
                 self._known[question] = checked
-                if len(self._known) > KEPT:
+                if len(self._known) > KEPT_PLANS:
                     del self._known[next(iter(self._known))]
         checked.note(record)
         return checked

@@ -28,12 +28,13 @@ class Live(Protocol):
 class Task(task.WSGITask):
     """Answer a request; a live answer is kept in ``live`` and goes on in ``pump``."""
 
+    wrote_header: bool
     live: Live | None = None
 
     def get_environment(self) -> dict[str, Any]:
         """Return a WSGI environment that offers to take a live answer over, as wsgi.file_wrapper does."""
         environ: dict[str, Any] = super().get_environment()
-        environ["lookingglass.live"] = self._take_over
+        environ["lookingglass.task"] = self
         return environ
 
     def service(self) -> None:
@@ -47,6 +48,17 @@ class Task(task.WSGITask):
             self.close_on_finish = True
         finally:
             self.environ = None  # which leads back to here, and would be kept as long as the answer
+
+    def begin(self, status: str, headers: list[tuple[str, str]]) -> None:
+        """Begin a live answer, as start_response begins others; the header is judged when it is written."""
+        self.status, self.response_headers, self.complete = status, headers, True
+        length = dict(headers).get("Content-Length")
+        self.content_length = None if length is None else int(length)
+
+    def take_over(self, live: Live) -> list[bytes]:
+        """Keep a live answer, whose bytes come when there are any."""
+        self.live = live
+        return []
 
     def build_response_header(self) -> bytes:
         """Return the status line and the header, with names in the application's spelling.
@@ -72,18 +84,26 @@ class Task(task.WSGITask):
             self.set_close_on_finish()
         elif is_old:
             headers.append(("Connection", "Keep-Alive"))
-        lines = "\r\n".join(map(": ".join, headers))
-        return f"HTTP/{self.version} {self.status}\r\n{lines}\r\n\r\n".encode("latin-1")
+        header = "\r\n".join((f"HTTP/{self.version} {self.status}", *map(": ".join, headers)))
+        if header.count("\r") + header.count("\n") > 2 * len(headers):
+            raise ValueError("a line break in a header")
+        return f"{header}\r\n\r\n".encode("latin-1")
 
     def write(self, data: bytes) -> None:
         """Write some of the body; the header goes with the first of it, for a packet more is dear."""
-        if self.wrote_header and self.chunked_response and data:
-            self.channel.write_soon(b"%X\r\n%b\r\n" % (len(data), data))
-            return
-        self.channel.holds_back = bool(data) and not self.wrote_header
-        super().write(data)
-        self.response_headers.clear()  # a live answer would keep what has been sent, and its request
-        self.request.headers.clear()
+        header = b"" if self.wrote_header else self.build_response_header()
+        self.wrote_header = True
+        if not self.has_body:
+            data = b""
+        elif self.chunked_response and data:
+            data = b"%X\r\n%b\r\n" % (len(data), data)
+        elif self.content_length is not None:
+            data = data[: self.content_length - self.content_bytes_written]
+            self.content_bytes_written += len(data)
+        self.channel.write_soon(header + data)
+        if header:  # a live answer would keep what has been sent, and its request
+            self.response_headers.clear()
+            self.request.headers.clear()
 
     def pump(self, live: Live) -> bool:
         """Write what a live answer has now, and tell whether it goes on."""
@@ -97,10 +117,6 @@ class Task(task.WSGITask):
         if data is None:
             self.finish()
         return data is not None
-
-    def _take_over(self, live: Live) -> list[bytes]:
-        self.live = live
-        return []
 
 
 class ErrorTask(task.ErrorTask):

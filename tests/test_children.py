@@ -12,18 +12,28 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from commands import Invocation
 from lookingglass import children as children_module
+from lookingglass import spawning
 from lookingglass.children import Child
 from lookingglass.loop import Loop
 from lookingglass.problems import Problem
+from lookingglass.spawning import ENVIRONMENT, spawn
 from tests.support import HERE, children, is_alive, open_files, python, sh, soon_gone, stat
 
 LOOP = Loop()  # which nothing here needs
+
+
+@pytest.fixture(autouse=True, params=["posix_spawn", "subprocess"])
+def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start each child in both ways: as here, and as where posix_spawn lacks a part."""
+    assert spawning._posix_spawn() is not None
+    if request.param == "subprocess":
+        monkeypatch.setattr(spawning, "_posix_spawn", lambda: None)
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +103,7 @@ def test_looking_whether_it_has_ended_does_not_reap() -> None:
     select.select([child.exit], [], [], 10)
     for _ in range(3):
         assert child.has_ended()
-    assert child._process.pid in children()  # a zombie: its number belongs to nobody else
+    assert child._pid in children()  # a zombie: its number belongs to nobody else
     assert end(child) == 0
 
 
@@ -131,13 +141,13 @@ def test_environment_is_minimal_and_input_empty(monkeypatch: pytest.MonkeyPatch)
     child = Child(Invocation((sys.executable, "-I", "-c", script)), LOOP)
     environment, read, folder = json.loads(read_all(child))
     end(child)
-    assert environment == children_module.ENVIRONMENT
+    assert environment == ENVIRONMENT
     assert (read, folder) == ("", "/")
 
 
 def test_child_leads_a_session_of_its_own_without_a_terminal() -> None:
     child = Child(Invocation(("sleep", "1000")), LOOP)
-    pid = child._process.pid
+    pid = child._pid
     assert os.getsid(pid) == os.getpgid(pid) == pid
     assert stat(pid)[4] == "0"  # its controlling terminal
     child.kill()
@@ -216,14 +226,12 @@ def test_process_that_cannot_be_waited_for_is_ended(monkeypatch: pytest.MonkeyPa
         raise OSError(24, "no more descriptors")
 
     pids: list[int] = []
-    spawn = children_module._spawn
 
-    def note(invocation: Invocation, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
-        process = spawn(invocation, stdout, stderr)
-        pids.append(process.pid)
-        return process
+    def note(argv: Sequence[str], stdout: int, stderr: int) -> int:
+        pids.append(spawn(argv, stdout, stderr))
+        return pids[-1]
 
-    monkeypatch.setattr(children_module, "_spawn", note)
+    monkeypatch.setattr(children_module, "spawn", note)
     monkeypatch.setattr(os, "pidfd_open", refuse)
     with pytest.raises(Problem) as caught:
         Child(Invocation(("sleep", "1000")), LOOP)

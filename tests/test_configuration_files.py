@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lookingglass import children, configuration, resources
+from lookingglass import configuration, resources, spawning
 from lookingglass.configuration import ConfigurationError
 from tests.support import HERE, PING, SCHEMA, errors_of
 
@@ -114,6 +114,6 @@ def test_template_is_valid_and_has_what_a_looking_glass_needs() -> None:
 
 def test_default_offers_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "show route" in configuration.default().routers[0].commands
-    monkeypatch.setitem(children.ENVIRONMENT, "PATH", "/nowhere")
+    monkeypatch.setitem(spawning.ENVIRONMENT, "PATH", "/nowhere")
     with pytest.raises(ConfigurationError, match="none of ping, traceroute, mtr, ip"):
         configuration.default()

@@ -121,7 +121,8 @@ class Live:
             return [b"no"]
         headers = [("Content-Type", "text/plain"), *self._length]
         self._start = lambda: start_response("200 OK", headers)
-        return environ["lookingglass.live"](self)
+        taken: list[bytes] = environ["lookingglass.task"].take_over(self)
+        return taken
 
     def feed(self, piece: bytes | None) -> None:
         self.pieces.append(piece)

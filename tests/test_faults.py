@@ -203,7 +203,7 @@ def after(calls: int, call: Callable[..., Any], refusing: Callable[..., Any]) ->
 STEPS: dict[str, tuple[Any, str, int]] = {
     "pipe": (os, "pipe", 0),
     "set_blocking": (os, "set_blocking", 0),
-    "spawn": (children_module, "_spawn", 0),
+    "spawn": (children_module, "spawn", 0),
     "fstat": (os, "fstat", 0),
     "pidfd_open": (os, "pidfd_open", 0),
     "poll": (select, "poll", 0),

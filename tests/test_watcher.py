@@ -23,6 +23,7 @@ from lookingglass import roll as roll_module
 from lookingglass import watcher
 from lookingglass.registry import Runs
 from lookingglass.runs import Viewer
+from lookingglass.spawning import spawn
 from tests.support import (
     HERE,
     V1,
@@ -131,15 +132,14 @@ def test_nothing_outlives_a_killed_server_for_long(serve: Serve) -> None:
 
 def start_and_die() -> None:
     """Run in a process of its own: it is killed between the start of a command and the end of that call."""
-    spawn = children_module._spawn
 
-    def fatal(*given: Any) -> Any:
-        process = spawn(*given)
-        print(process.pid, flush=True)
+    def fatal(*given: Any) -> int:
+        pid = spawn(*given)
+        print(pid, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-        return process
+        return pid
 
-    setattr(children_module, "_spawn", fatal)  # noqa: B010 - mypy knows it as a function
+    setattr(children_module, "spawn", fatal)  # noqa: B010 - mypy knows it as a function
     runs = Runs(output_limit=4096)
     runs.start_loop()
     runs._roll.expect(1)  # for which the watcher is started
