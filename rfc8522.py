@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -362,7 +363,12 @@ def lines(text: str) -> list[str]:
 
 def utc(seconds: float) -> str:
     """Return seconds since the epoch as ISO 8601 has them."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    return _utc(int(seconds))
+
+
+@functools.lru_cache(8)
+def _utc(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
 
 
 def _listed(router: Router, command: Command, base: str, first: Router) -> dict[str, str]:

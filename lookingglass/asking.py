@@ -69,7 +69,7 @@ class Asking:
             if problem:
                 raise problem
             self._refuse_forged(environ)
-            visitor = visitor._replace(base=urls.base_of(environ, self._configuration.host))
+            visitor = Visitor(visitor.address, visitor.key, urls.base_of(environ, self._configuration.host))
         except Problem as error:
             raise self._glass.refuse(question, visitor, error) from None
         if several.is_asked(question):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TextIO
 
 from lookingglass.guard import network_of
 from lookingglass.visitors import Visitor
+from rfc8522 import utc
 
 LONGEST_QUOTE = 200  # characters of what was asked that are told when it was not understood
 PLAIN = re.compile(r"[A-Za-z0-9._:/,+-]+")  # a value that logfmt needs no quotes for
@@ -92,7 +93,7 @@ class Lines:
         if not log.isEnabledFor(logging.INFO):
             return
         fields = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "time": utc(time.time()),
             "client": _shown(record.visitor.address, self._clients),
             "router": record.router,
             "command": record.command,

@@ -84,10 +84,11 @@ class Task(task.WSGITask):
             self.set_close_on_finish()
         elif is_old:
             headers.append(("Connection", "Keep-Alive"))
-        header = "\r\n".join((f"HTTP/{self.version} {self.status}", *map(": ".join, headers)))
-        if header.count("\r") + header.count("\n") > 2 * len(headers):
+        lines = [f"HTTP/{self.version} {self.status}", *map(": ".join, headers)]
+        text = "".join(lines)
+        if "\r" in text or "\n" in text:
             raise ValueError("a line break in a header")
-        return f"{header}\r\n\r\n".encode("latin-1")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def write(self, data: bytes) -> None:
         """Write some of the body; the header goes with the first of it, for a packet more is dear."""
