@@ -59,12 +59,12 @@ class Planner:
 
     def __init__(self, routers: Sequence[Router], aimer: Aimer, output_kib: int) -> None:
         self.vocabulary = Vocabulary.of(routers)
-        self.plan = functools.lru_cache(KEPT_PLANS)(self._plan)
         self._routers = routers
         self._aimer = aimer
         self._output_kib = output_kib
         self._lock = threading.Lock()
         self._known: dict[Question, Checked] = {}
+        self._planned = functools.lru_cache(KEPT_PLANS)(self._plan)
 
     def check(self, question: Question, record: Record) -> Checked:
         """Check a question, and note in the record what it asks; raises Problem."""
@@ -77,6 +77,10 @@ class Planner:
                     del self._known[next(iter(self._known))]
         checked.note(record)
         return checked
+
+    def plan(self, checked: Checked, found: tuple[targets.Address, ...] = ()) -> Plan:
+        """Aim, at one of the addresses that were ``found`` where the target is a name; raises Problem."""
+        return self._plan(checked, found) if found else self._planned(checked)
 
     def _check(self, question: Question, record: Record) -> Checked:
         parameters = Parameters.read(question.parameters)
@@ -92,8 +96,7 @@ class Planner:
         vrf = rfc8522.choose_vrf(router, command, parameters)
         return Checked(router, command, target, families, vrf, parameters)
 
-    def _plan(self, checked: Checked, found: tuple[targets.Address, ...]) -> Plan:
-        """Aim at one of the addresses that were ``found``, where the target is a name; raises Problem."""
+    def _plan(self, checked: Checked, found: tuple[targets.Address, ...] = ()) -> Plan:
         router, command, target, families, vrf, parameters = checked
         aim = self._aimer.aim(command, target, families, found)
         media, template = rfc8522.choose_format(command, parameters, aim.family, aim.kind)

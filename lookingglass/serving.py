@@ -24,6 +24,7 @@ from lookingglass.guard import Limits, network_of
 from lookingglass.loop import Loop
 from lookingglass.messages import mend_waitress
 from lookingglass.visitors import client_key
+from lookingglass.workers import Workers
 
 SPARE_CONNECTIONS = 512  # beyond the viewers, for visitors between two requests
 SPARE_FILES = 64 + names.PLACES  # descriptors that are neither connections nor pipes of commands
@@ -69,53 +70,6 @@ class Application(Protocol):
     def reload(self) -> None: ...
 
     def close(self) -> object: ...  # ends all that it has started
-
-
-class Workers:
-    """Threads that answer: a task wakes the one that became free last, and no other.
-
-    ``queue.SimpleQueue`` wakes a second one for nothing, and the two fight for Python's lock.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._tasks: collections.deque[Channel | Server] = collections.deque()
-        self._free: list[threading.Lock] = []  # each is released once, to wake the thread that waits for it
-        self._is_over = False
-        for number in range(count):
-            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True).start()
-
-    def add(self, task: Channel | Server) -> None:
-        """Have a thread do a task as soon as one is free."""
-        self._tasks.append(task)
-        self._wake()
-
-    def end(self) -> None:
-        """Begin no more tasks; those under way are not waited for."""
-        self._is_over = True
-        while self._free:
-            self._wake()
-
-    def _wake(self) -> None:
-        with contextlib.suppress(IndexError):  # none is free: then the next one looks for it
-            self._free.pop().release()
-
-    def _work(self) -> None:
-        bell = threading.Lock()
-        bell.acquire()
-        while not self._is_over:
-            try:
-                task = self._tasks.popleft()
-            except IndexError:
-                self._free.append(bell)
-                if self._tasks or self._is_over:  # since it looked
-                    self._wake()
-                bell.acquire()
-                continue
-            try:
-                task.service()
-            except BaseException:
-                log.exception("a thread that answers has failed")
-            del task  # a connection that is closed is not kept until the next task
 
 
 class Server:

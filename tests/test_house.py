@@ -37,6 +37,7 @@ ORDER = [
                 "machine",
                 "reloading",
                 "serving",
+                "workers",
                 "connections",
                 "tasks",
                 "messages",
