@@ -202,6 +202,15 @@ REPLY = {"seq": 1, "rtt": 0.5, "ttl": 60, "address": "203.0.113.10"}
         ("64 bytes from face.b00c: icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": None}),
         ("16 bytes from cafe.de, icmp_seq=1 hlim=60 time=0.5 ms", {**REPLY, "address": None}),
         ("64 bytes from : icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": None}),
+        ("64 bytes from: icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": None}),
+        ("64 bytes from icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": None}),
+        ("64 bytes: icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": None}),
+        ("64 bytes from a=b.example (203.0.113.10): icmp_seq=1 ttl=60 time=0.5 ms", REPLY),
+        # another line that follows without a line break
+        (
+            "64 bytes from 203.0.113.10: icmp_seq=1 ttl=60no answer yet for icmp_seq=2",
+            {**REPLY, "rtt": None, "ttl": None},
+        ),
         ("64 bytes from fe80::1%eth0: icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": "fe80::1%eth0"}),
         # remarks
         ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5 ms (DUP!)", {**REPLY, "note": "DUP!"}),
@@ -243,6 +252,24 @@ def test_reply_is_read_whatever_else_its_line_says(line: str, reply: dict[str, A
 def test_error_is_no_reply(line: str) -> None:
     assert facts("ping", f"{line}\n1 packets transmitted, 0 received, 100% packet loss\n")["replies"] == []
     assert "replies" not in facts("ping", f"{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("who", "address"),
+    [
+        ("198.51.100.1", "198.51.100.1"),
+        ("198.51.100.1:", "198.51.100.1"),
+        ("r1.example (198.51.100.1):", "198.51.100.1"),
+        ("2001:db8::", "2001:db8::"),
+        ("2001:db8:::", "2001:db8::"),
+        ("fe80::1%eth0:", "fe80::1%eth0"),
+        ("face.b00c", None),
+    ],
+)
+def test_error_has_the_address_of_its_sender(who: str, address: str | None) -> None:
+    text = f"From {who} icmp_seq=2 Redirect Host(New nexthop: 198.51.100.9)\n"
+    (error,) = facts("ping", text)["errors"]
+    assert (error["seq"], error["address"]) == (2, address)
 
 
 @pytest.mark.parametrize(

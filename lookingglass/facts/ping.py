@@ -7,8 +7,12 @@ from collections.abc import Iterable
 
 from lookingglass.facts.common import ADDRESS, NUMBER, Facts, is_address
 
-# "64 bytes from target.example (203.0.113.10): icmp_seq=1 ttl=60 time=18.0 ms"; KAME: "2001:db8::1, icmp_…"
-REPLY = re.compile(r"(?<![\w.])[0-9]{1,5} bytes from (.{0,300}?)[:,]? (?=[a-z_]{1,20}=)(.{0,300})")
+# "64 bytes from target.example (203.0.113.10): icmp_seq=1 ttl=60 time=18.0 ms"; KAME: "2001:db8::1, icmp_…";
+# where the address is not known also "64 bytes from icmp_seq=1 …" and "64 bytes: icmp_seq=1 …"
+REPLY = re.compile(
+    r"(?<![\w.])[0-9]{1,5} bytes(?: from(?=[:,]? (?:icmp_)?[rs]eq=)| from (.{0,300}?))?"
+    r"[:,]? (?=[a-z_]{1,20}=)(.{0,300})"
+)
 # Junos adds " via ge-0/0/1.0"
 IN_BRACKETS = re.compile(rf".{{0,255}}\(({ADDRESS})\)(?: via \S{{1,40}})?")
 # "icmp_seq=1 ident=4711 ttl=63"; old iputils: icmp_req=, busybox: seq=, BSD: hlim=, Solaris: "icmp_seq=0."
@@ -65,7 +69,7 @@ def read(text: str, complete: bool) -> Facts:
     if replies or found.get("received") == 0:
         found["replies"] = replies
     if errors := [
-        {"seq": int(seq), "address": who, "message": what} for who, seq, what in ERROR.findall(text)
+        {"seq": int(seq), "address": _address(who), "message": what} for who, seq, what in ERROR.findall(text)
     ]:
         found["errors"] = errors
     if overdue := [int(seq) for seq in OVERDUE.findall(text)]:
@@ -93,21 +97,28 @@ def _lost(text: str, found: Facts) -> list[int]:
 
 def _reply(source: str, rest: str) -> Facts | None:
     """Return a reply, or None for an error that some router sent: it has no sequence number."""
-    fields = {match["key"].lower(): int(match["value"]) for match in FIELD.finditer(rest)}
+    fields: dict[str, int] = {}
+    for match in FIELD.finditer(rest):
+        fields.setdefault(match["key"].lower(), int(match["value"]))  # more may be of another line
     numbers = [fields[key] for key in ("icmp_seq", "seq", "icmp_req") if key in fields]
     if not numbers:
         return None
     bracket = IN_BRACKETS.fullmatch(source)
-    address = bracket[1] if bracket else source.split(" ", 1)[0]
+    who = bracket[1] if bracket else source.split(" ", 1)[0]
     time = TIME.search(rest)
     reply: Facts = {
         "seq": numbers[0],
         "rtt": float(time[1]) if time else None,  # a clock that jumped gives "time=-0.5 ms"
         "ttl": fields.get("ttl", fields.get("hlim")),
-        "address": address if is_address(address) else None,
+        "address": _address(who),
     }
     notes = ", ".join(NOTE.findall(rest))
     return {**reply, "note": notes} if notes else reply
+
+
+def _address(text: str) -> str | None:
+    """Return the address that a text is, perhaps with a colon behind it; None: a name may look like one."""
+    return next((each for each in (text, text.removesuffix(":")) if is_address(each)), None)
 
 
 def _rate(sent: int, received: int) -> Facts:
