@@ -366,6 +366,9 @@ def test_star_is_a_star_and_an_odd_time_is_a_probe(text: str, times: list[Any]) 
         (f" 1   ({A})  1 ms * 2 ms", [(A, 1, None, None), None, (A, 2, None, None)]),
         (f" 1  *  ({A})  1 ms  ({B})  2 ms", [None, (A, 1, None, None), (B, 2, None, None)]),
         (f" 1  1.0 ({A})  1 ms cafe ({B})  2 ms", [(A, 1, None, None), (B, 2, None, None)]),
+        (f" 1  *.isp.example ({A})  1 ms * *.isp.example ({B})  2 ms\n    *.isp.example ({C})  3 ms",
+         [(A, 1, None, None), None, (B, 2, None, None), (C, 3, None, None)]),
+        (f" 1  {A} (dead.beef)  1ms  *  {B} (face)  2ms", [(A, 1, None, None), None, (B, 2, None, None)]),
         # what stands between a host and its times
         (f" 1  {A} ({A}) <MPLS:L=16,E=0,S=0,T=1/L=17,E=0,S=1,T=1>  1 ms '-8'  2 ms F=1480",
          [(A, 1, None, None), (A, 2, None, None)]),
