@@ -150,6 +150,8 @@ def test_zeros_of_a_hop_that_has_not_answered_are_no_times(line: str, loss: floa
         ("2001:db8:1111:2222::33:44", (False, False)),  # reads well, and may lack its end
         ("2001:db8:1111:2222::33:4", ("2001:db8:1111:2222::33:4", False)),
         ("xe-0-1-0.r2.transit.exam", (False, "xe-0-1-0.r2.transit.exam")),
+        ("(x).example", (False, "(x).example")),  # no error
+        ("(x).a (198.51.100.1)", ("198.51.100.1", "(x).a")),
         ("(no route to host)", (None, None)),
         ("(Cannot assign requested ", (None, None)),
         ("(waiting for reply)", (None, None)),

@@ -33,7 +33,7 @@ FURTHER = re.compile(r" {4}\| {1,3}`?\|-- {1,4}(?P<address>\S+)\s*| {5}(?P<colum
 MPLS = re.compile(r" {4,8}\[MPLS: .*| {4}\| {1,3}\|?\+-- .*")
 NAMED = re.compile(rf"(?:(\S.{{0,254}}) )?\(({ADDRESS})\)")
 ADDRESS_CUT = re.compile(r"(\S{1,255}) \([0-9A-Fa-f:.]{0,45}")
-ERROR = re.compile(r"\([A-Za-z].*")  # "(no route to host)", "(waiting for reply)"
+ERROR = re.compile(r"\([A-Za-z][^()]*+\)?")  # "(no route to host)", "(waiting for reply)"
 ORIGIN = re.compile(r"AS(?:\?{3}|(?P<asn>[0-9]{1,10}))(?P<gap> *)(?P<host>.*)")
 # "192.0.2.0/24", "DE", "ripencc", "2004-01-01" or "???", which -y prints before the host
 COLUMN = re.compile(r"\S{1,50} +(?!\([0-9A-Fa-f:.]*\)?$)(\S.*)")
