@@ -117,6 +117,8 @@ def test_frr_summary_of_the_default_policy_and_of_host_names_is_read() -> None:
 r4(198.51.100.14) {columns} 2 (Policy) N/A
 *198.51.100.22    {columns} 3 7 N/A
 swp1              4 1.10 0 0 0 0 0 never Idle (Admin) 0 N/A
+swp2              4 1.10 0 0 0 0 0 never Idle (Policy) 10G peer
+swp3              4 1.10 0 0 0 0 0 never Active (Policy) N/A
 """
     up = {"asn": 64501, "since": "00:00:05", "state": "Established"}
     assert facts("frr", text)["neighbors"] == [
@@ -124,6 +126,8 @@ swp1              4 1.10 0 0 0 0 0 never Idle (Admin) 0 N/A
         {**up, "address": "198.51.100.14", "received": 2, "name": "r4"},
         {**up, "address": "198.51.100.22", "received": 3},
         {"asn": 65546, "since": "never", "state": "Idle (Admin)", "name": "swp1"},
+        {"asn": 65546, "since": "never", "state": "Idle", "name": "10G peer"},
+        {"asn": 65546, "since": "never", "state": "Active", "name": "swp3"},
     ]
 
 
