@@ -190,6 +190,9 @@ REPLY = {"seq": 1, "rtt": 0.5, "ttl": 60, "address": "203.0.113.10"}
         # units, and times that are none
         ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5ms", REPLY),
         ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=1 msec", {**REPLY, "rtt": 1}),
+        ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5ms.", REPLY),
+        ("64 bytes from 203.0.113.10 via fei0: icmp_seq=1 ttl=60 time=0.500 ms.", REPLY),
+        ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5ms.5", {**REPLY, "rtt": None}),
         ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time<1 ms", {**REPLY, "rtt": None}),
         ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=-48.2 ms", {**REPLY, "rtt": None}),
         ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=1,5 ms", {**REPLY, "rtt": None}),
@@ -304,6 +307,8 @@ def test_counts_are_read_where_they_make_sense(text: str, expected: tuple[Any, .
         ("round-trip (ms)  min/avg/max/stddev = 1.0/2.0/3.0/0.5", (1, 2, 3, 0.5)),
         ("round-trip min/avg/max/std-dev = 1.0/2.0/3.0/nan ms", (1, 2, 3, None)),
         ("round-trip min/avg/max = 1/2/3 ms", (1, 2, 3, None)),
+        ("round-trip min = 1.0ms, avg = 2.0ms, max = 3.0ms, stddev = 0.5ms", (1, 2, 3, 0.5)),
+        ("round-trip min = 1.0us, avg = 2.0us, max = 3.0us, stddev = 0.5us", (None,) * 4),
         ("rtt min/avg/max/mdev = -0.5/2.0/3.0/0.5 ms", (None,) * 4),
         ("rtt min/avg/max/mdev = 1.0/2.0/3.0/0.5 us", (None,) * 4),
         ("round-trip min/avg/max = 1.0/2.0/3.0/0.5/0.6 ms", (None,) * 4),

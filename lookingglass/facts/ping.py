@@ -17,7 +17,7 @@ REPLY = re.compile(
 IN_BRACKETS = re.compile(rf".{{0,255}}\(({ADDRESS})\)(?: via \S{{1,40}})?")
 # "icmp_seq=1 ident=4711 ttl=63"; old iputils: icmp_req=, busybox: seq=, BSD: hlim=, Solaris: "icmp_seq=0."
 FIELD = re.compile(r"(?<!\S)(?P<key>[A-Za-z_]{1,20})=(?P<value>[0-9]{1,9})\.?(?=\s|$)")
-TIME = re.compile(rf"(?<!\S)time=({NUMBER}) ?ms(?:ec)?(?=[\s(]|$)")
+TIME = re.compile(rf"(?<!\S)time=({NUMBER}) ?ms(?:ec)?\.?(?=[\s(]|$)")  # Nokia: "time=1.07ms."
 NOTE = re.compile(r"\(([^()]{1,40})\)")  # "(DUP!)", "(truncated)", "(BAD CHECKSUM!)"
 # "5 packets transmitted, 5 received, 0% packet loss"; busybox, BSD and inetutils: "5 packets received"
 COUNTS = re.compile(r"^([0-9]{1,9}) packets? transmitted, ([0-9]{1,9}) (?:packets? )?received", re.MULTILINE)
@@ -27,6 +27,11 @@ TIMES = re.compile(
     r"(?:rtt|round-trip)(?P<unit> \(ms\))? {1,2}min/avg/max(?:/[a-z-]{4,7})? = "
     rf"(?P<min>{NUMBER})/(?P<avg>{NUMBER})/(?P<max>{NUMBER})(?:/(?:(?P<mdev>{NUMBER})|-?nan))?"
     r"(?(unit)| ?ms)(?=\s|,|$)"
+)
+# Nokia: "round-trip min = 1.07ms, avg = 1.62ms, max = 2.43ms, stddev = 0.497ms"
+TIMES_APART = re.compile(
+    rf"round-trip min = (?P<min>{NUMBER})ms, avg = (?P<avg>{NUMBER})ms, max = (?P<max>{NUMBER})ms"
+    rf"(?:, stddev = (?P<mdev>{NUMBER})ms)?(?=\s|$)"
 )
 # "Success rate is 100 percent (5/5), round-trip min/avg/max = 1/2/4 ms"
 SUCCESS_RATE = re.compile(r"^Success rate is [0-9]{1,3} percent \(([0-9]{1,9})/([0-9]{1,9})\)", re.MULTILINE)
@@ -59,7 +64,7 @@ def read(text: str, complete: bool) -> Facts:
     and sequence numbers: overdue, for the next probe was sent before their answer, and lost at the end.
     """
     found: Facts = {}
-    if match := TIMES.search(text):
+    if match := TIMES.search(text) or TIMES_APART.search(text):
         found = {name: float(match[name]) for name in ("min", "avg", "max", "mdev") if match[name]}
     if match := COUNTS.search(text):
         found.update(_rate(int(match[1]), int(match[2])))
