@@ -13,10 +13,10 @@ NO_STAR = r"(?!\*(?!\.))"  # but "*.isp.example" is a name
 FURTHER = re.compile(rf" {{3,8}}({NO_STAR}\S.*)")
 END = r"(?=\s|$)"
 DOTTED = rf"(?=[0-9]{{1,3}}\.|[0-9A-Fa-f]{{0,4}}:){ADDRESS}"  # "(255)" is a TTL, "(dead.beef)" a name
-# "8.7 ms", inetutils: "8.7ms", IOS: "4 msec"; behind "<1 ms", "-0.1 ms" and IOS' "?" is no known time.
+# "8.7 ms", inetutils: "8.7ms", IOS: "4 msec"; not known: "<1 ms", Huawei's "< 10 ms", "-0.1 ms", IOS' "?".
 TIME = (
     rf"(?P<rtt>{NUMBER}) {{0,2}}(?:ms|msec){END}"
-    r"|(?P<odd>[<>~+-]{0,2}[0-9]{1,20}(?:[.,][0-9]{1,20}){0,2}) {0,2}"
+    r"|(?P<odd>(?:[<>~+-]{1,2} ?)?[0-9]{1,20}(?:[.,][0-9]{1,20}){0,2}) {0,2}"
     rf"(?:ms|msec|us|usec|µs|s|sec){END}|(?P<unknown>\?){END}"
 )
 TOKEN = re.compile(
