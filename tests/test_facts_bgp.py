@@ -117,6 +117,8 @@ def test_frr_summary_of_the_default_policy_and_of_host_names_is_read() -> None:
 r4(198.51.100.14) {columns} 2 (Policy) N/A
 *198.51.100.22    {columns} 3 7 N/A
 swp1              4 1.10 0 0 0 0 0 never Idle (Admin) 0 N/A
+swp2              4 1.10 0 0 0 0 0 never Idle (Policy) 10G peer
+swp3              4 1.10 0 0 0 0 0 never Active (Policy) N/A
 """
     up = {"asn": 64501, "since": "00:00:05", "state": "Established"}
     assert facts("frr", text)["neighbors"] == [
@@ -124,6 +126,8 @@ swp1              4 1.10 0 0 0 0 0 never Idle (Admin) 0 N/A
         {**up, "address": "198.51.100.14", "received": 2, "name": "r4"},
         {**up, "address": "198.51.100.22", "received": 3},
         {"asn": 65546, "since": "never", "state": "Idle (Admin)", "name": "swp1"},
+        {"asn": 65546, "since": "never", "state": "Idle", "name": "10G peer"},
+        {"asn": 65546, "since": "never", "state": "Active", "name": "swp3"},
     ]
 
 
@@ -143,6 +147,23 @@ Paths: (3 available, best #2, table default)
     first, second = facts("frr", text)["paths"]
     assert (first["as_path"], first["best"], first["origin"]) == ([64999], False, "EGP")
     assert (second["as_path"], second["best"], second["local_pref"]) == ([64500, 64501, 65546], True, 222)
+
+
+@pytest.mark.parametrize(
+    ("next_hop", "used"),
+    [
+        (":: fe80::5", "fe80::5"),
+        ("::", "fe80::2"),  # beside it stands "via"
+        (":: ::", "fe80::2"),
+        ("2001:db8::1 fe80::5", "2001:db8::1"),
+        ("fe80::5", "fe80::5"),
+        ("<odd>", "fe80::2"),
+    ],
+)
+def test_next_hop_of_bird_is_one_that_packets_can_use(next_hop: str, used: str) -> None:
+    text = "2001:db8::/48        unicast [up1 06:58:09.929] * (100) [AS64501i]\n"
+    (path,) = facts("bird", f"{text}\tvia fe80::2 on eth0\n\tBGP.next_hop: {next_hop}\n")["paths"]
+    assert path["next_hop"] == used
 
 
 def test_bird_lists_go_on_and_what_is_cut_or_unknown_is_left_out() -> None:
@@ -228,7 +249,11 @@ def test_noise_around_a_json_document_costs_nothing(name: str, noise: str) -> No
         ('[   12.345] vtysh: odd\n[1] 4711\n[] odd\n{"a": 1}\n', {"a": 1}),
         ("[1, 2]\n", [1, 2]),
         ("[1, 2]", [1, 2]),
-        ('odd {"a": 1}', None),
+        ('% odd {"a": 1}', {"a": 1}),  # nothing ended the line on standard error
+        ('\u241b[?1h\u241b={\n "a": 1\n}', {"a": 1}),  # from a terminal
+        ('% odd {"a": 1}\n{"b": 1}\n', {"b": 1}),  # in lines of its own
+        ("% odd {a} {64501,64502} [64501]\n", None),
+        ('{"a": [\nodd {"b": 1}\n', None),
         ('{"a": [\n{"b": 1}\n', None),  # inside of one that has no end
         ('{"a"\n% odd\n: 1}', None),
         ("[" * 100_000, None),

@@ -122,6 +122,24 @@ def hosts(text: str, complete: bool = True) -> list[Any]:
 
 
 @pytest.mark.parametrize(
+    ("line", "loss", "sent"),
+    [
+        ("  1.|-- ???                        0.0%     1    0.0   0.0   0.0   0.0   0.0", 0.0, 1),
+        ("  1.|-- ???                       66.7%     3    0.0   0.0   0.0   0.0   0.0", 66.7, 3),
+        ("  1.|-- (waiting for reply)        0.0%     0    0.0   0.0   0.0   0.0   0.0", 0.0, 0),
+        ("  1.|-- 198.51.100.1               0.0%     0    0.0   0.0   0.0   0.0   0.0", 0.0, 0),
+        ("  1. AS???    ???                  0.0%     1    0.0   0.0   0.0   0.0   0.0", 0.0, 1),
+    ],
+)
+def test_zeros_of_a_hop_that_has_not_answered_are_no_times(line: str, loss: float, sent: int) -> None:
+    (hop,) = facts("mtr", f"{HEADER}{line}\n")["hops"]
+    assert (hop["loss"], hop["sent"]) == (loss, sent)
+    assert not {"last", "avg", "best", "worst", "stdev"} & set(hop)
+    (hop,) = facts("mtr", f"{HEADER}  1.|-- {A:25}  0.0%     1    0.0   0.0   0.0   0.0   0.0\n")["hops"]
+    assert (hop["last"], hop["stdev"]) == (0, 0)  # somebody near
+
+
+@pytest.mark.parametrize(
     ("host", "expected"),
     [
         # the column is 25 characters wide behind " 1.|-- "
@@ -132,6 +150,8 @@ def hosts(text: str, complete: bool = True) -> list[Any]:
         ("2001:db8:1111:2222::33:44", (False, False)),  # reads well, and may lack its end
         ("2001:db8:1111:2222::33:4", ("2001:db8:1111:2222::33:4", False)),
         ("xe-0-1-0.r2.transit.exam", (False, "xe-0-1-0.r2.transit.exam")),
+        ("(x).example", (False, "(x).example")),  # no error
+        ("(x).a (198.51.100.1)", ("198.51.100.1", "(x).a")),
         ("(no route to host)", (None, None)),
         ("(Cannot assign requested ", (None, None)),
         ("(waiting for reply)", (None, None)),
@@ -216,6 +236,7 @@ HUB = '{"count": %s, "host": "r1.example (198.51.100.1)", "Loss%%": %s, "Snt": %
     [
         '{"report": {"mtr": {}, "hubs": [' + HUB % (1, "0.0", 5, 1.5) + "]}}",
         'mtr: dns_ack: oops\n{"report": {"hubs": [' + HUB % (1, "0.00", 5, "1.50") + "]}}\nmtr: bye\n",
+        'mtr: dns_ack: oops{\n "report": {"hubs": [\nmtr: {oops}\n' + HUB % (1, "0.00", 5, "1.50") + "]}}",
         '[1700000000] a warning\n{"report": {"hubs": [' + HUB % ('"1"', '"0.0%"', '"    5"', "1.5") + "]}}",
         '{"report": {"hubs": [\n@Not a TXT record\n' + HUB % (1, "0.0", 5, "1.5") + "]}}",
         '{"report": {"hubs": [null, 5, {"count": "x"}, ' + HUB % (1, "0", 5, "1.5") + "]}}",
@@ -229,7 +250,9 @@ def test_json_is_found_and_one_odd_hub_costs_itself_only(text: str) -> None:
 
 def test_json_of_old_versions_with_numbers_that_are_none_is_read() -> None:
     text = '{"report": {"hubs": [{"count": "1", "host": "???", "ASN": "AS???", "Avg": -nan, "Best": 1.5}]}}'
-    assert facts("mtr", text)["hops"] == [{"hop": 1, "address": None, "name": None, "best": 1.5}]
+    text = text.replace("???", "198.51.100.1", 1)
+    for each in (text, text.replace(": ", ":")):
+        assert facts("mtr", each)["hops"] == [{"hop": 1, "address": A, "best": 1.5}]
     assert facts("mtr", text.replace("AS???", "AS64500 64501"))["hops"][0]["asn"] == 64500
 
 

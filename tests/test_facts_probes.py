@@ -190,6 +190,9 @@ REPLY = {"seq": 1, "rtt": 0.5, "ttl": 60, "address": "203.0.113.10"}
         # units, and times that are none
         ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5ms", REPLY),
         ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=1 msec", {**REPLY, "rtt": 1}),
+        ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5ms.", REPLY),
+        ("64 bytes from 203.0.113.10 via fei0: icmp_seq=1 ttl=60 time=0.500 ms.", REPLY),
+        ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5ms.5", {**REPLY, "rtt": None}),
         ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time<1 ms", {**REPLY, "rtt": None}),
         ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=-48.2 ms", {**REPLY, "rtt": None}),
         ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=1,5 ms", {**REPLY, "rtt": None}),
@@ -202,6 +205,15 @@ REPLY = {"seq": 1, "rtt": 0.5, "ttl": 60, "address": "203.0.113.10"}
         ("64 bytes from face.b00c: icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": None}),
         ("16 bytes from cafe.de, icmp_seq=1 hlim=60 time=0.5 ms", {**REPLY, "address": None}),
         ("64 bytes from : icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": None}),
+        ("64 bytes from: icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": None}),
+        ("64 bytes from icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": None}),
+        ("64 bytes: icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": None}),
+        ("64 bytes from a=b.example (203.0.113.10): icmp_seq=1 ttl=60 time=0.5 ms", REPLY),
+        # another line that follows without a line break
+        (
+            "64 bytes from 203.0.113.10: icmp_seq=1 ttl=60no answer yet for icmp_seq=2",
+            {**REPLY, "rtt": None, "ttl": None},
+        ),
         ("64 bytes from fe80::1%eth0: icmp_seq=1 ttl=60 time=0.5 ms", {**REPLY, "address": "fe80::1%eth0"}),
         # remarks
         ("64 bytes from 203.0.113.10: icmp_seq=1 ttl=60 time=0.5 ms (DUP!)", {**REPLY, "note": "DUP!"}),
@@ -246,6 +258,24 @@ def test_error_is_no_reply(line: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("who", "address"),
+    [
+        ("198.51.100.1", "198.51.100.1"),
+        ("198.51.100.1:", "198.51.100.1"),
+        ("r1.example (198.51.100.1):", "198.51.100.1"),
+        ("2001:db8::", "2001:db8::"),
+        ("2001:db8:::", "2001:db8::"),
+        ("fe80::1%eth0:", "fe80::1%eth0"),
+        ("face.b00c", None),
+    ],
+)
+def test_error_has_the_address_of_its_sender(who: str, address: str | None) -> None:
+    text = f"From {who} icmp_seq=2 Redirect Host(New nexthop: 198.51.100.9)\n"
+    (error,) = facts("ping", text)["errors"]
+    assert (error["seq"], error["address"]) == (2, address)
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("3 packets transmitted, 3 packets received, 1 duplicates, 0% packet loss", (3, 3, 100)),
@@ -277,6 +307,8 @@ def test_counts_are_read_where_they_make_sense(text: str, expected: tuple[Any, .
         ("round-trip (ms)  min/avg/max/stddev = 1.0/2.0/3.0/0.5", (1, 2, 3, 0.5)),
         ("round-trip min/avg/max/std-dev = 1.0/2.0/3.0/nan ms", (1, 2, 3, None)),
         ("round-trip min/avg/max = 1/2/3 ms", (1, 2, 3, None)),
+        ("round-trip min = 1.0ms, avg = 2.0ms, max = 3.0ms, stddev = 0.5ms", (1, 2, 3, 0.5)),
+        ("round-trip min = 1.0us, avg = 2.0us, max = 3.0us, stddev = 0.5us", (None,) * 4),
         ("rtt min/avg/max/mdev = -0.5/2.0/3.0/0.5 ms", (None,) * 4),
         ("rtt min/avg/max/mdev = 1.0/2.0/3.0/0.5 us", (None,) * 4),
         ("round-trip min/avg/max = 1.0/2.0/3.0/0.5/0.6 ms", (None,) * 4),
@@ -310,6 +342,7 @@ def probes(text: str) -> list[Any]:
         (f"  1 {A} 1 msec ?  *", [1, "?", "*"]),
         (f" 1  {A}  <1 ms  <10 ms  2 ms", ["?", "?", 2]),
         (f" 1  {A}  -0.123 ms  1.0 ms *", ["?", 1, "*"]),
+        (f" 1 {A} < 10 ms < 10 ms  *", ["?", "?", "*"]),  # Huawei
         (f" 1  {A}  1,5 ms  850 us  0.5 s", ["?", "?", "?"]),
         (f" 1  {A}  1.5ms  * 2ms ", [1.5, "*", 2]),
         (f" 1  {A}    0.878 ms  0.755 ms 12345678901 ms\r", [0.878, 0.755, "?"]),
@@ -339,6 +372,9 @@ def test_star_is_a_star_and_an_odd_time_is_a_probe(text: str, times: list[Any]) 
         (f" 1   ({A})  1 ms * 2 ms", [(A, 1, None, None), None, (A, 2, None, None)]),
         (f" 1  *  ({A})  1 ms  ({B})  2 ms", [None, (A, 1, None, None), (B, 2, None, None)]),
         (f" 1  1.0 ({A})  1 ms cafe ({B})  2 ms", [(A, 1, None, None), (B, 2, None, None)]),
+        (f" 1  *.isp.example ({A})  1 ms * *.isp.example ({B})  2 ms\n    *.isp.example ({C})  3 ms",
+         [(A, 1, None, None), None, (B, 2, None, None), (C, 3, None, None)]),
+        (f" 1  {A} (dead.beef)  1ms  *  {B} (face)  2ms", [(A, 1, None, None), None, (B, 2, None, None)]),
         # what stands between a host and its times
         (f" 1  {A} ({A}) <MPLS:L=16,E=0,S=0,T=1/L=17,E=0,S=1,T=1>  1 ms '-8'  2 ms F=1480",
          [(A, 1, None, None), (A, 2, None, None)]),

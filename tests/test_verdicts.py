@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lookingglass.pictures import verdicts
+from lookingglass.facts import facts
+from lookingglass.pictures import draw, verdicts
 from lookingglass.pictures.board import Row, board
 from lookingglass.pictures.verdicts import VERDICTS, of_outcome, running, waiting
 from tests import pictures
@@ -71,6 +72,14 @@ def test_verdicts_on_what_real_tools_printed(name: str, target: str, kind: str, 
 )
 def test_text_that_is_only_a_complaint_is_the_verdict(status: str, text: str, verdict: Any) -> None:
     assert of({}, status, output=text.split("\n")) == verdict
+
+
+def test_error_of_an_unknown_sender_is_told_without_one() -> None:
+    text = "From face.b00c icmp_seq=1 Destination Host Unreachable\n1 packets transmitted, 0 received\n"
+    found = facts("ping", text)
+    assert found["errors"][0]["address"] is None
+    assert of(found) == ("bad", "no answer: host unreachable")
+    assert "lost, Destination Host Unreachable<" in draw(found, is_over=True).picture
 
 
 def test_target_is_compared_as_an_address() -> None:

@@ -112,7 +112,8 @@ def _add_value(path: Facts, name: str, text: str, before: list[str]) -> None:
     elif name == "as_path":
         value = as_path(text)  # None if "..." stands for the rest of a long one
     elif name == "next_hop":
-        value = used_next_hop([word for word in text.split(" ")[:3] if is_address(word)])
+        hops = [word for word in text.split(" ")[:3] if is_address(word)]
+        value = used_next_hop([*hops, path.get("next_hop", "::")]) if hops else None
     elif name == "origin":
         value = text or None
     elif NUMBER.fullmatch(text):

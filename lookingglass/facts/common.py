@@ -17,7 +17,11 @@ NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 AS_NUMBER = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,5}))?")
 AS_PATH_BREAKS = re.compile(r"[ ,{}()\[\]]++")  # between numbers, and around sets and confederations
 AS_SET = re.compile(r"[{\[]([^{}\[\]()]*+)[}\]]")  # also one of a confederation
-BRACKET = re.compile(r"^[{\[]", re.MULTILINE)  # with which JSON begins at the beginning of a line
+# Where JSON begins: with a line, or else behind what does not end its own, as a warning may not.
+BEGINNINGS = (
+    re.compile(r"^(?=[{\[])", re.MULTILINE),
+    re.compile(r'^[^\s{}\[\]",][^{}"\n]{0,200}(?=\{\s{0,80}")', re.MULTILINE),
+)
 
 
 def read_json(text: str) -> Any:
@@ -26,7 +30,7 @@ def read_json(text: str) -> Any:
 
 
 def find_json(text: str) -> object | None:
-    """Return the first JSON object or array that begins at a line's beginning, whatever stands around it.
+    """Return the first JSON object or array, whatever stands around it: one that begins a line, if any does.
 
     What has no end is none, and so is all inside it. Numbers are as `read_json` reads them.
     """
@@ -34,12 +38,13 @@ def find_json(text: str) -> object | None:
 
 
 def json_documents(text: str) -> Iterator[object]:
-    """Yield each JSON object or array that begins at a line's beginning, as `find_json` finds the first."""
+    """Yield each JSON object or array, as `find_json` finds the first."""
     text = text.lstrip()
+    begin = next((each for each in BEGINNINGS if each.search(text)), None)
     here = 0
-    while match := BRACKET.search(text, here):
+    while begin and (match := begin.search(text, here)):
         try:
-            found, here = _decode_from(text, match.start())
+            found, here = _decode_from(text, match.end())
         except RecursionError:  # no tool nests so deep, and each further attempt would cost as much
             return
         if found is not None and not _is_mark(found, text[here : here + 1]):
@@ -152,5 +157,5 @@ def as_segments(text: str) -> list[int | list[int]] | None:
 
 
 def used_next_hop(next_hops: list[str]) -> str | None:
-    """Return the one of several next hops that packets use: not "::" if a link-local one stands beside it."""
+    """Return the one of several next hops that packets use: not "::" if another one stands beside it."""
     return next((hop for hop in next_hops if hop != "::"), next_hops[0] if next_hops else None)

@@ -28,7 +28,10 @@ LINK_LOCAL = re.compile(rf"    \(({ADDRESS})\)(?: .*)?")
 ORIGIN = re.compile(r"      Origin (IGP|EGP|incomplete)(.*)")
 BEST = re.compile(r", best\b(?: \(([^()]{1,60})\))?")
 COMMUNITIES = re.compile(r"      (Community|Large Community): (.*)")
-STATES = r"(?:Idle|Connect|Active|OpenSent|OpenConfirm|Established|Clearing|Deleted)(?: \(\w{1,20}\))?"
+# "Idle (Admin)"; "(Policy)" is another column's word.
+STATES = (
+    r"(?:Idle(?: \((?!Policy\))\w{1,20}\))?|Connect|Active|OpenSent|OpenConfirm|Established|Clearing|Deleted)"
+)
 # "198.51.100.9  4  64501  9  14  0  0  0 00:00:05  2  7 peer r2": the last ones are prefixes received (or the
 # state, if there is no session) and sent, and the description. `wide` has the local AS after the peer's.
 SUMMARY = re.compile(

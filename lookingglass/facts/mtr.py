@@ -33,7 +33,7 @@ FURTHER = re.compile(r" {4}\| {1,3}`?\|-- {1,4}(?P<address>\S+)\s*| {5}(?P<colum
 MPLS = re.compile(r" {4,8}\[MPLS: .*| {4}\| {1,3}\|?\+-- .*")
 NAMED = re.compile(rf"(?:(\S.{{0,254}}) )?\(({ADDRESS})\)")
 ADDRESS_CUT = re.compile(r"(\S{1,255}) \([0-9A-Fa-f:.]{0,45}")
-ERROR = re.compile(r"\([A-Za-z].*")  # "(no route to host)", "(waiting for reply)"
+ERROR = re.compile(r"\([A-Za-z][^()]*+\)?")  # "(no route to host)", "(waiting for reply)"
 ORIGIN = re.compile(r"AS(?:\?{3}|(?P<asn>[0-9]{1,10}))(?P<gap> *)(?P<host>.*)")
 # "192.0.2.0/24", "DE", "ripencc", "2004-01-01" or "???", which -y prints before the host
 COLUMN = re.compile(r"\S{1,50} +(?!\([0-9A-Fa-f:.]*\)?$)(\S.*)")
@@ -50,8 +50,8 @@ COLUMNS = {
 NARROW = {"Drop", "Jttr", "Javg", "Jmax", "Jint"}  # 5 characters wide, all others 6
 TIMES = {"last", "avg", "best", "worst", "stdev"}
 
-COMPLAINT = re.compile(r"^(?:mtr: |dns_ack|@).*\n?", re.MULTILINE)
-NO_NUMBER = re.compile(r'(?<=": )-?(?:nan|inf)\b')  # before 0.93 JSON was written by printf
+COMPLAINT = re.compile(r'^(?:mtr: |dns_ack|@)(?:(?!\{\s{0,80}").)*+\n?', re.MULTILINE)
+NO_NUMBER = re.compile(r'(?<=":)( ?)-?(?:nan|inf)\b')  # before 0.93 JSON was written by printf
 
 
 def read(text: str, complete: bool) -> Facts:
@@ -117,7 +117,7 @@ def _report_hop(line: str, header: Header) -> Facts | None:
 
 
 def _json(text: str) -> list[Facts]:
-    for document in json_documents(NO_NUMBER.sub("null", COMPLAINT.sub("", text))):
+    for document in json_documents(NO_NUMBER.sub(r"\1null", COMPLAINT.sub("", text))):
         report = document.get("report") if isinstance(document, dict) else None
         if isinstance(report, dict) and isinstance(report.get("hubs"), list):
             return [hop for hub in report["hubs"] if isinstance(hub, dict) and (hop := _json_hop(hub))]
@@ -141,9 +141,9 @@ def _hop(number: int, names: Facts, numbers: Mapping[str, Any]) -> Facts:
         value = _number(numbers.get(column))
         if value is not None:
             hop[name] = int(value) if name == "sent" else value
-    if hop.get("loss") == 100:  # the zeros that follow are no times
-        return {name: value for name, value in hop.items() if name not in TIMES}
-    return hop
+    has_answered = hop.get("loss") != 100 and hop.get("sent") != 0 and names.get("address", "") is not None
+    # The zeros of a hop that has not answered, or not yet, are no times.
+    return {name: value for name, value in hop.items() if has_answered or name not in TIMES}
 
 
 def _number(value: object) -> float | None:

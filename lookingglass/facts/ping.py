@@ -7,13 +7,17 @@ from collections.abc import Iterable
 
 from lookingglass.facts.common import ADDRESS, NUMBER, Facts, is_address
 
-# "64 bytes from target.example (203.0.113.10): icmp_seq=1 ttl=60 time=18.0 ms"; KAME: "2001:db8::1, icmp_…"
-REPLY = re.compile(r"(?<![\w.])[0-9]{1,5} bytes from (.{0,300}?)[:,]? (?=[a-z_]{1,20}=)(.{0,300})")
+# "64 bytes from target.example (203.0.113.10): icmp_seq=1 ttl=60 time=18.0 ms"; KAME: "2001:db8::1, icmp_…";
+# where the address is not known also "64 bytes from icmp_seq=1 …" and "64 bytes: icmp_seq=1 …"
+REPLY = re.compile(
+    r"(?<![\w.])[0-9]{1,5} bytes(?: from(?=[:,]? (?:icmp_)?[rs]eq=)| from (.{0,300}?))?"
+    r"[:,]? (?=[a-z_]{1,20}=)(.{0,300})"
+)
 # Junos adds " via ge-0/0/1.0"
 IN_BRACKETS = re.compile(rf".{{0,255}}\(({ADDRESS})\)(?: via \S{{1,40}})?")
 # "icmp_seq=1 ident=4711 ttl=63"; old iputils: icmp_req=, busybox: seq=, BSD: hlim=, Solaris: "icmp_seq=0."
 FIELD = re.compile(r"(?<!\S)(?P<key>[A-Za-z_]{1,20})=(?P<value>[0-9]{1,9})\.?(?=\s|$)")
-TIME = re.compile(rf"(?<!\S)time=({NUMBER}) ?ms(?:ec)?(?=[\s(]|$)")
+TIME = re.compile(rf"(?<!\S)time=({NUMBER}) ?ms(?:ec)?\.?(?=[\s(]|$)")  # Nokia: "time=1.07ms."
 NOTE = re.compile(r"\(([^()]{1,40})\)")  # "(DUP!)", "(truncated)", "(BAD CHECKSUM!)"
 # "5 packets transmitted, 5 received, 0% packet loss"; busybox, BSD and inetutils: "5 packets received"
 COUNTS = re.compile(r"^([0-9]{1,9}) packets? transmitted, ([0-9]{1,9}) (?:packets? )?received", re.MULTILINE)
@@ -23,6 +27,11 @@ TIMES = re.compile(
     r"(?:rtt|round-trip)(?P<unit> \(ms\))? {1,2}min/avg/max(?:/[a-z-]{4,7})? = "
     rf"(?P<min>{NUMBER})/(?P<avg>{NUMBER})/(?P<max>{NUMBER})(?:/(?:(?P<mdev>{NUMBER})|-?nan))?"
     r"(?(unit)| ?ms)(?=\s|,|$)"
+)
+# Nokia: "round-trip min = 1.07ms, avg = 1.62ms, max = 2.43ms, stddev = 0.497ms"
+TIMES_APART = re.compile(
+    rf"round-trip min = (?P<min>{NUMBER})ms, avg = (?P<avg>{NUMBER})ms, max = (?P<max>{NUMBER})ms"
+    rf"(?:, stddev = (?P<mdev>{NUMBER})ms)?(?=\s|$)"
 )
 # "Success rate is 100 percent (5/5), round-trip min/avg/max = 1/2/4 ms"
 SUCCESS_RATE = re.compile(r"^Success rate is [0-9]{1,3} percent \(([0-9]{1,9})/([0-9]{1,9})\)", re.MULTILINE)
@@ -55,7 +64,7 @@ def read(text: str, complete: bool) -> Facts:
     and sequence numbers: overdue, for the next probe was sent before their answer, and lost at the end.
     """
     found: Facts = {}
-    if match := TIMES.search(text):
+    if match := TIMES.search(text) or TIMES_APART.search(text):
         found = {name: float(match[name]) for name in ("min", "avg", "max", "mdev") if match[name]}
     if match := COUNTS.search(text):
         found.update(_rate(int(match[1]), int(match[2])))
@@ -65,7 +74,7 @@ def read(text: str, complete: bool) -> Facts:
     if replies or found.get("received") == 0:
         found["replies"] = replies
     if errors := [
-        {"seq": int(seq), "address": who, "message": what} for who, seq, what in ERROR.findall(text)
+        {"seq": int(seq), "address": _address(who), "message": what} for who, seq, what in ERROR.findall(text)
     ]:
         found["errors"] = errors
     if overdue := [int(seq) for seq in OVERDUE.findall(text)]:
@@ -93,21 +102,28 @@ def _lost(text: str, found: Facts) -> list[int]:
 
 def _reply(source: str, rest: str) -> Facts | None:
     """Return a reply, or None for an error that some router sent: it has no sequence number."""
-    fields = {match["key"].lower(): int(match["value"]) for match in FIELD.finditer(rest)}
+    fields: dict[str, int] = {}
+    for match in FIELD.finditer(rest):
+        fields.setdefault(match["key"].lower(), int(match["value"]))  # more may be of another line
     numbers = [fields[key] for key in ("icmp_seq", "seq", "icmp_req") if key in fields]
     if not numbers:
         return None
     bracket = IN_BRACKETS.fullmatch(source)
-    address = bracket[1] if bracket else source.split(" ", 1)[0]
+    who = bracket[1] if bracket else source.split(" ", 1)[0]
     time = TIME.search(rest)
     reply: Facts = {
         "seq": numbers[0],
         "rtt": float(time[1]) if time else None,  # a clock that jumped gives "time=-0.5 ms"
         "ttl": fields.get("ttl", fields.get("hlim")),
-        "address": address if is_address(address) else None,
+        "address": _address(who),
     }
     notes = ", ".join(NOTE.findall(rest))
     return {**reply, "note": notes} if notes else reply
+
+
+def _address(text: str) -> str | None:
+    """Return the address that a text is, perhaps with a colon behind it; None: a name may look like one."""
+    return next((each for each in (text, text.removesuffix(":")) if is_address(each)), None)
 
 
 def _rate(sent: int, received: int) -> Facts:

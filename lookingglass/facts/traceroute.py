@@ -8,19 +8,20 @@ from lookingglass.facts.common import ADDRESS, NUMBER, Facts, as_number, is_addr
 
 # " 3  ae3.r3.example (198.51.100.10) [AS64500]  8.7 ms * 8.9 ms !X"
 HOP = re.compile(r" {0,3}([1-9][0-9]{0,2}) {1,4}(\S.*)")
+NO_STAR = r"(?!\*(?!\.))"  # but "*.isp.example" is a name
 # BSD and IOS begin a line for each further address of a hop; others tell of MPLS labels there.
-FURTHER = re.compile(r" {3,8}([^\s*].*)")
+FURTHER = re.compile(rf" {{3,8}}({NO_STAR}\S.*)")
 END = r"(?=\s|$)"
-DOTTED = rf"(?=[0-9A-Fa-f]{{0,4}}[.:]){ADDRESS}"  # "(255)" is a TTL
-# "8.7 ms", inetutils: "8.7ms", IOS: "4 msec"; behind "<1 ms", "-0.1 ms" and IOS' "?" is no known time.
+DOTTED = rf"(?=[0-9]{{1,3}}\.|[0-9A-Fa-f]{{0,4}}:){ADDRESS}"  # "(255)" is a TTL, "(dead.beef)" a name
+# "8.7 ms", inetutils: "8.7ms", IOS: "4 msec"; not known: "<1 ms", Huawei's "< 10 ms", "-0.1 ms", IOS' "?".
 TIME = (
     rf"(?P<rtt>{NUMBER}) {{0,2}}(?:ms|msec){END}"
-    r"|(?P<odd>[<>~+-]{0,2}[0-9]{1,20}(?:[.,][0-9]{1,20}){0,2}) {0,2}"
+    r"|(?P<odd>(?:[<>~+-]{1,2} ?)?[0-9]{1,20}(?:[.,][0-9]{1,20}){0,2}) {0,2}"
     rf"(?:ms|msec|us|usec|µs|s|sec){END}|(?P<unknown>\?){END}"
 )
 TOKEN = re.compile(
     rf"(?P<star>\*{{1,16}}){END}|{TIME}"
-    rf"|(?P<name>(?!\*|!|\[[^\]]{{0,200}}\]\s)\S{{1,255}}) \((?P<known>{DOTTED})\)"
+    rf"|(?P<name>{NO_STAR}(?!!|\[[^\]]{{0,200}}\]\s)\S{{1,255}}) \((?P<known>{DOTTED})\)"
     rf"|\((?P<lone>{DOTTED})\){END}"
     rf"|(?P<note>![A-Z0-9<>-]{{0,12}}){END}"
     # "[AS64500]", "[AS64500/AS64501]", Junos: "[AS  64500]"

@@ -89,9 +89,14 @@ def _complaints(facts: Facts) -> dict[int, str]:
     found = {}
     for error in values.rows(facts.get("errors")):
         if (seq := values.whole(error.get("seq"))) is not None:
-            said, who = plain(values.text(error.get("message"))), plain(values.text(error.get("address")))
-            found[seq] = f"{said}, says {who}"
+            found[seq] = as_said(plain(values.text(error.get("message"))), error)
     return found
+
+
+def as_said(words: str, error: Facts) -> str:
+    """Return the words of an error, and who says so where that is known."""
+    who = plain(values.text(error.get("address")))
+    return f"{words}, says {who}" if who else words
 
 
 def _address(replies: list[Facts]) -> str:

@@ -159,9 +159,7 @@ def _of_ping(facts: Facts) -> Verdict:
         return verdict("lossy", lost, f"{_said(lost)}{average}")
     for error in values.rows(facts.get("errors")):
         if said := values.text(error.get("message")):
-            return verdict(
-                "bad", f"no answer: {_complaint(said)}, says {plain(values.text(error.get('address')))}"
-            )
+            return verdict("bad", f"no answer: {ping.as_said(_complaint(said), error)}")
     return verdict("bad", "no answer")
 
 
