@@ -209,6 +209,8 @@ class Vocabulary(NamedTuple):
                 return router.commands[name], "/".join(segments[length:])
             if name in self.names:
                 break
+        if any("\udc80" <= each <= "\udcff" for each in path):  # bytes that are no UTF-8
+            raise ProtocolError("The URL is not UTF-8.")
         raise ProtocolError("There is no such command on this router.", 404)
 
 

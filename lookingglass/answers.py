@@ -39,11 +39,12 @@ Environ = dict[str, Any]
 class Reply:
     """Hold a whole answer; it is a WSGI application."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        length = {} if status == 204 else {"Content-Length": str(len(body))}
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes | None) -> None:
+        """Hold it; ``body`` None: only HEAD is answered, and nobody knows how long the body would be."""
+        length = {} if status == 204 or body is None else {"Content-Length": str(len(body))}
         self._status = status_line(status)
         self._headers = [*{**headers, **length}.items()]
-        self._body = body
+        self._body = body or b""
 
     def __call__(self, environ: Environ, start_response: WSGIStart) -> list[bytes]:
         """Send it; HEAD gets no body."""

@@ -108,7 +108,7 @@ class Asking:
         check = several.check if several.is_asked(question) else Glass.check
         check(self._glass, question)
         shown = JSON if media == HTML else media
-        return Reply(200, {"Content-Type": shown, **SECURITY, **FRESH, **LIVE, **sharing}, b"")
+        return Reply(200, {"Content-Type": shown, **SECURITY, **FRESH, **LIVE, **sharing}, None)
 
     def _refuse_forged(self, environ: Environ) -> None:
         origins.refuse_forged(environ, self._configuration.host, self._configuration.cors)

@@ -67,19 +67,19 @@ class Task(task.WSGITask):
         204 and 304, which have no length, for they never have a body (RFC 9112 section 6.3).
         """
         headers, has_body, is_old = self.response_headers, self.has_body, self.version == "1.0"
+        is_endless = has_body and self.content_length is None and self.request.command != "HEAD"
         names = {*map(str.lower, dict(headers))}
         if not has_body:
             headers[:] = [each for each in headers if each[0].lower() != "content-length"]
-        elif self.content_length is None:
+        elif is_endless:
             self.chunked_response = not is_old
-        elif "content-length" not in names:
+        elif self.content_length is not None and "content-length" not in names:
             headers.append(("Content-Length", str(self.content_length)))
         if self.chunked_response:
             headers.append(("Transfer-Encoding", "chunked"))
         if "date" not in names:
             headers.append(("Date", _date(int(self.start_time))))
         asked = self.request.headers.get("CONNECTION", "").lower()
-        is_endless = has_body and self.content_length is None
         if is_endless or asked == "close" or (is_old and asked != "keep-alive"):
             self.set_close_on_finish()
         elif is_old:

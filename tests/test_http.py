@@ -138,3 +138,16 @@ def test_bad_request_is_answered_before_it_is_complete(server: Server) -> None:
         started = time.monotonic()
         assert answers(server, [text]).startswith(b"HTTP/1.0 400")
         assert time.monotonic() - started < 10
+
+
+def test_head_of_a_run_runs_nothing_and_tells_no_length_of_an_answer_that_nobody_has(server: Server) -> None:
+    """RFC 9110 section 8.6: a length there would be that of GET's answer."""
+    server.marks.unlink(missing_ok=True)  # type: ignore[attr-defined]
+    path = "/.well-known/looking-glass/v1/mark"
+    head, healthy = f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n", "GET /healthz HTTP/1.1\r\nHost: x\r\n"
+    received = answers(server, [head.encode(), f"{healthy}Connection: close\r\n\r\n".encode()])
+    first, second = received.split(b"\r\n\r\nHTTP/1.1 200 OK\r\n")
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert not re.search(rb"(?i)\r\n(content-length|transfer-encoding|connection):", first)
+    assert second.endswith(b"\r\n\r\nok")
+    assert not server.marks.exists()  # type: ignore[attr-defined]

@@ -112,6 +112,7 @@ def ask(application: TinyTracer) -> Ask:
         ("lines?runtime=x", {"outcome": "refused", "status": "400", "asked": "lines"}),
         ("lines?%ff=1", {"outcome": "refused", "status": "400", "asked": "lines"}),
         ("echo/%ff", {"outcome": "refused", "status": "400", "command": "echo"}),
+        ("%ff", {"outcome": "refused", "status": "400", "asked": "\udcff"}),
         ("echo/nosuch.invalid", {"outcome": "refused", "status": "400", "target": "nosuch.invalid"}),
     ],
 )

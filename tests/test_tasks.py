@@ -80,6 +80,8 @@ def ask(address: tuple[str, int], method: str, path: str, version: str, *headers
         ("GET /whole 1.1", "", BODY),
         ("HEAD /whole 1.1", "", BODY),
         ("GET /one 1.1", "", BODY),
+        ("HEAD /one 1.1", "", {}),
+        ("HEAD /pieces 1.0", "Connection: keep-alive", KEPT),
         ("GET /pieces 1.1", "", CHUNKS),
         ("GET /unchanged 1.1", "", {}),
         ("GET /nothing 1.1", "", {}),
