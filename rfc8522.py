@@ -227,8 +227,11 @@ def success(data: Mapping[str, Any], started: float) -> Envelope:
 
 
 def error(status: int, message: str, source: str, data: Mapping[str, Any] | None = None) -> Envelope:
-    """Wrap an error (section 2.3.3); ``code`` is the HTTP status, ``source`` who is to blame."""
-    blamed = {**(data or {}), "failure_source": source}
+    """Wrap an error (section 2.3.3); ``code`` is the HTTP status, ``source`` who is to blame.
+
+    Without ``data`` of a run nothing was run, in no time.
+    """
+    blamed = {**(data or {"performed_at": utc(time.time()), "runtime": 0.0}), "failure_source": source}
     return {"status": "error", "message": message, "code": status, "data": blamed}
 
 

@@ -134,7 +134,7 @@ LISTED = object_of(
 )
 SCHEMAS: dict[str, Table] = {
     "Run": object_of(RUN, "performed_at runtime router output format command") | LINES,
-    "Failure": object_of({"failure_source": SOURCE}, "failure_source"),
+    "Failure": object_of({**RUN_TIMES, "failure_source": SOURCE}, "performed_at runtime failure_source"),
     "Error": object_of({**FAILURE, "data": _ref("Failure") | WITH_OUTPUT}, "status message code data"),
     "Answers": object_of(
         {**RUN_TIMES, "answers": {"type": "array", "minItems": 1, "items": NAMED}},

@@ -140,8 +140,8 @@ def last_bar(watched: Watched, status: int, envelope: Envelope, actions: str = "
     """Return the bar of an answer that has ended."""
     data = envelope.get("data", {})
     verdict = verdicts.of_outcome(status, envelope)
-    performed_at = data.get("performed_at")
-    moment = panels.Moment(performed_at, data.get("runtime"), watched.age) if performed_at else None
+    has_run = not {"output", "answers"}.isdisjoint(data)
+    moment = panels.Moment(data["performed_at"], data["runtime"], watched.age) if has_run else None
     return panels.bar(heading_of(watched), verdict, moment, actions)
 
 
