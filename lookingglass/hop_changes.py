@@ -11,8 +11,6 @@ from typing import NamedTuple
 from lookingglass.alignment import (
     MATTERS,
     NOTABLE,
-    ONLY_A,
-    ONLY_B,
     SAME,
     Differences,
     Facts,
@@ -24,6 +22,7 @@ from lookingglass.alignment import (
     difference,
     is_more,
     listed,
+    only_in,
     saying,
     sentence_of,
 )
@@ -282,7 +281,7 @@ def _change(pair: Pair) -> tuple[str, bool]:
     """Return what the middle column says of two hops, and whether it matters."""
     a, b = pair
     if a is None or b is None:
-        return (ONLY_B if a is None else ONLY_A), False
+        return only_in(a, b), False
     if bool(a.hosts) != bool(b.hosts):
         return f"silent in {'B' if a.hosts else 'A'}", False
     if a.avg is not None and b.avg is not None and is_more(NOTABLE, a.avg, b.avg):
