@@ -22,12 +22,12 @@ from lookingglass.negotiation import best_offer
 from lookingglass.panels import Heading
 from lookingglass.pictures import About, draw, draw_alone, verdicts
 from lookingglass.pictures.kinds import kind_of
-from lookingglass.pictures.markup import escape
+from lookingglass.pictures.markup import escape, timestamp, when
 from lookingglass.pictures.markup import name as isolated
 from lookingglass.problems import Busy, HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready
 from lookingglass.results import RESULT_NAME, RESULTS_PATH, Frozen, Results, with_result
-from lookingglass.side_by_side import Head, when
+from lookingglass.side_by_side import Head
 from lookingglass.urls import query_of
 
 MAKERS = 4  # sheets that are made at once: the other threads are for what takes less time
@@ -138,8 +138,8 @@ class Archive:
         moment = panels.Moment(data["performed_at"], data["runtime"])
         seen = panels.view(heading, verdict, drawing, moment, _actions(frozen, name))
         main = (
-            f'<p class="frozen">From {isolated(heading.where)} at {_time(data["performed_at"])},'
-            f" kept until {_time(frozen.kept_until)}.</p>"
+            f'<p class="frozen">From {isolated(heading.where)} at {timestamp(data["performed_at"])},'
+            f" kept until {timestamp(frozen.kept_until)}.</p>"
             f"{panels.panel(heading, seen, text_of(frozen))}"
             f'<form class="with" method="get" action="{name}/vs/"><label for="with">Compare with</label>'
             ' <input id="with" name="with" required placeholder="the link of another result">'
@@ -232,10 +232,6 @@ def _ready(sheet: Sheet, until: str, vary: dict[str, str]) -> Ready:
         **sheet.headers,
     }
     return Ready(sheet.body.encode(), media, headers, level=1)
-
-
-def _time(moment: str) -> str:
-    return f'<time datetime="{escape(moment)}">{escape(when(moment))}</time>'
 
 
 def _question(frozen: Frozen) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from commands import Router
 from lookingglass.pictures import Drawing
-from lookingglass.pictures.markup import escape, name
+from lookingglass.pictures.markup import escape, name, timestamp
 from lookingglass.pictures.verdicts import Verdict
 from lookingglass.results import place_of, title_of
 
@@ -106,7 +106,6 @@ def _when(moment: Moment | None) -> str:
     if not moment:
         return ""
     performed_at, runtime, age = moment
-    shown = performed_at.replace("T", " ").replace("Z", " UTC")
     took = "" if runtime is None else f", {runtime:.1f} s"
     took += "" if age is None else f", run {age} s ago"
-    return f' <span class="when"><time datetime="{escape(performed_at)}">{escape(shown)}</time>{took}</span>'
+    return f' <span class="when">{timestamp(performed_at)}{took}</span>'
