@@ -136,7 +136,7 @@ class Archive:
         verdict = verdicts.of_outcome(frozen.status, frozen.envelope)
         drawing = draw(data, True, about=self._about(frozen))
         moment = panels.Moment(data["performed_at"], data["runtime"])
-        seen = panels.view(heading, verdict, drawing, moment, _actions(frozen, name))
+        seen = panels.view(panels.bar(heading, verdict, moment, _actions(frozen, name)), drawing)
         main = (
             f'<p class="frozen">From {isolated(heading.where)} at {timestamp(data["performed_at"])},'
             f" kept until {timestamp(frozen.kept_until)}.</p>"

@@ -187,7 +187,7 @@ def test_events_without_view_are_as_they_were(ask: Any) -> None:
 def test_names_and_verdicts_of_others_are_inert() -> None:
     evil = '<img src=x onerror="1">\u202e\n\x1b'
     heading = Heading(f"ping {evil}", evil, evil)
-    shown = panels.view(heading, Verdict(evil, "bad", evil, evil), Drawing("", "", ""), Moment(evil, 1.0))
+    shown = panels.bar(heading, Verdict(evil, "bad", evil, evil), Moment(evil, 1.0))
     shown += panels.panel(heading, "", evil) + panels.begin_streamed(heading)
     assert "<img" not in shown
     assert '"1"' not in shown
@@ -198,7 +198,8 @@ def test_panel_is_the_markup_that_script_and_styles_expect() -> None:
     heading = Heading("ping a.example", "lg.example", "Berlin DE")
     verdict = Verdict("◐", "lossy", "37 % lost", "37 percent lost")
     moment = Moment("2026-11-25T15:44:25Z", 9.12)
-    view = panels.view(heading, verdict, Drawing("<dl></dl>", "<svg/>", ""), moment, "<a>Link</a>")
+    bar = panels.bar(heading, verdict, moment, "<a>Link</a>")
+    view = panels.view(bar, Drawing("<dl></dl>", "<svg/>", ""))
     assert panels.panel(heading, view, "a < b\n") == (
         '<article class="answer" data-router="lg.example"><div class="view">'
         '<header class="bar"><h2>ping a.example</h2> <span class="place">lg.example, Berlin DE</span>'
