@@ -9,6 +9,7 @@ import shlex
 import threading
 import time
 from calendar import timegm
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -46,7 +47,7 @@ class Sheet(NamedTuple):
 
     media: str
     body: str
-    headers: dict[str, str] = {}  # noqa: RUF012 - it is never changed
+    headers: Mapping[str, str] = {}
 
 
 class Archive:
@@ -112,7 +113,7 @@ class Archive:
         """Return the page that tells people what is wrong."""
         retry = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
         main = f'<p role="alert">{escape(str(problem))}</p>'
-        headers = {"Content-Type": f"{HTML}; charset=utf-8", **SECURITY, **FRESH, **NOINDEX, **OPEN, **retry}
+        headers = {"Content-Type": frames.HTML_UTF8, **SECURITY, **FRESH, **NOINDEX, **OPEN, **retry}
         return Reply(problem.status, headers, frames.frame(self._configuration, title, main, up))
 
     # --- one answer
