@@ -22,7 +22,7 @@ KEY_PREFIX = "{tinytracer}:"  # braces: all keys are in one slot of a cluster
 LOST = "lost"
 
 # What all scripts begin with. The clock is the server's own. Holders and buckets expire by themselves.
-COMMON = """
+PRELUDE = """
 local base, holder = KEYS[1], ARGV[1]
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
@@ -70,7 +70,7 @@ ALIVE = "if redis.call('HEXISTS', mine, '') == 0 then return 'lost' end\n"
 
 # ARGV: a holder, claims, a penalty or false. It is Ledger.decide; -1 stands for infinity.
 DECIDE_SCRIPT = f"""
-{COMMON}{ALIVE}
+{PRELUDE}{ALIVE}
 local claims, penalty = cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
 local holders = redis.call('SMEMBERS', base .. 'holders')
 local left = {{}}
@@ -121,7 +121,7 @@ return cjson.encode({{0, 0, left}})
 
 # ARGV: a holder, counts that were given back by key, pairs of a token and an amount.
 SETTLE_SCRIPT = f"""
-{COMMON}{ALIVE}
+{PRELUDE}{ALIVE}
 for key, count in pairs(cjson.decode(ARGV[2])) do
     if redis.call('HINCRBY', mine, key, -count) <= 0 then redis.call('HDEL', mine, key) end
 end

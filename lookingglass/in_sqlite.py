@@ -17,9 +17,9 @@ from lookingglass.store import OWNED, Claim, Decision, Ledger, Token
 
 BUSY = 0.25  # seconds that a decision waits for other processes
 PAGES = 16384  # of 4 KiB, which limits may have at most
-PAGE = 4096  # bytes
+PAGE_SIZE = 4096  # bytes
 RESULTS_END = ".results"  # at the end of the name of the file with frozen answers
-NEARLY_FULL = 64 * PAGE  # bytes that are free on a disk on which limits may not find what they need
+NEARLY_FULL = 64 * PAGE_SIZE  # bytes that are free on a disk on which limits may not find what they need
 LEFT_FREE = 8 << 20  # bytes of the disk that frozen answers leave to limits
 BOOT = "/proc/sys/kernel/random/boot_id"
 # Frozen answers were here as well before they had a file of their own, and nobody would make room any more.
@@ -255,7 +255,7 @@ class SQLiteCabinet:
     def _connect(self) -> sqlite3.Connection:
         self._disconnect()
         # an entry fills its last page only in part
-        pages = self._keeping.size // PAGE + 2 * self._keeping.entries + 64
+        pages = self._keeping.size // PAGE_SIZE + 2 * self._keeping.entries + 64
         database = self._database = _open(self._path, pages)
         self._file = _identity(self._path)
         for statement in RESULT_TABLES.split(";"):
