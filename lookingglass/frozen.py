@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 import rfc8522
 from commands import JSON, SVG, TEXT
 from lookingglass import comparisons, frames, panels, side_by_side
+from lookingglass.alignment import counted
 from lookingglass.answers import HTML, Environ, Reply, picture_policy
 from lookingglass.configuration import Configuration
 from lookingglass.headers import FRESH, OPEN, SECURITY
@@ -195,8 +196,7 @@ def _lead(base: str, name: str, pasted: str) -> Reply:
 def lasting(seconds: float) -> str:
     """Return a duration in words."""
     unit, size = next(((unit, size) for unit, size in UNITS.items() if seconds % size == 0), ("second", 1))
-    number = round(seconds / size)
-    return f"{number} {unit}{'' if number == 1 else 's'}"
+    return counted(round(seconds / size), unit)
 
 
 def text_of(frozen: Frozen) -> str:
