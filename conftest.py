@@ -16,7 +16,7 @@ from lookingglass import roll
 from tests.support import PATIENT, Serve, Server, build_pyz, configuration, free_port, lab_prefix, soon_gone
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 # What differs between Pythons shows in few examples as well.
 settings.register_profile("brief", settings.get_profile("ci"), max_examples=20)
@@ -71,6 +71,15 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """Yield the page of a test file's own ``server``."""
+    from tests.pages import opened
+
+    with opened(browser, server) as page:
+        yield page
 
 
 @pytest.fixture(scope="session", autouse=True)

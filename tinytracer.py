@@ -16,31 +16,15 @@ from webob import Request
 
 import rfc8522
 from commands import TEXT
-from lookingglass import (
-    about,
-    downloads,
-    journal,
-    names,
-    notices,
-    origins,
-    page,
-    stores,
-    urls,
-    visitors,
-)
+from lookingglass import about, downloads, journal, names, notices, origins, page, stores, urls, visitors
 from lookingglass import configuration as conf
-from lookingglass.answers import (
-    Environ,
-    Reply,
-    json_reply,
-    problem_reply,
-)
+from lookingglass.answers import Environ, Reply, json_reply, problem_reply
 from lookingglass.asking import Asking
 from lookingglass.configuration import find_configuration, find_file, new_file
 from lookingglass.frozen import Archive
 from lookingglass.glass import Glass
 from lookingglass.headers import FRESH, OPEN, PREFLIGHT, SECURITY
-from lookingglass.problems import HTTPProblem, NotFound, Problem
+from lookingglass.problems import NO_PATH, HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready, Shelf, ready_json
 from lookingglass.several import Several
 from lookingglass.turnstile import Turnstile
@@ -191,7 +175,7 @@ class TinyTracer:
             environ.get("PATH_INFO", "").encode("latin-1").decode()
         except UnicodeDecodeError:
             raise HTTPProblem(400, "The URL is not UTF-8.") from None
-        raise NotFound("There is nothing at this path.")
+        raise NotFound(NO_PATH)
 
     def _ready(self, environ: Environ, key: Hashable, make: Callable[[str], Ready]) -> Ready:
         """Return what depends on the base URL only, made once."""

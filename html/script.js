@@ -7,6 +7,7 @@ const WRITE = 65536; // characters that are written in a frame
 const LINKS = 500; // in an answer
 const ANSWERS = 12; // on the page
 const KEPT = 24; // results that "Compare with" offers
+const CROWD = 5; // routers, from which on the server draws a board; lookingglass/views.py has the same number
 const REFUSED = new Set([429, 503]); // HTTP statuses after which it is worth to ask again
 const DOUBLE = 500; // milliseconds in which a second click on Run does not stop what the first has begun
 
@@ -141,10 +142,8 @@ function question() {
   const target = wants() ? ip.value : "";
   const names = asked();
   const vrf = element("vrf");
-  const more = [
-    ["protocol", form.querySelector('[name="protocol"]:checked')?.value],
-    ["vrf", vrf && !vrf.disabled ? vrf.value : ""],
-  ].filter(([, value]) => value);
+  const protocol = form.querySelector('[name="protocol"]:checked')?.value ?? "";
+  const more = [["protocol", protocol], ["vrf", vrf && !vrf.disabled ? vrf.value : ""]].filter(([, value]) => value);
   const path = [...cmd.value.split(" "), ...(target ? [target] : [])].map(encodeURIComponent).join("/");
   const where = names.length > 1 ? [["routers", names.join(",")]] : [["router", names[0]]];
   const fields = [["ip", target], ["cmd", cmd.value], ["router", names[0]]];
@@ -154,7 +153,7 @@ function question() {
     title: target ? `${cmd.value} ${target}` : cmd.value,
     url: `.well-known/looking-glass/v1/${path}?${new URLSearchParams([...where, ...more])}`,
     link: `?${new URLSearchParams([...fields, ...rest, ...more])}`,
-    fields: { target, cmd: cmd.value, protocol: more[0]?.[0] === "protocol" ? more[0][1] : "", vrf: vrf?.value ?? "" },
+    fields: { target, cmd: cmd.value, protocol, vrf: vrf?.value ?? "" },
   };
 }
 
@@ -192,15 +191,17 @@ function fill(text) {
   ip.focus();
 }
 
-// Let a link fill in the form; with a key held down it opens as any link.
-function filling(link, text) {
+// Let a link do something here; with a key held down it opens as any link.
+function acting(link, act) {
   link.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    fill(text);
+    act();
   });
   return link;
 }
+
+const filling = (link, text) => acting(link, () => fill(text));
 
 // Return the command that an answer's address, prefix or AS number leads to; a result's page has it from the server.
 const leadsTo = (text) => (form ? taker(text)?.value : main.dataset[kindOf(text)]);
@@ -452,8 +453,7 @@ class Panel {
   }
 
   get speech() {
-    const { spoken: said } = this.verdict?.dataset ?? {};
-    return said ?? this.words.replace(/^\S+ /, "");
+    return this.verdict?.dataset.spoken ?? this.words.replace(/^\S+ /, "");
   }
 
   get when() {
@@ -479,14 +479,14 @@ class Asking {
 
   begin() {
     const { names } = this.question;
-    this.section.classList.add(names.length > 4 ? "many" : `of-${names.length > 1 ? names.length + (names.length % 2) : 1}`);
+    this.section.classList.add(names.length >= CROWD ? "many" : `of-${names.length > 1 ? names.length + (names.length % 2) : 1}`);
     for (const name of names) {
       const panel = new Panel(this, name);
       this.panels.set(name.toLowerCase(), panel);
       panel.actions.append(button("Stop", () => this.leave(panel), "stop"));
       this.section.append(panel.article);
     }
-    if (names.length > 4) this.board = new Board(this);
+    if (names.length >= CROWD) this.board = new Board(this);
     answers.prepend(this.section);
     this.section.querySelector(".bar").scrollIntoView({ block: "nearest" });
     while (answers.children.length > ANSWERS) answers.lastElementChild.remove();
@@ -576,7 +576,7 @@ async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (let { value, done } = await reader.read(); !done; { value, done } = await reader.read()) {
-    let from = Math.max(0, rest.length - 1);
+    const from = Math.max(0, rest.length - 1);
     rest += value;
     let at = 0;
     for (let end = rest.indexOf("\n\n", from); end >= 0; end = rest.indexOf("\n\n", at)) {
@@ -698,15 +698,7 @@ async function copy(text, pressed) {
 
 const copier = (name, write) => button(name, (event) => copy(write(), event.target));
 
-// Let a link be copied; with a key held down it opens as any link.
-function copying(goal) {
-  goal.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    copy(goal.href, goal);
-  });
-  return goal;
-}
+const copying = (goal) => acting(goal, () => copy(goal.href, goal));
 
 function menuOf(panel, ...more) {
   return make("details", { className: "menu" }, make("summary", {}, "More"), make("div", {},
@@ -780,7 +772,7 @@ function comparing(panel) {
   return compare;
 }
 
-// --- five and more routers: the server's board, whose rows open the whole answers below it
+// --- a crowd of routers: the server's board, whose rows open the whole answers below it
 
 class Board {
   constructor(asking) {

@@ -6,10 +6,9 @@ import html
 import itertools
 import re
 
-from lookingglass.answers import HTML
 from lookingglass.configuration import Configuration
-from lookingglass.frames import frame
-from lookingglass.problems import NotFound
+from lookingglass.frames import HTML_UTF8, frame
+from lookingglass.problems import NO_PATH, NotFound
 from lookingglass.ready import Ready
 
 TITLE = "About this looking glass"
@@ -25,10 +24,10 @@ def link(configuration: Configuration) -> str:
 def page(configuration: Configuration) -> Ready:
     """Make the page; raises NotFound where there are no words."""
     if "about" not in configuration.theme:
-        raise NotFound("There is nothing at this path.")
+        raise NotFound(NO_PATH)
     words = configuration.theme["about"].body.decode("utf-8-sig")
     main = f'<div id="words" dir="auto">{markup(words)}</div>'
-    return Ready(frame(configuration, TITLE, main, "./"), f"{HTML}; charset=utf-8", {})
+    return Ready(frame(configuration, TITLE, main, "./"), HTML_UTF8, {})
 
 
 def markup(words: str) -> str:

@@ -12,7 +12,6 @@ SAME, ONLY_A, ONLY_B = "same", "− only A", "+ only B"
 # A difference of times matters from MATTERS on, and is told from NOTABLE on: ms, and a part of A's time.
 MATTERS = (5.0, 0.2)
 NOTABLE = (1.0, 0.1)
-
 FEW_WORDS = 16  # words that a sentence lists
 
 T = TypeVar("T")
@@ -90,9 +89,15 @@ def align(
 
 def of_both(label: str, a: SideCell | None, b: SideCell | None) -> SideRow:
     """Return a row that says whether two cells are the same."""
-    if a is None or b is None:
-        return SideRow(label, a, b, ONLY_B if a is None else ONLY_A, matters=True)
-    return SideRow(label, a, b, SAME if a.text == b.text else "differs", matters=a.text != b.text)
+    change = only_in(a, b)
+    if a is not None and b is not None and a.text != b.text:
+        change = "differs"
+    return SideRow(label, a, b, change, matters=change != SAME)
+
+
+def only_in(a: object, b: object) -> str:
+    """Return which side alone has something there: ONLY_A or ONLY_B; SAME: both have."""
+    return ONLY_B if a is None else ONLY_A if b is None else SAME
 
 
 def is_more(bounds: tuple[float, float], a: float | None, b: float | None) -> bool:
@@ -102,9 +107,9 @@ def is_more(bounds: tuple[float, float], a: float | None, b: float | None) -> bo
     return abs(b - a) > bounds[0] and abs(b - a) > bounds[1] * a
 
 
-def difference(a: float, b: float, digits: int = 1) -> str:
+def difference(a: float, b: float) -> str:
     """Return a difference with its sign."""
-    return f"{b - a:+.{digits}f}".replace("-", "−")
+    return f"{b - a:+.1f}".replace("-", "−")
 
 
 def counted(number: int, word: str, words: str = "") -> str:

@@ -11,8 +11,6 @@ from lookingglass import hop_changes, route_changes
 from lookingglass.alignment import (
     MATTERS,
     MOST_ALIGNED,
-    ONLY_A,
-    ONLY_B,
     SAME,
     Differences,
     Facts,
@@ -24,6 +22,7 @@ from lookingglass.alignment import (
     difference,
     is_more,
     of_both,
+    only_in,
     saying,
     sentence_of,
 )
@@ -31,7 +30,7 @@ from lookingglass.pictures.axis import ms
 from lookingglass.problems import HTTPProblem
 
 CONTEXT = 3  # same lines that stand around others
-# Of ping: what it is called, the unit, and whether the time decides.
+# Of ping, with their units; and what a row calls those that have another name there.
 FIGURES = {"sent": "", "received": "", "rate": " %", "min": " ms", "avg": " ms", "max": " ms", "mdev": " ms"}
 FIGURE_WORDS = {"rate": "answered", "mdev": "deviation"}
 COMPARABLE = {
@@ -226,8 +225,7 @@ def _lines(data: Facts) -> list[str]:
 
 def _line(a: str | None, b: str | None) -> SideRow:
     cells = [None if each is None else SideCell(each, "", each) for each in (a, b)]
-    change = ONLY_B if a is None else ONLY_A if b is None else SAME
-    return SideRow("", cells[0], cells[1], change)
+    return SideRow("", cells[0], cells[1], only_in(a, b))
 
 
 def _folded(rows: list[SideRow]) -> list[SideRow]:

@@ -233,6 +233,11 @@ class Configuration(NamedTuple):
     testfiles: str | None  # an absolute path
     programs: tuple[Program, ...]  # that this machine has to have
 
+    @property
+    def families(self) -> tuple[int, ...]:
+        """Return the address families that are offered."""
+        return _offered(self.capabilities)
+
     def lacking(self) -> list[str]:
         """Return a line for each program that this machine does not have, beginning with its path."""
         return [
@@ -344,7 +349,11 @@ def _families(document: object) -> tuple[int, ...]:
     """Return the address families that a document offers; both, when it does not say it well."""
     given = document.get("capabilities") if isinstance(document, dict) else None
     capabilities = complete(CAPABILITIES, members(CAPABILITIES)(given, Place("", [])))
-    return tuple(family for family in (4, 6) if capabilities[f"ipv{family}"]) or (4, 6)
+    return _offered(capabilities) or (4, 6)
+
+
+def _offered(capabilities: Mapping[str, bool]) -> tuple[int, ...]:
+    return tuple(family for family in (4, 6) if capabilities[f"ipv{family}"])
 
 
 def _keeping(given: Any) -> Keeping | None:

@@ -6,11 +6,14 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lookingglass import configuration as conf
 from lookingglass import inspecting, judging, reaching
 from lookingglass.findings import ERROR, NOTE, WARNING, Finding, Situation
+
+if TYPE_CHECKING:
+    from lookingglass.trying import Tried
 
 
 class Check(NamedTuple):
@@ -82,7 +85,7 @@ class _Report:
             cure = f"\n    {finding.cure}" if finding.cure and finding.cure != MEND else ""
             print(f"{cause}{cure}", file=sys.stdout if finding.severity == NOTE else sys.stderr)
 
-    def ran(self, tried: Any) -> None:
+    def ran(self, tried: Tried) -> None:
         self._status = max(self._status, 0 if tried.passed else 1)
         self._runs.append(tried._asdict())
         if not self._as_json:

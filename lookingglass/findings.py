@@ -35,11 +35,6 @@ class Situation(NamedTuple):
     file: str  # "" where there is none
 
     @property
-    def families(self) -> list[int]:
-        """Return the address families that are offered."""
-        return [family for family in (4, 6) if self.configuration.capabilities[f"ipv{family}"]]
-
-    @property
     def here(self) -> list[Router]:
         """Return the routers whose commands run on this machine."""
         return [router for router in self.configuration.routers if not router.via]

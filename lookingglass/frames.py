@@ -6,10 +6,12 @@ import functools
 import string
 
 from commands import Router
+from lookingglass.answers import HTML
 from lookingglass.configuration import Configuration
 from lookingglass.pictures.markup import escape
 from lookingglass.resources import resource
 
+HTML_UTF8 = f"{HTML}; charset=utf-8"  # the media type of a document
 # Arguments of commands that take what an answer names.
 TAKES = {"address": ("host", "addr", "address"), "prefix": ("addr",), "asn": ("asn",)}
 

@@ -9,12 +9,14 @@ import shlex
 import threading
 import time
 from calendar import timegm
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import rfc8522
 from commands import JSON, SVG, TEXT
 from lookingglass import comparisons, frames, panels, side_by_side
+from lookingglass.alignment import counted
 from lookingglass.answers import HTML, Environ, Reply, picture_policy
 from lookingglass.configuration import Configuration
 from lookingglass.headers import FRESH, OPEN, SECURITY
@@ -22,12 +24,12 @@ from lookingglass.negotiation import best_offer
 from lookingglass.panels import Heading
 from lookingglass.pictures import About, draw, draw_alone, verdicts
 from lookingglass.pictures.kinds import kind_of
-from lookingglass.pictures.markup import escape
+from lookingglass.pictures.markup import escape, timestamp, when
 from lookingglass.pictures.markup import name as isolated
 from lookingglass.problems import Busy, HTTPProblem, NotFound, Problem
 from lookingglass.ready import Ready
 from lookingglass.results import RESULT_NAME, RESULTS_PATH, Frozen, Results, with_result
-from lookingglass.side_by_side import Head, when
+from lookingglass.side_by_side import Head
 from lookingglass.urls import query_of
 
 MAKERS = 4  # sheets that are made at once: the other threads are for what takes less time
@@ -46,7 +48,7 @@ class Sheet(NamedTuple):
 
     media: str
     body: str
-    headers: dict[str, str] = {}  # noqa: RUF012 - it is never changed
+    headers: Mapping[str, str] = {}
 
 
 class Archive:
@@ -112,7 +114,7 @@ class Archive:
         """Return the page that tells people what is wrong."""
         retry = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
         main = f'<p role="alert">{escape(str(problem))}</p>'
-        headers = {"Content-Type": f"{HTML}; charset=utf-8", **SECURITY, **FRESH, **NOINDEX, **OPEN, **retry}
+        headers = {"Content-Type": frames.HTML_UTF8, **SECURITY, **FRESH, **NOINDEX, **OPEN, **retry}
         return Reply(problem.status, headers, frames.frame(self._configuration, title, main, up))
 
     # --- one answer
@@ -136,10 +138,10 @@ class Archive:
         verdict = verdicts.of_outcome(frozen.status, frozen.envelope)
         drawing = draw(data, True, about=self._about(frozen))
         moment = panels.Moment(data["performed_at"], data["runtime"])
-        seen = panels.view(heading, verdict, drawing, moment, _actions(frozen, name))
+        seen = panels.view(panels.bar(heading, verdict, moment, _actions(frozen, name)), drawing)
         main = (
-            f'<p class="frozen">From {isolated(heading.where)} at {_time(data["performed_at"])},'
-            f" kept until {_time(frozen.kept_until)}.</p>"
+            f'<p class="frozen">From {isolated(heading.where)} at {timestamp(data["performed_at"])},'
+            f" kept until {timestamp(frozen.kept_until)}.</p>"
             f"{panels.panel(heading, seen, text_of(frozen))}"
             f'<form class="with" method="get" action="{name}/vs/"><label for="with">Compare with</label>'
             ' <input id="with" name="with" required placeholder="the link of another result">'
@@ -194,8 +196,7 @@ def _lead(base: str, name: str, pasted: str) -> Reply:
 def lasting(seconds: float) -> str:
     """Return a duration in words."""
     unit, size = next(((unit, size) for unit, size in UNITS.items() if seconds % size == 0), ("second", 1))
-    number = round(seconds / size)
-    return f"{number} {unit}{'' if number == 1 else 's'}"
+    return counted(round(seconds / size), unit)
 
 
 def text_of(frozen: Frozen) -> str:
@@ -232,10 +233,6 @@ def _ready(sheet: Sheet, until: str, vary: dict[str, str]) -> Ready:
         **sheet.headers,
     }
     return Ready(sheet.body.encode(), media, headers, level=1)
-
-
-def _time(moment: str) -> str:
-    return f'<time datetime="{escape(moment)}">{escape(when(moment))}</time>'
 
 
 def _question(frozen: Frozen) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 import statistics
 from collections.abc import Iterable
@@ -11,8 +10,6 @@ from typing import NamedTuple
 from lookingglass.alignment import (
     MATTERS,
     NOTABLE,
-    ONLY_A,
-    ONLY_B,
     SAME,
     Differences,
     Facts,
@@ -24,9 +21,11 @@ from lookingglass.alignment import (
     difference,
     is_more,
     listed,
+    only_in,
     saying,
     sentence_of,
 )
+from lookingglass.pictures.values import address
 
 # How well two hops go together: an address in common, both silent, or one of them silent in this place.
 COMMON, BOTH_SILENT, ONE_SILENT = 10_000, 10, 1
@@ -126,18 +125,10 @@ def _side(data: Facts) -> Side:
     hops = read(data)
     while hops and not hops[-1].hosts:
         hops.pop()
-    wanted = _same_form(data.get("address") or data.get("target") or "")
+    wanted = address(data.get("address") or data.get("target"))
     if not hops or hops[-1].is_refused:
         return Side(hops, False)
-    return Side(hops, wanted is None or wanted in map(_same_form, hops[-1].hosts))
-
-
-def _same_form(address: str) -> str | None:
-    """Return an address in its one form; None: it is none."""
-    try:
-        return str(ipaddress.ip_address(address))
-    except ValueError:
-        return None
+    return Side(hops, not wanted or wanted in map(address, hops[-1].hosts))
 
 
 def _pairs(one: Side, other: Side) -> list[Pair]:
@@ -282,7 +273,7 @@ def _change(pair: Pair) -> tuple[str, bool]:
     """Return what the middle column says of two hops, and whether it matters."""
     a, b = pair
     if a is None or b is None:
-        return (ONLY_B if a is None else ONLY_A), False
+        return only_in(a, b), False
     if bool(a.hosts) != bool(b.hosts):
         return f"silent in {'B' if a.hosts else 'A'}", False
     if a.avg is not None and b.avg is not None and is_more(NOTABLE, a.avg, b.avg):

@@ -22,7 +22,7 @@ KEY_PREFIX = "{tinytracer}:"  # braces: all keys are in one slot of a cluster
 LOST = "lost"
 
 # What all scripts begin with. The clock is the server's own. Holders and buckets expire by themselves.
-COMMON = """
+PRELUDE = """
 local base, holder = KEYS[1], ARGV[1]
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
@@ -70,7 +70,7 @@ ALIVE = "if redis.call('HEXISTS', mine, '') == 0 then return 'lost' end\n"
 
 # ARGV: a holder, claims, a penalty or false. It is Ledger.decide; -1 stands for infinity.
 DECIDE_SCRIPT = f"""
-{COMMON}{ALIVE}
+{PRELUDE}{ALIVE}
 local claims, penalty = cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
 local holders = redis.call('SMEMBERS', base .. 'holders')
 local left = {{}}
@@ -121,7 +121,7 @@ return cjson.encode({{0, 0, left}})
 
 # ARGV: a holder, counts that were given back by key, pairs of a token and an amount.
 SETTLE_SCRIPT = f"""
-{COMMON}{ALIVE}
+{PRELUDE}{ALIVE}
 for key, count in pairs(cjson.decode(ARGV[2])) do
     if redis.call('HINCRBY', mine, key, -count) <= 0 then redis.call('HDEL', mine, key) end
 end
@@ -222,10 +222,9 @@ return redis.call('EXISTS', base .. 'result:' .. name)
 class Redis(Shared):
     """Keep everything in a Redis server; a decision is one script, by the server's clock."""
 
-    def __init__(self, url: str, prefix: str = KEY_PREFIX) -> None:
+    def __init__(self, url: str) -> None:
         super().__init__()
         self.name = "Redis"  # a URL may have a password in it
-        self._prefix = prefix
         self._client = _client(url, decode_responses=True)
         scripts = {
             "decide": DECIDE_SCRIPT,
@@ -239,7 +238,7 @@ class Redis(Shared):
         self._disconnect()
         memory: Any = self._client.info("memory")
         if 0 < memory["maxmemory"] <= memory["used_memory"]:  # which is why it could not be used
-            results = [*self._client.scan_iter(f"{self._prefix}result*", 1000)]
+            results = [*self._client.scan_iter(f"{KEY_PREFIX}result*", 1000)]
             if results:
                 self._client.unlink(*results)
 
@@ -265,7 +264,7 @@ class Redis(Shared):
 
     def _call(self, name: str, *arguments: str | int) -> str:
         """Run a script by its digest, or by its text where the server does not know it; raises Lost."""
-        answer = str(self._scripts[name](keys=[self._prefix], args=arguments))
+        answer = str(self._scripts[name](keys=[KEY_PREFIX], args=arguments))
         if answer == LOST:
             raise Lost
         return answer
@@ -281,15 +280,14 @@ def _plain(claim: Claim) -> dict[str, Any]:
 class RedisCabinet:
     """Keep frozen answers in a Redis server, by its own clock."""
 
-    def __init__(self, url: str, keeping: Keeping, prefix: str = KEY_PREFIX) -> None:
+    def __init__(self, url: str, keeping: Keeping) -> None:
         self._keeping = keeping
-        self._prefix = prefix
         self._client = _client(url)
         self._keep = self._client.register_script(KEEP_SCRIPT)
 
     def secret(self) -> bytes:
         """Return the key that makes an owner of a network, made by the first process."""
-        key = f"{self._prefix}results:secret"
+        key = f"{KEY_PREFIX}results:secret"
         found: Any = self._client.get(key)
         if found is None:
             self._client.set(key, secrets.token_hex(16), nx=True)
@@ -300,11 +298,11 @@ class RedisCabinet:
         """Keep a body, and tell whether there was room."""
         keeping = self._keeping
         bounds = (len(body) + ENTRY_OVERHEAD, expires - now, keeping.entries, keeping.size)
-        return bool(self._keep(keys=[self._prefix], args=[name, owner, body, *bounds]))
+        return bool(self._keep(keys=[KEY_PREFIX], args=[name, owner, body, *bounds]))
 
     def get(self, name: str, now: float) -> bytes | None:
         """Return a body, None when there is none of this name or when it has expired."""
-        found: Any = self._client.get(f"{self._prefix}result:{name}")
+        found: Any = self._client.get(f"{KEY_PREFIX}result:{name}")
         return None if found is None else bytes(found)
 
     def close(self) -> None:

@@ -17,9 +17,9 @@ from lookingglass.store import OWNED, Claim, Decision, Ledger, Token
 
 BUSY = 0.25  # seconds that a decision waits for other processes
 PAGES = 16384  # of 4 KiB, which limits may have at most
-PAGE = 4096  # bytes
+PAGE_SIZE = 4096  # bytes
 RESULTS_END = ".results"  # at the end of the name of the file with frozen answers
-NEARLY_FULL = 64 * PAGE  # bytes that are free on a disk on which limits may not find what they need
+NEARLY_FULL = 64 * PAGE_SIZE  # bytes that are free on a disk on which limits may not find what they need
 LEFT_FREE = 8 << 20  # bytes of the disk that frozen answers leave to limits
 BOOT = "/proc/sys/kernel/random/boot_id"
 # Frozen answers were here as well before they had a file of their own, and nobody would make room any more.
@@ -98,9 +98,7 @@ class SQLite(Shared, Ledger):
 
     def _disconnect(self) -> None:
         database, self._database = self._database, None
-        if database is not None:
-            with contextlib.suppress(sqlite3.Error):
-                database.close()
+        _close(database)
 
     def _register(self, holder: str, holds: Mapping[str, int], stale: Sequence[str]) -> None:
         with self._transaction("") as run:
@@ -170,19 +168,13 @@ class SQLite(Shared, Ledger):
         if _identity(self._path) != self._file:
             raise sqlite3.OperationalError("the file was replaced")
         run = self._run
-        run("BEGIN IMMEDIATE")
-        try:
+        with _all_or_nothing(run):
             self._now = time.clock_gettime(time.CLOCK_BOOTTIME)
             self._me = holder
             alive = "SELECT 1 FROM holder WHERE holder = ? AND expires > ?"
             if holder and not run(alive, (holder, self._now)).fetchone():
                 raise Lost
             yield run
-            run("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):  # some errors have rolled it back already
-                run("ROLLBACK")
-            raise
 
 
 class SQLiteCabinet:
@@ -207,22 +199,14 @@ class SQLiteCabinet:
         """Keep a body, and tell whether there was room; raises OSError where the disk is full."""
         if _free(self._path) < LEFT_FREE + len(body):
             raise OSError(errno.ENOSPC, "the disk is nearly full, and limits need what is left")
-        with self._connected() as run:
-            run("BEGIN IMMEDIATE")
-            try:
-                run("DELETE FROM result WHERE expires <= ?", (now,))
-                run(KEEP, (name, owner, expires, len(body) + ENTRY_OVERHEAD, body))
-                while run("SELECT total(size) FROM result").fetchone()[0] > self._keeping.size:
-                    run(DROP.format(most="sum(size)"))
-                if run("SELECT count(*) FROM result").fetchone()[0] > self._keeping.entries:
-                    run(DROP.format(most="count(*)"))
-                is_kept = run("SELECT 1 FROM result WHERE name = ?", (name,)).fetchone() is not None
-                run("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # some errors have rolled it back already
-                    run("ROLLBACK")
-                raise
-            return is_kept
+        with self._connected() as run, _all_or_nothing(run):
+            run("DELETE FROM result WHERE expires <= ?", (now,))
+            run(KEEP, (name, owner, expires, len(body) + ENTRY_OVERHEAD, body))
+            while run("SELECT total(size) FROM result").fetchone()[0] > self._keeping.size:
+                run(DROP.format(most="sum(size)"))
+            if run("SELECT count(*) FROM result").fetchone()[0] > self._keeping.entries:
+                run(DROP.format(most="count(*)"))
+            return run("SELECT 1 FROM result WHERE name = ?", (name,)).fetchone() is not None
 
     def get(self, name: str, now: float) -> bytes | None:
         """Return a body, None when there is none of this name or when it has expired."""
@@ -255,7 +239,7 @@ class SQLiteCabinet:
     def _connect(self) -> sqlite3.Connection:
         self._disconnect()
         # an entry fills its last page only in part
-        pages = self._keeping.size // PAGE + 2 * self._keeping.entries + 64
+        pages = self._keeping.size // PAGE_SIZE + 2 * self._keeping.entries + 64
         database = self._database = _open(self._path, pages)
         self._file = _identity(self._path)
         for statement in RESULT_TABLES.split(";"):
@@ -264,9 +248,7 @@ class SQLiteCabinet:
 
     def _disconnect(self) -> None:
         database, self._database = self._database, None
-        if database is not None:
-            with contextlib.suppress(sqlite3.Error):
-                database.close()
+        _close(database)
 
 
 def _open(path: str, pages: int) -> sqlite3.Connection:
@@ -282,6 +264,25 @@ def _open(path: str, pages: int) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _close(database: sqlite3.Connection | None) -> None:
+    if database is not None:
+        with contextlib.suppress(sqlite3.Error):
+            database.close()
+
+
+@contextmanager
+def _all_or_nothing(run: Execute) -> Iterator[None]:
+    """Change all of a database, or nothing where anything fails."""
+    run("BEGIN IMMEDIATE")
+    try:
+        yield
+        run("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # some errors have rolled it back already
+            run("ROLLBACK")
+        raise
 
 
 def _free(path: str) -> int:

@@ -34,8 +34,8 @@ TRIALS = {
 OPENERS = {"mtr": "mtr-packet"}
 TRIAL = 10.0  # seconds
 REFUSED = re.compile(r"not permitted|cap_net_raw|[Pp]rivilege|Permission denied|Failure to open")
-UNREACHABLE = re.compile(r"unreachable|[Cc]annot assign|not supported|100% packet loss|100\.0%")
 ALL_LOST = re.compile(r"100% packet loss|100\.0%")
+UNREACHABLE = re.compile(rf"unreachable|[Cc]annot assign|not supported|{ALL_LOST.pattern}")
 RANGE = 'sysctl -w net.ipv4.ping_group_range="0 2147483647"'
 NAME = "a.root-servers.net."  # whose look-up gets a definite answer wherever names are resolved, if only no
 LOOK_UP = 4.0  # seconds
@@ -80,7 +80,7 @@ def loopback(situation: Situation) -> Iterator[Finding]:
         (path, program, family)
         for name, path in asked.items()
         if os.path.basename(name) in TRIALS and (program := machine.found(name))
-        for family in situation.families
+        for family in situation.configuration.families
     ]
     if not trials:
         return
@@ -102,7 +102,7 @@ def _why_no_answer(program: str, family: int, told: machine.Told, situation: Sit
     if not _is_up():
         return f"{cause} (the interface lo is down)", "ip link set lo up"
     if REFUSED.search(told.text):
-        if Path("/proc/self/status").read_text().find("NoNewPrivs:\t1") >= 0:
+        if "NoNewPrivs:\t1" in Path("/proc/self/status").read_text():
             rights = f"{cause} (a process without new privileges gets no file capabilities)"
             unit = "write AmbientCapabilities=CAP_NET_RAW in the unit"
             return rights, RANGE if os.path.basename(program) == "ping" else unit
@@ -168,10 +168,10 @@ def routes(situation: Situation) -> Iterator[Finding]:
     """Find address families that are offered, and that this machine has no route for."""
     if not situation.here:
         return
-    missing = [family for family in situation.families if machine.source(family) is None]
+    missing = [family for family in situation.configuration.families if machine.source(family) is None]
     for family in missing:
         cure = situation.key("capabilities", f'{{"ipv{family}": false}}')
-        if len(missing) == len(situation.families):
+        if len(missing) == len(situation.configuration.families):
             cure = "give this machine an address and a default route"
         yield Finding(f"capabilities.ipv{family}", f"this machine has no default route for IPv{family}", cure)
 

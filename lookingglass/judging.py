@@ -32,18 +32,14 @@ def limits(situation: Situation) -> Iterator[Finding]:
 
 def probing(situation: Situation) -> Iterator[Finding]:
     """Tell which commands send packets, and so are held against targets.deny and target_rate."""
-    kinds: dict[str, list[str]] = {"send packets to their target": [], "only read tables": []}
-    for router in situation.configuration.routers:
-        for command in router.commands.values():
-            found = kinds["send packets to their target" if command.probes else "only read tables"]
-            found.append(command.name)
-    for kind, commands in kinds.items():
-        if commands:
-            yield Finding("commands", f"these {kind}: {', '.join(dict.fromkeys(commands))}", "", NOTE)
-    for router in situation.configuration.routers:
-        for command in filter(_is_unknown, router.commands.values()):
-            told = f"{command.name} counts as sending packets, for its program is not known"
-            yield Finding("commands", told, 'if it only reads a table, add "probes": false', NOTE)
+    commands = [each for router in situation.configuration.routers for each in router.commands.values()]
+    for probes, what in ((True, "send packets to their target"), (False, "only read tables")):
+        names = dict.fromkeys(command.name for command in commands if command.probes is probes)
+        if names:
+            yield Finding("commands", f"these {what}: {', '.join(names)}", "", NOTE)
+    for command in filter(_is_unknown, commands):
+        told = f"{command.name} counts as sending packets, for its program is not known"
+        yield Finding("commands", told, 'if it only reads a table, add "probes": false', NOTE)
 
 
 def _is_unknown(command: Command) -> bool:

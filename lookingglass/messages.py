@@ -27,9 +27,8 @@ TARGET = re.compile(rb"(?:/|(?i:https?)://(?P<authority>[^/?#]++)|\*\Z)[\x21-\x7
 HOST_FIELD = re.compile(r"[A-Za-z0-9._~%!$&'()*+;=:\[\]-]{1,270}")
 BLANK_LINES = re.compile(rb"(?:\r\n)*+")
 HEAD_END = b"\r\n\r\n"
-ONCE = re.compile(
-    rb"\r\n(host|content-length|transfer-encoding):", re.IGNORECASE
-)  # fields that may be there once
+# Fields that may be there once.
+SINGLE_FIELDS = re.compile(rb"\r\n(host|content-length|transfer-encoding):", re.IGNORECASE)
 # RFC 9112 section 7.1: a size, and extensions that mean nothing here
 CHUNK_LINE = re.compile(rb"(?P<size>[0-9A-Fa-f]{1,8}+)(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r\n")
 
@@ -161,7 +160,7 @@ def _judge(header: bytes) -> bytes:
         raise parser.ParsingError("no request line of HTTP/1.0 or 1.1")
     if b"\r\n " in header or b"\r\n\t" in header:  # RFC 9112 section 5.2
         raise parser.ParsingError("folded")
-    names = [name.lower() for name in ONCE.findall(header)]
+    names = [name.lower() for name in SINGLE_FIELDS.findall(header)]
     if len(set(names)) < len(names):
         raise parser.ParsingError("given twice")
     if b"transfer-encoding" in names and (b"content-length" in names or version == b"1.0"):

@@ -51,13 +51,8 @@ def migrate(old: str, file: str) -> int:
         return 2
     notes: list[str] = []
     new, left_out = read(document, notes)
-    try:
-        conf.read(new, os.path.dirname(old))
-        written = starting.write(file, new)
-    except (conf.ConfigurationError, starting.NotWritten) as error:
-        print("\n".join((*notes, str(error))), file=sys.stderr)
+    if not starting.write(file, new, os.path.dirname(old), notes):
         return 2
-    print("\n".join((f"Written: {', '.join(written)}", *notes, *starting.after(file))))
     return 1 if left_out else 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from commands import TEXT
-from lookingglass.problems import NotFound
+from lookingglass.problems import NO_PATH, NotFound
 from lookingglass.ready import Ready
 
 TEXT_UTF8 = f"{TEXT}; charset=utf-8"  # RFC 9309 section 2.3 and RFC 9116 section 3
@@ -42,7 +42,7 @@ def security(info: Mapping[str, str], base: str, day: datetime.date) -> Ready:
     if MAIL.fullmatch(contact):
         contact = f"mailto:{contact}"
     if not CONTACT_URI.fullmatch(contact):
-        raise NotFound("There is nothing at this path.")
+        raise NotFound(NO_PATH)
     expires = day + datetime.timedelta(days=HOLDS)
     canonical = f"{base}/.well-known/security.txt"
     lines = f"Contact: {contact}\nExpires: {expires}T00:00:00Z\nCanonical: {canonical}\n"

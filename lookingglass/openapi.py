@@ -8,6 +8,7 @@ from typing import Any
 
 from commands import EVENTS, JSON, SVG, TEXT, Command, Router
 from lookingglass import targets
+from lookingglass.answers import HTML
 from lookingglass.configuration import Configuration
 from lookingglass.facts import PARSERS
 from lookingglass.facts.schemas import STRING, Table, object_of
@@ -187,9 +188,9 @@ RESOURCES: dict[str, tuple[str, tuple[str, ...], str, str, tuple[int, ...]]] = {
 
 # What is kept: path -> summary, parameters, schema of JSON, other media types.
 KEPT_PATHS: dict[str, tuple[str, tuple[str, ...], str, tuple[str, ...]]] = {
-    "/results/{name}": ("Show a frozen answer", ("name",), "Result", (TEXT, "text/html", "image/svg+xml")),
+    "/results/{name}": ("Show a frozen answer", ("name",), "Result", (TEXT, HTML, SVG)),
     "/results/{name}/vs/{other}": (
-        "Compare two frozen answers", ("name", "other"), "Comparison", (TEXT, "text/html"),
+        "Compare two frozen answers", ("name", "other"), "Comparison", (TEXT, HTML),
     ),
 }  # fmt: skip
 

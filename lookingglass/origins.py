@@ -14,7 +14,8 @@ PORTS = {"http": ":80", "https": ":443"}  # which an origin leaves out
 # RFC 6454 section 6.2, and what of a Referer says the same
 ORIGIN = re.compile(r"(https?)://([A-Za-z0-9._\[\]:-]{1,270}+)")
 REFERER = re.compile(rf"({ORIGIN.pattern})(?:[/?#].*+)?+", re.DOTALL)
-OWN = {"same-origin", "none"}  # Sec-Fetch-Site of this page's own requests, and of typed and kept links
+# Sec-Fetch-Site of this page's own requests, and of typed and kept links.
+OWN_REQUESTS = {"same-origin", "none"}
 REFUSAL = "Commands are not run for pages, links and images of other sites; open this page itself."
 
 
@@ -38,11 +39,10 @@ def refuse_forged(environ: Mapping[str, Any], host: str | None, allowed: Collect
     if "prefetch" in environ.get("HTTP_SEC_PURPOSE", "").lower():
         raise HTTPProblem(400, "Commands are not run before somebody asks for them.")
     site = _word(environ, "SITE")
-    if site in OWN:
+    if site in OWN_REQUESTS:
         return
-    if (
-        site
-    ):  # the browser tells; what fetch() reads needs our permission, images and the like do not ask for it
+    if site:
+        # The browser tells: what fetch() reads needs our permission, images and the like do not ask for it.
         is_fetch = (_word(environ, "MODE"), _word(environ, "DEST")) == ("cors", "empty")
         is_admitted = is_fetch and is_allowed(environ.get("HTTP_ORIGIN"), allowed)
     else:

@@ -11,15 +11,9 @@ from urllib.parse import urlencode
 import rfc8522
 from commands import Command, Router
 from lookingglass import form, frames, panels, pasted, resources, themes
-from lookingglass.answers import (
-    HTML,
-    Following,
-    Pieces,
-    Reply,
-    Start,
-    problem_headers,
-)
+from lookingglass.answers import HTML, Following, Pieces, Reply, Start, problem_headers
 from lookingglass.configuration import Configuration
+from lookingglass.frames import HTML_UTF8
 from lookingglass.glass import Answer
 from lookingglass.headers import FRESH, LIVE, SECURITY, allowing
 from lookingglass.pictures.markup import escape
@@ -33,7 +27,6 @@ from lookingglass.views import CROWD, common_scale, heading_of, last_view, overv
 FIELDS = ("ip", "cmd", "router", "routers", "protocol", "vrf", "run")  # of the form
 BLANK = dict.fromkeys(FIELDS, "")  # was filled in
 ASSETS = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
-HTML_UTF8 = f"{HTML}; charset=utf-8"
 
 
 class Choice(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from commands import Router
 from lookingglass.pictures import Drawing
-from lookingglass.pictures.markup import escape, name
+from lookingglass.pictures.markup import escape, name, timestamp
 from lookingglass.pictures.verdicts import Verdict
 from lookingglass.results import place_of, title_of
 
@@ -42,24 +42,11 @@ class Moment(NamedTuple):
     age: int | None = None  # seconds since it was run for another visitor
 
 
-def view(
-    heading: Heading,
-    verdict: Verdict,
-    drawing: Drawing,
-    moment: Moment | None = None,
-    actions: str = "",
-) -> str:
-    """Return all but the text: what a ``view`` event replaces; ``actions`` is markup."""
-    return bar(heading, verdict, moment, actions) + drawing.figures + drawing.picture
+def bar(heading: Heading, verdict: Verdict, moment: Moment | None = None, actions: str = "") -> str:
+    """Return the part of a view that belongs to one viewer; ``actions`` is markup.
 
-
-def bar(
-    heading: Heading,
-    verdict: Verdict,
-    moment: Moment | None = None,
-    actions: str = "",
-) -> str:
-    """Return the part of a view that belongs to one viewer; ``moment``: None while it runs."""
+    ``moment``: None while it runs.
+    """
     offered = f'<p class="actions">{actions}</p>' if actions else ""
     return (
         f'<header class="bar">{_asked(heading)} '
@@ -67,6 +54,11 @@ def bar(
         f'<span aria-hidden="true">{escape(verdict.mark)}</span> {escape(verdict.words)}</strong>'
         f"{_when(moment)}{offered}</header>"
     )
+
+
+def view(head: str, drawing: Drawing) -> str:
+    """Return all but the text: what a ``view`` event replaces; ``head`` is a ``bar``."""
+    return head + drawing.figures + drawing.picture
 
 
 def panel(heading: Heading, shown: str, text: str) -> str:
@@ -106,7 +98,6 @@ def _when(moment: Moment | None) -> str:
     if not moment:
         return ""
     performed_at, runtime, age = moment
-    shown = performed_at.replace("T", " ").replace("Z", " UTC")
     took = "" if runtime is None else f", {runtime:.1f} s"
     took += "" if age is None else f", run {age} s ago"
-    return f' <span class="when"><time datetime="{escape(performed_at)}">{escape(shown)}</time>{took}</span>'
+    return f' <span class="when">{timestamp(performed_at)}{took}</span>'

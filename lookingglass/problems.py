@@ -10,6 +10,7 @@ from rfc8522 import Problem
 
 SOON = 5  # seconds after which there may be room again; a guess, for runs are short
 ROUNDING = 1e-6  # seconds, so that a visitor who waits as long as the message says is admitted
+NO_PATH = "There is nothing at this path."
 
 __all__ = [
     "Busy",

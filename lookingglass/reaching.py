@@ -19,15 +19,7 @@ ARRIVED = "tinytracer-check"  # what a router prints first when its account has 
 LOOK = """echo {marker}; for p in {programs}; do command -v "$p" >/dev/null 2>&1 && continue; w=
 for d in /bin /sbin /usr/bin /usr/sbin /usr/local/bin /usr/local/sbin; do [ -x "$d/$p" ] && w="$d"; done
 echo "lacks $p $w"; done"""
-CHANGED, UNKNOWN, KEYS, DENIED = "changed", "unknown", "keys", "denied"
-# What ssh says, and what it means; the first that is found counts.
-SAYINGS = (
-    (re.compile("REMOTE HOST IDENTIFICATION HAS CHANGED"), CHANGED),
-    (re.compile("Host key verification failed|host key is known"), UNKNOWN),
-    (re.compile("UNPROTECTED PRIVATE KEY|bad permissions"), KEYS),
-    (re.compile("Permission denied"), DENIED),
-)
-# The same where nothing has to be found out for the cure; {said} is ssh's line, {…} what `ssh -G` tells.
+# What ssh says, with cause and cure; {said} is ssh's line, {…} what `ssh -G` tells.
 CURES = (
     (re.compile("Connection refused"), "nothing listens at {hostname} port {port}",
      "systemctl start ssh  # on the router; or write its Port in ssh_config"),
@@ -93,9 +85,9 @@ def _settings(router: Router) -> dict[str, str]:
 
 def _problem(told: machine.Told, settings: Mapping[str, str]) -> tuple[str, str] | None:
     """Return cause and cure of what ssh complains of."""
-    kind = next((kind for pattern, kind in SAYINGS if pattern.search(told.text)), None)
-    if kind and settings:
-        return {CHANGED: _changed, UNKNOWN: _unknown, KEYS: _open_key, DENIED: _denied}[kind](settings)
+    explain = next((explain for pattern, explain in SAYINGS if pattern.search(told.text)), None)
+    if explain and settings:
+        return explain(settings)
     for pattern, cause, cure in CURES:
         said = next(filter(pattern.search, told.errors.splitlines()), "")
         if settings and said:
@@ -157,6 +149,15 @@ def _denied(settings: Mapping[str, str]) -> tuple[str, str]:
         return f"{user()} may not read the private key", f"chown {user()} {shlex.quote(unreadable[0])}"
     told = f"{where} does not accept the key {there[0]}"
     return told, f"add the line in {there[0]}.pub to .ssh/authorized_keys of {where}"
+
+
+# What ssh says where the cure has to be found out; the first that is found counts, and before CURES.
+SAYINGS = (
+    (re.compile("REMOTE HOST IDENTIFICATION HAS CHANGED"), _changed),
+    (re.compile("Host key verification failed|host key is known"), _unknown),
+    (re.compile("UNPROTECTED PRIVATE KEY|bad permissions"), _open_key),
+    (re.compile("Permission denied"), _denied),
+)
 
 
 def _lack(words: list[str], settings: Mapping[str, str]) -> tuple[str, str]:

@@ -250,10 +250,9 @@ def proxies(value: Any, place: Place) -> Any:
         return value
     if not isinstance(value, list):
         return place.refuse(f'expected false, true, or a list of networks and "{UNIX}"', value)
-    numbered = enumerate(value)
     return tuple(
         UNIX if item == UNIX else _network(item, place.item(number), f'{NETWORK}, or "{UNIX}"')
-        for number, item in numbered
+        for number, item in enumerate(value)
     )
 
 
@@ -300,7 +299,7 @@ def store(value: Any, place: Place) -> Any:
 
 def existing_folder(value: Any, place: Place) -> Any:
     """Read the name of a folder that exists; return its absolute path."""
-    where = os.path.join(place.folder, value) if is_text(value) and "\0" not in value else ""
+    where = _path(value, place)
     return os.path.realpath(where) if os.path.isdir(where) else place.refuse(FOLDER, value)
 
 
@@ -312,7 +311,7 @@ def content(media: Mapping[str, str], most: int) -> Read:
     expected = f"expected the name of a file that exists and ends in {', '.join(media)}"
 
     def read_file(value: Any, place: Place) -> Any:
-        where = os.path.join(place.folder, value) if is_text(value) and "\0" not in value else ""
+        where = _path(value, place)
         kind = media.get(os.path.splitext(where)[1].lower())
         if kind is None or not os.path.isfile(where):
             return place.refuse(expected, value)
@@ -331,6 +330,11 @@ def content(media: Mapping[str, str], most: int) -> Read:
         return File(body, kind)
 
     return read_file
+
+
+def _path(value: Any, place: Place) -> str:
+    """Return the path that a file's or a folder's name means; "": it is no name."""
+    return os.path.join(place.folder, value) if is_text(value) and "\0" not in value else ""
 
 
 def _origin(value: Any, place: Place) -> Any:

@@ -112,15 +112,15 @@ def summary(configuration: Configuration) -> Summary:
     routers = values.pop("routers")
     for section in ("info", "limits", "capabilities", "theme"):
         inner = values.pop(section)
-        values.update({f"{section}.{key}": value for key, value in (*_items(inner),)})
+        values.update({f"{section}.{key}": value for key, value in _items(inner)})
     for router in routers:
         values[f"routers.{router.name}"] = router._replace(commands={})
         values.update(
             {f"routers.{router.name}.commands.{name}": each for name, each in router.commands.items()}
         )
-    return {
-        path: _digest(value) for path, value in values.items() if path not in {"programs", "title", "blurb"}
-    }
+    for path in ("programs", "title", "blurb"):  # which follow from others
+        del values[path]
+    return {path: _digest(value) for path, value in values.items()}
 
 
 def changes(old: Summary, new: Summary) -> list[str]:
@@ -193,9 +193,8 @@ def running(file: str) -> Iterator[Running]:
     """Yield the servers that run with a configuration file, as far as this user may look into them."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         folder = f"/proc/{pid}/fd"
-        with contextlib.suppress(
-            OSError, ValueError, KeyError, TypeError
-        ):  # it is another user's, or has gone
+        # It may be another user's, have gone, or be something else with this name.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             for descriptor in os.listdir(folder):
                 if os.readlink(f"{folder}/{descriptor}") == LINK:
                     with open(f"{folder}/{descriptor}") as mirror:

@@ -12,11 +12,10 @@ SETS = (
     *("routeros6", "routeros7", "sros", "tnsr", "vrp", "vyos"),
 )
 SCRIPTS = ("birdlg", "gobgplg")  # programs that some of these sets need on the PATH
-PAGE, ROUTERS, ROOT = (
-    ("html", "html"),
-    ("routers", os.path.join("examples", "routers")),
-    ("", ""),
-)  # in a package, in a checkout
+# Folders: in a package, in a checkout.
+PAGE = ("html", "html")
+ROUTERS = ("routers", os.path.join("examples", "routers"))
+ROOT = ("", "")
 
 LOADER: Any = __spec__.loader  # reads files beside this module, in a folder and in a zip alike
 PACKAGE = os.path.dirname(__file__)  # as typed, for the loader knows a zip by that

@@ -20,6 +20,7 @@ from lookingglass.alignment import (
     counted,
     listed,
     of_both,
+    only_in,
     saying,
     sentence_of,
 )
@@ -95,7 +96,7 @@ def _compare_one(one: Paths, other: Paths) -> Differences:
         of_both("prefix", SideCell(prefix_a, "", prefix_a), SideCell(prefix_b, "", prefix_b)),
         *_path_rows(best_a, best_b),
         *_attribute_rows(best_a, best_b),
-        *(SideRow("other path", *_cells(a, b), *_other_change(a, b, best_a, best_b)) for a, b in others),
+        *(SideRow("other path", _cell(a), _cell(b), *_other_change(a, b, best_a, best_b)) for a, b in others),
     ]
     prefix = f"another prefix: {prefix_a} → {prefix_b}" if prefix_a != prefix_b else ""
     path = _path_words(best_a, best_b, paths_a, paths_b)
@@ -130,8 +131,12 @@ def _path_words(a: Path, b: Path, paths_a: Sequence[Path], paths_b: Sequence[Pat
 
 def as_text(path: Sequence[Any]) -> str:
     """Return an AS path with its prepends as factors."""
-    groups = ((number, len([*group])) for number, group in itertools.groupby(path))
-    return listed(_run_text(*each) for each in groups) or "(none)"
+    return listed(_run_text(*each) for each in _runs(path)) or "(none)"
+
+
+def _runs(path: Iterable[Any]) -> list[tuple[Any, int]]:
+    """Return each AS with how often it stands in a row."""
+    return [(number, len([*group])) for number, group in itertools.groupby(path)]
 
 
 def _run_text(number: Any, count: int) -> str:
@@ -139,7 +144,7 @@ def _run_text(number: Any, count: int) -> str:
 
 
 def _without_prepends(path: Sequence[Any]) -> list[Any]:
-    return [number for number, _ in itertools.groupby(path)]
+    return [number for number, _ in _runs(path)]
 
 
 def _key(path: Path) -> tuple[Any, ...]:
@@ -173,17 +178,12 @@ def _value(value: Any) -> str:
 
 
 def _path_rows(a: Path, b: Path) -> list[SideRow]:
-    one, other = (
-        [(number, len([*group])) for number, group in itertools.groupby(each.get("as_path") or ())]
-        for each in (a, b)
-    )
+    one, other = (_runs(each.get("as_path") or ()) for each in (a, b))
     rows = []
     for left, right in align(one, other, lambda x, y: int(x[0] == y[0])):
         cells = [None if each is None else SideCell(_run_text(*each), "", each[0]) for each in (left, right)]
-        change = SAME
-        if left is None or right is None:
-            change = ONLY_B if left is None else ONLY_A
-        elif left[1] != right[1]:
+        change = only_in(left, right)
+        if left is not None and right is not None and left[1] != right[1]:
             change = f"×{left[1]} → ×{right[1]}"
         rows.append(SideRow("AS path", cells[0], cells[1], change, matters=change != SAME))
     return rows
@@ -219,10 +219,6 @@ def _cell(path: Path | None) -> SideCell | None:
     return SideCell(f"{as_text(path.get('as_path') or ())}{via}", path.get("prefix") or "", dict(path))
 
 
-def _cells(a: Path | None, b: Path | None) -> tuple[SideCell | None, SideCell | None]:
-    return _cell(a), _cell(b)
-
-
 def _other_change(a: Path | None, b: Path | None, best_a: Path, best_b: Path) -> tuple[str, bool]:
     if a is not None and b is not None:
         words = _attribute_words(a, b)
@@ -244,9 +240,7 @@ def _compare_many(one: Paths, other: Paths) -> Differences:
     rows = []
     for prefix in [*gone, *new, *changed, *(each for each in both if each not in changed)][:MOST_ALIGNED]:
         cells = [_cell(_best(each[prefix])) if prefix in each else None for each in (one, other)]
-        change = ONLY_B if cells[0] is None else ONLY_A if cells[1] is None else SAME
-        if prefix in changed:
-            change = "another best path"
+        change = "another best path" if prefix in changed else only_in(*cells)
         rows.append(SideRow(prefix, cells[0], cells[1], change, matters=change != SAME))
     parts = [f"{counted(len(gone), 'prefix', 'prefixes')} only in A" if gone else ""]
     parts += [f"{counted(len(new), 'prefix', 'prefixes')} only in B" if new else ""]
@@ -271,11 +265,11 @@ def compare_neighbors(a: Facts, b: Facts, setting: Setting) -> Differences:
     for name in names:
         x, y = one.get(name), other.get(name)
         states = [None if each is None else str(each.get("state")) for each in (x, y)]
-        change = ONLY_B if x is None else ONLY_A if y is None else SAME
+        change = only_in(x, y)
         if x is not None and y is not None and states[0] != states[1]:
             change = f"{states[0]} → {states[1]}"
         if change != SAME:
-            told.append(f"{name} {change if '→' in change else change[2:]}")
+            told.append(f"{name} {change.lstrip('−+ ')}")  # without the signs of ONLY_A and ONLY_B
         rows.append(SideRow(name, _neighbor(x), _neighbor(y), change, matters=change != SAME))
     rows.sort(key=lambda row: not row.matters)
     if not told:

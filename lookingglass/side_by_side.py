@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lookingglass.alignment import ONLY_A, ONLY_B, SAME, Differences, SideCell, SideRow
 from lookingglass.comparisons import Comparison
-from lookingglass.pictures.markup import escape, name, plain
+from lookingglass.pictures.markup import escape, name, plain, timestamp, when
 
 WIDEST = 48  # characters of a column of text
 LONGEST_SENTENCE = 2000  # characters; its parts are bounded
@@ -22,11 +22,6 @@ class Head(NamedTuple):
     title: str
     where: str  # router and place
     performed_at: str
-
-
-def when(moment: str) -> str:
-    """Return a moment of ISO 8601 for people."""
-    return f"{moment.replace('T', ' ').removesuffix('Z')} UTC"
 
 
 def in_common(a: Head, b: Head) -> tuple[str, str]:
@@ -70,9 +65,8 @@ def _column(side: Head, title: str, where: str, found: Differences) -> str:
     """Return the head of a side: what both have in common stands above."""
     told = [*([] if title else [side.title]), *([] if where else [side.where])]
     words = ", ".join(map(name, told))
-    moment = f'<time datetime="{escape(side.performed_at)}">{escape(when(side.performed_at))}</time>'
     values = f' <span class="values">{escape(found.figures)}</span>' if found.figures else ""
-    link = f'<a href="{escape(side.href)}">{side.letter}</a>'
+    link, moment = f'<a href="{escape(side.href)}">{side.letter}</a>', timestamp(side.performed_at)
     return f'<th role="columnheader" scope="col">{link} {words}{" " if words else ""}{moment}{values}</th>'
 
 

@@ -36,28 +36,33 @@ def init(file: str) -> int:
         return 1
     notes: list[str] = []
     document = starting(notes)
+    return 0 if write(file, document, os.path.dirname(file), notes) else 1
+
+
+def write(file: str, document: Document, folder: str, notes: list[str]) -> bool:
+    """Write a new configuration, print the notes on it and what to do next, and tell whether it is written.
+
+    It has to be valid; files that it names are relative to ``folder``. Nothing that is there is overwritten.
+    """
     try:
-        conf.read(document, os.path.dirname(file))
-        written = write(file, document)
+        conf.read(document, folder)
+        written = _write(file, document)
     except (conf.ConfigurationError, NotWritten) as error:
         print("\n".join((*notes, str(error))), file=sys.stderr)
-        return 1
-    print("\n".join((f"Written: {', '.join(written)}", *notes, *after(file))))
-    return 0
+        return False
+    print("\n".join((f"Written: {', '.join(written)}", *notes, *_after(file))))
+    return True
 
 
-def after(file: str) -> Iterator[str]:
+def _after(file: str) -> Iterator[str]:
     """Yield what to do with a new configuration."""
     option = f"--config {shlex.quote(file)}"
     yield f"Edit it: title, blurb and contact in info. Then: {cures.program()} check {option}"
     yield f"And start it: {cures.program()} serve {option}"
 
 
-def write(file: str, document: Document) -> list[str]:
-    """Write a configuration with its schema beside it, and return the names; raises NotWritten.
-
-    Nothing that is there is overwritten.
-    """
+def _write(file: str, document: Document) -> list[str]:
+    """Write a configuration with its schema beside it, and return the names; raises NotWritten."""
     schema = os.path.join(os.path.dirname(file), SCHEMA)
     written = []
     text = json.dumps({"$schema": f"./{SCHEMA}", **document}, indent=4, ensure_ascii=False)
@@ -92,12 +97,12 @@ def starting(notes: list[str]) -> Document:
     name = daemon.command_set if daemon and any(sources.values()) else ""
     offered = _commands(name)
     commands = _with_programs(offered, notes)
+    router: Document = {"name": _host(), "commands": commands}
     if name:
-        router = {f"source{family}": sources[family] for family in families}
+        own = {f"source{family}": sources[family] for family in families}
         is_whole = list(commands) == list(offered)
-        inner = name if is_whole else commands
-        return {**document, "routers": [{"name": _host(), **router, "commands": inner}]}
-    return {**document, "routers": [{"name": _host(), "commands": commands}]}
+        router = {"name": _host(), **own, "commands": name if is_whole else commands}
+    return {**document, "routers": [router]}
 
 
 def _host() -> str:
@@ -143,10 +148,10 @@ def _with_programs(offered: Document, notes: list[str]) -> Document:
     """Return the commands whose programs this machine has."""
     kept = {}
     for name, command in offered.items():
-        missing = {each for each in _programs(command) if not machine.found(each)}
+        missing = sorted({each for each in _programs(command) if not machine.found(each)})
         if missing:
-            mending = " && ".join(filter(None, map(cures.how_to_get, sorted(missing))))
-            notes.append(f"{name} is left out: there is no {', '.join(sorted(missing))} here: {mending}")
+            mending = " && ".join(filter(None, map(cures.how_to_get, missing)))
+            notes.append(f"{name} is left out: there is no {', '.join(missing)} here: {mending}")
         else:
             kept[name] = command
     return kept

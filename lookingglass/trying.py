@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from commands import Command, Router
+from commands import TEXT, Command, Router
 from lookingglass import machine, targets
 from lookingglass.configuration import Configuration
 from lookingglass.glass import Answer, Glass
@@ -51,12 +51,11 @@ def try_all(configuration: Configuration) -> Iterator[Tried]:
         rate=PLENTY, burst=PLENTY.runs, target_rate=PLENTY, global_rate=PLENTY, slot_seconds=PLENTY
     )
     glass = Glass(configuration._replace(limits=limits, deny=targets.DenyTable(()), store=MEMORY))
-    families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
     try:
         for router in configuration.routers:
             for command in router.commands.values():
                 for family in command.families():
-                    if family in families:
+                    if family in configuration.families:
                         yield _try(glass, router, command, family)
     finally:
         glass.close()
@@ -77,7 +76,7 @@ def _try(glass: Glass, router: Router, command: Command, family: int) -> Tried:
             answer.close()
     except Problem as problem:
         passed, why = False, str(problem)
-        template = command.template_of("text/plain", family)
+        template = command.template_of(TEXT, family)
         argv = template.argv if template else ()
     return Tried(router.name, command.name, family, passed, argv, why)
 

@@ -28,9 +28,8 @@ class Turnstile:
         self.adjust(limits)
         self._clock = clock
         self._lock = threading.Lock()
-        self._paid: dict[
-            str, float
-        ] = {}  # until when what a client has asked for is paid; in order of last use
+        # Until when what a client has asked for is paid; in order of last use.
+        self._paid: dict[str, float] = {}
         self._held: collections.Counter[str] = collections.Counter()  # downloads by client
         self._held_by_network: collections.Counter[str] = collections.Counter()
 
@@ -72,17 +71,13 @@ class Turnstile:
         network = network_of(client)
         with self._lock:
             if self._held[client] >= self._downloads:
-                raise Refusal(
-                    429,
-                    DOWNLOAD_WAIT,
-                    f"The limit is {self._downloads} downloads at once from your address.",
-                )
+                words = f"The limit is {self._downloads} downloads at once from your address."
+                raise Refusal(429, DOWNLOAD_WAIT, words)
             if self._held.total() >= self._places:
                 raise Refusal(503, DOWNLOAD_WAIT, f"All {self._places} places for downloads are taken.")
             if self._held_by_network[network] >= self._share:
-                raise Refusal(
-                    429, DOWNLOAD_WAIT, f"The limit is {self._share} downloads at once from your network."
-                )
+                words = f"The limit is {self._share} downloads at once from your network."
+                raise Refusal(429, DOWNLOAD_WAIT, words)
             self._held[client] += 1
             self._held_by_network[network] += 1
         return Lease(lambda refund: self._leave(client, network))

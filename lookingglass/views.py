@@ -150,7 +150,7 @@ def last_view(
 ) -> str:
     """Return the view of an answer that has ended, as markup."""
     drawing = _last_drawn(watched, scale).drawing
-    return last_bar(watched, status, envelope, actions) + drawing.figures + drawing.picture
+    return panels.view(last_bar(watched, status, envelope, actions), drawing)
 
 
 def _row(part: OneOfMany) -> Row:

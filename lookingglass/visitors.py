@@ -215,7 +215,7 @@ def read_client(text: str) -> targets.Address | None:
         return None
     if getattr(address, "scope_id", None):
         return None
-    return getattr(address, "ipv4_mapped", None) or address
+    return targets.unmapped(address)
 
 
 def connection_of(environ: Mapping[str, Any]) -> int | None:

@@ -11,12 +11,8 @@ from playwright.sync_api import Browser, Page, Route
 
 from tests.support import Server
 
-EXPECTED = (
-    "status of 4",
-    "status of 50",
-    "meant by a test",
-    "net::ERR_",
-)  # on the console, where a test means it
+# On the console, where a test means it.
+EXPECTED = ("status of 4", "status of 50", "meant by a test", "net::ERR_")
 RUNNING = '<strong class="verdict running"><span aria-hidden="true">●</span> running, 5.1 of 30 s</strong>'
 LOSSY = (
     '<strong class="verdict lossy" data-spoken="37 percent lost, average 18.3 milliseconds">'

@@ -75,12 +75,17 @@ def site_of(name: str, port: int, behind: int) -> str:
     return replace_once(site, "listen [::]:80;", "")
 
 
+def lay_out_nginx(folder: Path, site: str, user: str) -> list[str]:
+    """Write what nginx reads, and return its argv; where root starts it, it becomes ``user``."""
+    (folder / "site.conf").write_text(site)
+    line = "" if os.geteuid() else f"user {user};"
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, user=line))
+    return [program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
 def start_nginx(folder: Path, site: str, port: int) -> Server:
     """Start nginx with a site in a folder of its own; the caller stops it."""
-    (folder / "site.conf").write_text(site)
-    user = "" if os.geteuid() else "user root;"  # pytest's folders are root's own
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, user=user))
-    return Server([program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")], port)
+    return Server(lay_out_nginx(folder, site, "root"), port)  # pytest's folders are root's own
 
 
 def start_haproxy(folder: Path, port: int, behind: list[int], headers: str = APPENDING) -> Server:

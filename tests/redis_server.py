@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import redis
+
+from tests.support import soon
 
 
 class RedisServer:
@@ -23,14 +24,13 @@ class RedisServer:
         options = ["--save", "", "--appendonly", "no", "--dir", str(self.folder)]
         self.process = subprocess.Popen([*argv, *options], stdout=subprocess.DEVNULL)
         self.client = redis.Redis.from_url(self.url, decode_responses=True)
-        end = time.monotonic() + 20
-        while True:
-            try:
-                self.client.ping()
-                return
-            except redis.RedisError:
-                assert time.monotonic() < end
-                time.sleep(0.02)
+        assert soon(self.answers)
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.RedisError:
+            return False
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

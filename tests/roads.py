@@ -24,7 +24,7 @@ from email.message import Message
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.proxies import DEPLOY, NGINX, program, replace_once
+from tests.proxies import DEPLOY, lay_out_nginx, program, replace_once
 from tests.support import (
     COMMANDS,
     HERE,
@@ -268,10 +268,7 @@ def _nginx(place: Place, behind: int) -> list[str]:
     text = replace_once(text, "    listen [::]:443 ssl;\n", "")
     text = replace_once(text, "listen 443 ssl;", f"listen 127.0.0.1:{place.port} ssl;")
     assert f"server_name {name};" in text
-    (place.folder / "site.conf").write_text(text)
-    user = "" if os.geteuid() else f"user {READER};"
-    (place.folder / "nginx.conf").write_text(NGINX.format(folder=place.folder, user=user))
-    return [program("nginx"), "-p", str(place.folder), "-c", str(place.folder / "nginx.conf")]
+    return lay_out_nginx(place.folder, text, READER)
 
 
 def _caddy(place: Place, behind: int) -> list[str]:

@@ -13,11 +13,9 @@ import os
 import random
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
 
 from lookingglass import in_redis, in_sqlite, sharing
 from lookingglass.sharing import Shared
@@ -33,10 +31,10 @@ CELLS = 4 * len(KEYS) * WORKERS
 WAITS = ((sharing, "QUEUE"), (in_sqlite, "QUEUE"), (in_sqlite, "BUSY"), (in_redis, "TIMEOUT"))
 
 
-def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no store of this process be gone because the machine is busy."""
+def be_patient(put: Callable[[object, str, float], None]) -> None:
+    """Have no store of this process be gone because the machine is busy; ``put`` is setattr, or a patch's."""
     for module, name in WAITS:
-        monkeypatch.setattr(module, name, 10.0)
+        put(module, name, 10.0)
 
 
 class Cells:
@@ -164,7 +162,7 @@ class Worker:
 
 def main(where: str, path: str, number: str, steps: str) -> None:
     """Make some steps and print what came of them; with no steps, hold all there is of "a" for ever."""
-    be_patient(pytest.MonkeyPatch())
+    be_patient(setattr)
     store = open_store(where)
     assert isinstance(store, Shared)
     cells = Cells(Path(path), int(number))

@@ -251,9 +251,9 @@ def at_once(number: int, visit: Callable[[int], T]) -> list[T]:
         return list(pool.map(begin, range(number)))
 
 
-def await_text(viewer: Viewer, seconds: float = PATIENT) -> str:
+def await_text(viewer: Viewer) -> str:
     """Return the next text of a viewer; "" when there is none in time, or at the end."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENT
     while (text := viewer.read()) == "" and time.monotonic() < end:
         viewer.wait(0.2)
     return text or ""
@@ -268,10 +268,10 @@ def read_out(viewer: Viewer, seconds: float = PATIENT) -> tuple[str, End]:
     return viewer.result()
 
 
-def to_the_end(viewer: Viewer, seconds: float = PATIENT) -> tuple[str, End]:
+def to_the_end(viewer: Viewer) -> tuple[str, End]:
     """Read to the end, and leave."""
     try:
-        return read_out(viewer, seconds)
+        return read_out(viewer)
     finally:
         viewer.close()
 
@@ -311,10 +311,7 @@ def is_alive(pid: int) -> bool:
 
 def gone_within(seconds: float, *pids: int) -> bool:
     """Tell whether processes end in time; it is for those that have to stay."""
-    end = time.monotonic() + seconds
-    while any(map(is_alive, pids)) and time.monotonic() < end:
-        time.sleep(0.01)
-    return not any(map(is_alive, pids))
+    return soon(lambda: not any(map(is_alive, pids)), seconds)
 
 
 def soon_gone(*pids: int) -> bool:
@@ -506,9 +503,7 @@ class Server:
         return commands_of(self.process.pid)
 
     def wait_for_children(self, more_than: int = 0) -> set[int]:
-        end = time.monotonic() + PATIENT
-        while len(self.children()) <= more_than and time.monotonic() < end:
-            time.sleep(0.01)
+        soon(lambda: len(self.children()) > more_than)
         found: set[int] = set()
         # A watcher is told from a command when it has begun; workers of gunicorn always look like copies.
         soon(lambda: not any(map(is_copy_of_its_parent, self.children())), 2)

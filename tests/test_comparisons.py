@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from lookingglass.alignment import MOST_ALIGNED, Differences
+from lookingglass.alignment import MOST_ALIGNED, Differences, SideCell
 from lookingglass.comparisons import COMPARABLE, compare
 from lookingglass.problems import HTTPProblem
 
@@ -401,6 +401,24 @@ def test_rows_are_those_of_the_sketch() -> None:
     ]
     assert rows[4].a
     assert rows[4].a.figures == "0 % 17.0 ms"
+
+
+def test_hop_that_is_silent_on_one_side_is_a_row_that_says_so() -> None:
+    rows = compare(mtr(f"{ONE} 1.1", f"{TARGET} 9"), mtr("*", f"{TARGET} 9")).found.rows
+    assert (rows[0].b, rows[0].change) == (SideCell("1 no answer", "", {"hop": 1}), "silent in B")
+
+
+def test_row_of_a_ping_matters_where_replies_or_times_differ() -> None:
+    rows = compare(ping(10, 10, 18.0), ping(30, 21, 48.0)).found.rows
+    assert [(row.label, row.change, row.matters) for row in rows] == [
+        ("sent", "differs", False),
+        ("received", "differs", True),
+        ("answered", "differs", True),
+        ("min", "+30.0 ms", True),
+        ("avg", "+30.0 ms", True),
+        ("max", "+30.0 ms", True),
+        ("TTL of replies", "same", False),
+    ]
 
 
 def test_as_paths_are_aligned_and_attributes_stand_below() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookingglass.facts import PARSERS, facts
+from lookingglass.facts.common import Facts
 from tests.samples import CASES, EVERY, parser_of, read
 from tests.support import effort, is_part, sample
 
@@ -90,10 +91,21 @@ def test_mutated_text_is_not_contradicted_by_more_of_it(name: str, data: st.Data
     assert is_part(part, facts(parser_of(name), text))
 
 
+def test_parser_that_fails_gives_no_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(text: str, complete: bool) -> Facts:
+        raise LookupError
+
+    monkeypatch.setattr("lookingglass.facts.PARSERS", {"ping": PARSERS["ping"]._replace(read=fails)})
+    assert facts("ping", sample("ping4-ok.out")) == {}
+
+
+# What follows reads without ``facts``, in which nothing that a parser raises is seen.
+
+
 @pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize("name", ["ping4-ok.out", "mtr4-json.out", "frr-r3-prefix4-json.out"])
 def test_output_of_another_tool_raises_nothing(parser: str, name: str) -> None:
-    facts(parser, sample(name))
+    PARSERS[parser].read(sample(name), True)
 
 
 PIECES = ("\n", "9" * 30, "\x00", "(", "-", "1e999", "{", "}", "\ufffd", "[[", '"')
@@ -114,15 +126,13 @@ def test_thousands_of_mutated_samples_raise_nothing() -> None:
     for _ in range(30_000):
         parser, text = chance.choice(texts)
         text, complete = mutate(text, chance), chance.random() < 0.5
-        facts(parser, text, complete)
-        if PROBING.fullmatch(parser):
-            PARSERS[parser].read(text, complete)  # these need no net
+        PARSERS[parser].read(text, complete)
 
 
 @settings(deadline=None)
-@given(st.sampled_from(sorted(PARSERS)), st.text())
-def test_any_text_gives_facts_or_none(parser: str, text: str) -> None:
-    json.dumps(facts(parser, text), allow_nan=False)
+@given(st.sampled_from(sorted(PARSERS)), st.text(), st.booleans())
+def test_any_text_gives_facts_or_none(parser: str, text: str, complete: bool) -> None:
+    json.dumps(PARSERS[parser].read(text, complete), allow_nan=False)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from lookingglass import turnstile as turnstile_module
 from lookingglass.guard import Lease, Limits
 from lookingglass.problems import Refusal
 from lookingglass.turnstile import Turnstile
+from tests.limiting import Clock
 from tests.support import (
     GENEROUS,
     PATIENT,
@@ -333,13 +334,6 @@ def test_cheap_requests_are_limited_and_runs_and_health_are_not(serve: Serve) ->
         assert [ask(f"{V1}/true")[0] for _ in range(3)] == [200] * 3
         assert ask("/", "192.0.2.2")[0] == 200
         assert soon(lambda: ask("/")[0] == 200)
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def refused(turnstile: Turnstile, client: str) -> int:

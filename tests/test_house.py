@@ -130,6 +130,20 @@ def imported(path: Path) -> Iterator[str]:
                 yield node.module
 
 
+def constants(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the names in capitals that a statement assigns to, each with its value or with that of all."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        return
+    first = node.targets[0] if isinstance(node, ast.Assign) else node.target
+    pairs = [(first, node.value)]
+    if isinstance(first, ast.Tuple):
+        values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value] * len(first.elts)
+        pairs = [*zip(first.elts, values, strict=True)]
+    for name, value in pairs:
+        if isinstance(name, ast.Name) and name.id.isupper():
+            yield name.id, value
+
+
 def test_every_module_has_a_place_in_the_order() -> None:
     names = {name_of(path) for path in FILES} - {"lookingglass"}
     assert names == set(ORDER)
@@ -175,12 +189,10 @@ def test_a_name_means_one_thing_in_all_rooms() -> None:
         if {"facts", "pictures"} & {*path.parts}:
             continue
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-                first = node.targets[0] if isinstance(node, ast.Assign) else node.target
-                if isinstance(first, ast.Name) and first.id.isupper():
-                    meanings.setdefault(first.id, set()).add(ast.dump(node.value))
-            elif isinstance(node, ast.ClassDef):
+            if isinstance(node, ast.ClassDef):
                 meanings.setdefault(node.name, set()).add(path.name)
+            for name, value in constants(node):
+                meanings.setdefault(name, set()).add(ast.dump(value))
     assert [name for name, found in meanings.items() if len(found) > 1] == []
 
 

@@ -47,11 +47,11 @@ def a_resolver(per_client: int = MANY, places: int = MANY) -> Resolver:
     return Resolver(Loop(), per_client, 0.25, places)
 
 
-def found(look_up: LookUp, seconds: float = PATIENT) -> tuple[Address, ...]:
+def found(look_up: LookUp) -> tuple[Address, ...]:
     """Return what a look-up finds, or raise what it raises."""
     rung = threading.Event()
     look_up.listen(rung.set)
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENT
     while (addresses := look_up.addresses()) is None:
         assert time.monotonic() < end, "a look-up without an end"
         rung.wait(0.02)
@@ -81,8 +81,8 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, *answers: str) -> list[bytes]:
 class Hanging:
     """A getaddrinfo() that hangs for names that begin so, until ``release``."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.1) -> None:
-        monkeypatch.setattr(names, "DEADLINE", seconds)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(names, "DEADLINE", 0.1)
         monkeypatch.setattr(GETADDRINFO, self)
         self.asked: list[bytes] = []
         self.result: OSError | None = None

@@ -50,12 +50,6 @@ def any_page(request: pytest.FixtureRequest, browser: Browser, server: Server) -
 
 
 @pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
-    with opened(browser, server) as page:
-        yield page
-
-
-@pytest.fixture
 def plain_page(browser: Browser, server: Server) -> Iterator[Page]:
     with opened(browser, server, script=False) as page:
         yield page

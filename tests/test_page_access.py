@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +133,6 @@ def server(serve: Serve) -> Server:
     return serve(
         routers=[{**router, "commands": COMMANDS} for router in ROUTERS], info={"contact": "a@b.example"}
     )
-
-
-@pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
-    with opened(browser, server) as page:
-        yield page
 
 
 def overflow(page: Page) -> int:

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +40,6 @@ browser_only = pytest.mark.browser
 @pytest.fixture
 def server(serve: Serve) -> Server:
     return serve(routers=ROUTERS, info={"contact": "noc@example.net", "blurb": "AS64500"})
-
-
-@pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
-    with opened(browser, server) as page:
-        yield page
 
 
 # --- what people paste

@@ -41,12 +41,6 @@ def server(serve: Serve) -> Server:
 
 
 @pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
-    with opened(browser, server) as page:
-        yield page
-
-
-@pytest.fixture
 def many_routers(serve: Serve, browser: Browser) -> Iterator[Page]:
     routers = [{"name": name, "commands": COMMANDS} for name in NAMES]
     with opened(browser, serve(routers=routers), viewport={"width": 1440, "height": 900}) as page:

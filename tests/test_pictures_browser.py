@@ -60,7 +60,6 @@ BOARD = [
         of_outcome(200, {"data": {"output": [], **ping(30, [2])}}),
         ping(30, [2]),
         True,
-        "#r1",
     ),
     Row(NAME, "Neustadt an der Weinstraße DE", waiting(2), {}, False),
 ]

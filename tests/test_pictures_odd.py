@@ -68,7 +68,7 @@ def test_hostile_texts_are_inert_and_can_be_read(text: str) -> None:
             assert not OBEYED & set(alone)
             assert "<script" not in alone
         of_outcome(200, {"data": {"output": [], **facts}})
-    row = Row(text, text, verdict("bad", text), {}, True, text)
+    row = Row(text, text, verdict("bad", text), {}, True)
     assert escape(text)[:12] in board([row])
     tree(board([row]))
 

@@ -61,9 +61,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
 # On a busy machine a store answers late: what it has taken by then would be held and spent for nothing.
 PATIENT_WITH_ITS_STORE = """
 import sys, tinytracer
-from lookingglass import in_redis, sharing
-sharing.QUEUE = 10.0
-in_redis.TIMEOUT = 10.0
+from tests.storing import be_patient
+be_patient(setattr)
 tinytracer.main(sys.argv[1:])
 """
 

@@ -25,37 +25,24 @@ def command_for(key: str) -> dict[str, Any]:
     return {"cmd": ["x", "{{TARGET}}"], "argument": argument}
 
 
+def within(section: str) -> Callable[[str, Any], dict[str, Any]]:
+    return lambda key, value: changed(f"{section}/{key}", value)
+
+
+INNER = {
+    "info": configuration.INFO,
+    "capabilities": configuration.CAPABILITIES,
+    "limits": configuration.LIMITS,
+    "results": configuration.RESULTS,
+    "theme": configuration.THEME,
+    "targets": configuration.TARGETS,
+}
 # Where the rows of the table stand in the schema, and a document with a value for one of their keys.
 PROPERTIES = SCHEMA_TEXT["properties"]
 DEFINED = SCHEMA_TEXT["$defs"]
 SECTIONS: dict[str, tuple[Sequence[Key], dict[str, Any], Callable[[str, Any], dict[str, Any]]]] = {
     "top": (configuration.TOP, SCHEMA_TEXT, changed),
-    "info": (configuration.INFO, PROPERTIES["info"], lambda key, value: changed(f"info/{key}", value)),
-    "capabilities": (
-        configuration.CAPABILITIES,
-        PROPERTIES["capabilities"],
-        lambda key, value: changed(f"capabilities/{key}", value),
-    ),
-    "limits": (
-        configuration.LIMITS,
-        PROPERTIES["limits"],
-        lambda key, value: changed(f"limits/{key}", value),
-    ),
-    "results": (
-        configuration.RESULTS,
-        PROPERTIES["results"],
-        lambda key, value: changed(f"results/{key}", value),
-    ),
-    "theme": (
-        configuration.THEME,
-        PROPERTIES["theme"],
-        lambda key, value: changed(f"theme/{key}", value),
-    ),
-    "targets": (
-        configuration.TARGETS,
-        PROPERTIES["targets"],
-        lambda key, value: changed(f"targets/{key}", value),
-    ),
+    **{name: (keys, PROPERTIES[name], within(name)) for name, keys in INNER.items()},
     "command": (
         configuration.COMMAND,
         DEFINED["command"],

@@ -63,7 +63,7 @@ PATIENCE = 4.0  # seconds in which a refusal has come, also on a busy machine; o
 def patient() -> Iterator[None]:
     """Let a busy machine look like no store that is gone."""
     with pytest.MonkeyPatch.context() as patch:
-        be_patient(patch)
+        be_patient(patch.setattr)
         yield
 
 

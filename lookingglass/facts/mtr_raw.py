@@ -166,9 +166,7 @@ def _path(hops: Mapping[int, Probes], sent: Mapping[int, int], complete: bool) -
         end = last + 1  # probed as often, and nobody answers there
     for number in sorted(hops):
         is_told = bool(sent[number] or hops[number].received)
-        if number > end or not (
-            is_told or complete
-        ):  # an answer to come may end the path before the next hop
+        if number > end or not (is_told or complete):  # an answer to come may end the path before it
             return
         if is_told:
             yield number

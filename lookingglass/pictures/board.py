@@ -22,10 +22,9 @@ class Row(NamedTuple):
     verdict: Verdict
     facts: Facts
     is_over: bool
-    href: str = ""  # of the full answer
 
 
-def board(rows: Sequence[Row], label: str = "Routers") -> str:
+def board(rows: Sequence[Row]) -> str:
     """Return the table; its axis is above all ranges."""
     shown = rows[:MOST]
     summaries = [summary(row.facts, row.is_over) for row in shown]
@@ -36,16 +35,14 @@ def board(rows: Sequence[Row], label: str = "Routers") -> str:
         axis = f"{unseen(f'Range on an axis from 0 to {tick(top)} ms')} {range_head(top)}"
         heads += [Cell("Lost", "loss"), Cell("Avg", "avg"), Cell("Max", "worst"), Cell(axis, "axis")]
     cells = (_cells(row, found, top) for row, found in zip(shown, summaries, strict=True))
-    return table("board", label, heads, cells)
+    return table("board", "Routers", heads, cells)
 
 
 def _cells(row: Row, found: Summary, top: float) -> list[Cell]:
-    router = name(row.router)
     standing = row.verdict if found.lost is None else beside_loss(row.verdict)
-    router = f'<a href="{escape(row.href)}">{router}</a>' if row.href else f"<span>{router}</span>"
     mark = f'<span aria-hidden="true">{standing.mark}</span>'
     cells = [
-        Cell(f"{router} <small>{escape(row.place)}</small>", "router"),
+        Cell(f"<span>{name(row.router)}</span> <small>{escape(row.place)}</small>", "router"),
         Cell(f"{mark} {escape(standing.words)}", f"standing verdict {standing.kind}"),
     ]
     if not top:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import statistics
 from collections.abc import Iterable, Iterator
@@ -163,7 +164,6 @@ def picture(hops: list[Hop], is_over: bool, top: float | None) -> str:
     if not hops:
         return ""
     single = (is_over or len(hops) > 1) and all(hop.is_traced and (hop.probes or 0) <= 1 for hop in hops)
-    shown = hops[:MOST]
     scale = top or 1.0
     titles = [
         Cell("Hop", "hop"),
@@ -172,28 +172,23 @@ def picture(hops: list[Hop], is_over: bool, top: float | None) -> str:
         Cell("Step", "step"),
         Cell(f"{unseen(f'Range on an axis from 0 to {tick(scale)} ms')} {range_head(scale)}", "axis"),
     ]
-    rows = list(_rows(hops, len(shown), is_over, scale, single))
-    drawn = table("hops", "Hops on the way to the target", titles, rows)
-    more = len(hops) - len(shown)
-    return f'{drawn}<p class="more">{more} more hops are in the text.</p>' if more else drawn
+    drawn = table("hops", "Hops on the way to the target", titles, _rows(hops, is_over, scale, single))
+    more = len(hops) - MOST
+    return f'{drawn}<p class="more">{more} more hops are in the text.</p>' if more > 0 else drawn
 
 
 def _titles() -> tuple[Cell, ...]:
     return Cell("Loss", "loss"), Cell("Best", "best"), Cell("Avg", "avg"), Cell("Worst", "worst")
 
 
-def _rows(hops: list[Hop], count: int, is_over: bool, top: float, single: bool) -> Iterator[list[Cell] | str]:
+def _rows(hops: list[Hop], is_over: bool, top: float, single: bool) -> Iterator[list[Cell] | str]:
     grown = steps(hops)
     raised = [step for step in grown if step is not None]
     largest = grown.index(max(raised)) if len(raised) > 1 else -1
-    silent: list[Hop] = []
-    for place, hop in enumerate(hops[:count]):
-        if hop.is_silent:
-            silent.append(hop)
+    for place, hop in _folded(hops[:MOST]):
+        if isinstance(hop, str):
+            yield hop
             continue
-        if silent:
-            yield fold(silent)
-        silent = []
         loss = meaning_of_loss(hops, place, is_over)
         yield [
             Cell(str(hop.number), "hop"),
@@ -202,16 +197,18 @@ def _rows(hops: list[Hop], count: int, is_over: bool, top: float, single: bool) 
             Cell(_step(grown[place], place == largest), "step"),
             Cell(range_mark(_span(hop), top), "axis"),
         ]
-    if silent:
-        yield fold(silent)
 
 
-def fold(silent: list[Hop]) -> str:
-    """Return the words for a run of hops that did not answer."""
-    first, last = silent[0].number, silent[-1].number
-    if len(silent) == 1:
-        return f"{first}: no answer"
-    return f"{first} to {last}: no answer from {len(silent)} hops"
+def _folded(hops: list[Hop]) -> Iterator[tuple[int, Hop | str]]:
+    """Yield each hop with its place, and for a run of those that did not answer the words for it."""
+    for is_silent, group in itertools.groupby(enumerate(hops), lambda pair: pair[1].is_silent):
+        run = [*group]
+        if not is_silent:
+            yield from run
+            continue
+        (place, first), (_, last) = run[0], run[-1]
+        several = f" to {last.number}: no answer from {len(run)} hops"
+        yield place, f"{first.number}{several if len(run) > 1 else ': no answer'}"
 
 
 def _router(hop: Hop) -> str:
@@ -263,14 +260,11 @@ def _span(hop: Hop) -> Span | None:
 def words_of(hops: list[Hop], is_over: bool) -> str:
     """Return the table as text."""
     lines = []
-    silent: list[Hop] = []
     grown = steps(hops)
-    for place, hop in enumerate(hops[:MOST]):
-        if hop.is_silent:
-            silent.append(hop)
+    for place, hop in _folded(hops[:MOST]):
+        if isinstance(hop, str):
+            lines.append(hop)
             continue
-        lines += [fold(silent)] if silent else []
-        silent = []
         meaning = meaning_of_loss(hops, place, is_over)
         hosts = ", ".join(_host(host) for host in hop.hosts[:MOST_HOSTS]) or "?"
         is_counted = hop.loss is not None and not (hop.is_traced and hop.probes == 1)
@@ -281,7 +275,6 @@ def words_of(hops: list[Hop], is_over: bool) -> str:
         rise = "" if step is None else f", +{ms(step)}"
         notes = "".join(f", {plain(note)} {in_words(note)}" for note in hop.notes[:MOST_HOSTS])
         lines.append(f"{hop.number}: {hosts}{loss}{times}{rise}{notes}")
-    lines += [fold(silent)] if silent else []
     if len(hops) > MOST:
         lines.append(f"{len(hops) - MOST} more hops")
     return "\n".join(lines)

@@ -34,6 +34,16 @@ def name(value: str) -> str:
     return f"<bdi>{escape(value)}</bdi>"
 
 
+def when(moment: str) -> str:
+    """Return a moment of ISO 8601 in UTC for people."""
+    return f"{moment.replace('T', ' ').removesuffix('Z')} UTC"
+
+
+def timestamp(moment: str) -> str:
+    """Return the element of a moment."""
+    return f'<time datetime="{escape(moment)}">{escape(when(moment))}</time>'
+
+
 def unseen(words: str) -> str:
     """Return words for those who listen only."""
     return f'<span class="unseen">{escape(words)}</span>'

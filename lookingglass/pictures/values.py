@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +39,14 @@ def wholes(value: object) -> list[int]:
 def text(value: object) -> str:
     """Return a text, "" for what is none."""
     return value if isinstance(value, str) else ""
+
+
+def address(value: object) -> str:
+    """Return an address in its one form, "" for what is none."""
+    try:
+        return str(ipaddress.ip_address(text(value)))
+    except ValueError:
+        return ""
 
 
 def texts(value: object) -> list[str]:

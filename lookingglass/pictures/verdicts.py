@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 import math
 import re
@@ -174,12 +173,13 @@ def _of_hops(found: list[hops.Hop], is_mtr: bool, target: str) -> Verdict:
     answered = [hop for hop in found if not hop.is_silent]
     if not answered:
         return verdict("bad", "no answer from any hop")
-    for note in last.notes:
+    if last.notes:
+        note = last.notes[0]
         return verdict("bad", f"{hops.in_words(note) or plain(note)} ({plain(note)}), says hop {last.number}")
     if last.is_silent or last.loss == 100:
         return verdict("bad", f"no answer after hop {answered[-1].number}")
     addresses = {host.address for host in last.hosts if host.address}
-    is_reached = _same(target, addresses)
+    is_reached = bool(target) and target in map(values.address, addresses)
     if target and addresses and not is_reached and is_mtr:
         return verdict("bad", f"target not reached, last answer from hop {last.number}")
     where = "at the target" if is_reached else "at the last hop"
@@ -194,21 +194,7 @@ def _of_hops(found: list[hops.Hop], is_mtr: bool, target: str) -> Verdict:
 
 def _target(data: Facts) -> str:
     """Return the address that was probed, "" if it is not known."""
-    given = values.text(data.get("address")) or values.text(data.get("target"))
-    try:
-        return str(ipaddress.ip_address(given))
-    except ValueError:
-        return ""
-
-
-def _same(target: str, addresses: set[str]) -> bool:
-    for address in addresses:
-        try:
-            if str(ipaddress.ip_address(address)) == target:
-                return True
-        except ValueError:
-            continue
-    return False
+    return values.address(values.text(data.get("address")) or data.get("target"))
 
 
 def _of_paths(known: list[paths.Path]) -> Verdict:
