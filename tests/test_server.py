@@ -558,11 +558,11 @@ def test_check_accepts_what_works_and_names_what_is_missing(tmp_path: Path) -> N
 def test_every_error_of_a_configuration_is_listed_with_its_path(tmp_path: Path) -> None:
     commands = {"ping": {"cmd4": "cat /etc/passwd; ping {{TARGET}}"}, "mtr": {"cmd4": 5}}
     config = configuration(tmp_path, commands=commands, nonsense=1)
-    for action, status in (("check", 2), ("serve", 1)):
+    for action, status, mark in (("check", 2, "ERROR: "), ("serve", 1, "")):
         done = run(action, "--config", str(config))
         assert done.returncode == status
         for path in ("commands.ping.cmd4: ", "commands.mtr.cmd4: ", "nonsense: "):
-            assert any(line.startswith(path) for line in done.stderr.splitlines()), done.stderr
+            assert any(line.startswith(mark + path) for line in done.stderr.splitlines()), done.stderr
 
 
 def test_missing_configuration_file_is_an_error_when_it_was_named(tmp_path: Path) -> None:
