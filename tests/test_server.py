@@ -498,7 +498,9 @@ def test_listens_on_several_addresses_and_says_so(tmp_path: Path) -> None:
     [
         *((listen, "expected HOST:PORT") for listen in ("8080", "127.0.0.1:http", "127.0.0.1:99999", ":")),
         ("nosuch.invalid:80", "not known"),
+        ("203.0.113.200:80", "choose an address that this machine has"),
         ("unix:/no/such/x", "No such file"),
+        ("unix:/no/such/x", "make its folder first"),
     ],
 )
 def test_bad_listen_address_says_what_is_wrong(tmp_path: Path, listen: str, told: str) -> None:
