@@ -28,7 +28,7 @@ define install_missing
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null && \
 		if [ "$$(id -u)" = 0 ]; then sudo=""; else command -v sudo >/dev/null && sudo="sudo -n"; fi && \
-		$$sudo apt-get -qq update && $$sudo env DEBIAN_FRONTEND=noninteractive \
+		echo "Installing:$$missing" >&2 && $$sudo apt-get -qq update && $$sudo env DEBIAN_FRONTEND=noninteractive \
 			apt-get -qq install -y --no-install-recommends $$missing >/dev/null || \
 		echo "Missing:$$missing. Install with: sudo apt-get install$$missing" >&2; \
 	fi
@@ -63,6 +63,7 @@ config.json:
 		echo "Python 3.11 or later is needed; name it, as in: make run PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 		[ "$$(id -u)" = 0 ] && sudo="" || sudo="sudo -n"; \
+		echo "Installing: python3-venv" >&2 && \
 		$$sudo apt-get -qq update && $$sudo apt-get -qq install -y python3-venv >/dev/null || \
 		{ echo "Missing: python3-venv. Install with: sudo apt-get install python3-venv" >&2; exit 1; }; }
 	$(PYTHON) -m venv .venv

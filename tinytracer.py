@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
 import sys
 import threading
@@ -384,7 +385,11 @@ def check(options: argparse.Namespace) -> int:
     from lookingglass import diagnosis
 
     names.hasten()
-    return diagnosis.check(options.config, options.run, options.json)
+    try:
+        return diagnosis.check(options.config, options.run, options.json)
+    except BrokenPipeError:  # whoever read what is printed has left, as in `check | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest at its end
+        return 1
 
 
 def init(options: argparse.Namespace) -> int:

@@ -1,5 +1,7 @@
 """Embed TinyTracer below /lg/ of another WSGI application: `python3 examples/embed.py CONFIG PORT`.
 
+Take the Python for which TinyTracer is installed: after `make run`, that is .venv/bin/python.
+
 Programs that know the host's name only look below /.well-known/looking-glass (RFC 8522 section 3.2), so that
 leads there as well. embed_flask.py and embed_pyramid.py do the same for applications of these frameworks.
 """
@@ -16,10 +18,16 @@ from wsgiref.simple_server import WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 from wsgiref.util import shift_path_info
 
+if len(sys.argv) != 3 or not sys.argv[2].isdecimal():
+    sys.exit("usage: python3 examples/embed.py CONFIG PORT")
+
 from lookingglass import configuration
 from tinytracer import TinyTracer
 
-looking_glass = TinyTracer(configuration.load(sys.argv[1]))
+try:
+    looking_glass = TinyTracer(configuration.load(sys.argv[1]))
+except configuration.ConfigurationError as error:
+    sys.exit(str(error))
 
 
 def site(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

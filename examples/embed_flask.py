@@ -1,4 +1,10 @@
-"""Embed TinyTracer below /lg/ of a Flask site: `gunicorn --threads 72 examples.embed_flask:app`."""
+"""Embed TinyTracer below /lg/ of a Flask site: `gunicorn --threads 72 examples.embed_flask:app`.
+
+It wants `pip install flask gunicorn`, and takes the configuration that TINYTRACER_CONFIG names.
+"""
+
+if __name__ == "__main__":
+    raise SystemExit("usage: TINYTRACER_CONFIG=config.json gunicorn --threads 72 examples.embed_flask:app")
 
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIEnvironment

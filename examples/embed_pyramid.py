@@ -1,4 +1,10 @@
-"""Embed TinyTracer below /lg/ of a Pyramid site: `gunicorn --threads 72 examples.embed_pyramid:app`."""
+"""Embed TinyTracer below /lg/ of a Pyramid site: `gunicorn --threads 72 examples.embed_pyramid:app`.
+
+It wants `pip install pyramid gunicorn`, and takes the configuration that TINYTRACER_CONFIG names.
+"""
+
+if __name__ == "__main__":
+    raise SystemExit("usage: TINYTRACER_CONFIG=config.json gunicorn --threads 72 examples.embed_pyramid:app")
 
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIEnvironment

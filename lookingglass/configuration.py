@@ -252,10 +252,12 @@ def load(path: StrPath) -> Configuration:
     """Read a configuration file; raises ConfigurationError."""
     mistakes: list[str] = []
     document = load_json(path, mistakes)
+    name = shlex.quote(os.fspath(path))
     if mistakes:
-        raise ConfigurationError(f"{path}: {mistake}" for mistake in mistakes)
+        cure = "" if os.path.exists(path) else f"{cures.program()} init --config {name}"
+        raise ConfigurationError((f"{path}: {mistake}" for mistake in mistakes), cure)
     if is_caps(document):
-        cure = f"{cures.program()} migrate {shlex.quote(os.fspath(path))} --config {HERE}"
+        cure = f"{cures.program()} migrate {name} --config {HERE}"
         raise ConfigurationError([f"{path}: this is a caps.json of intrace"], cure)
     return read(document, os.path.dirname(path))
 

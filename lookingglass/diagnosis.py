@@ -42,6 +42,7 @@ CHECKS = (
 )
 STATUS = {ERROR: 2, WARNING: 1, NOTE: 0}
 WELL = "The configuration is valid, and nothing is wrong with this machine."
+NOT_WELL = "Mend what is marked ERROR, WARNING or FAIL; all else is good to know."
 MEND = "correct the file as this says; config.schema.json describes every key"
 
 
@@ -81,9 +82,11 @@ class _Report:
         self._status = max(self._status, STATUS[finding.severity])
         self._findings.append(finding.as_json(check))
         if not self._as_json:
+            is_note = finding.severity == NOTE
+            mark = "" if is_note else f"{finding.severity.upper()}: "
             cause = f"{finding.path}: {finding.cause}" if finding.path else finding.cause
             cure = f"\n    {finding.cure}" if finding.cure and finding.cure != MEND else ""
-            print(f"{cause}{cure}", file=sys.stdout if finding.severity == NOTE else sys.stderr)
+            print(f"{mark}{cause}{cure}", file=sys.stdout if is_note else sys.stderr)
 
     def ran(self, tried: Tried) -> None:
         self._status = max(self._status, 0 if tried.passed else 1)
@@ -93,10 +96,7 @@ class _Report:
 
     def end(self) -> int:
         """Print what is still to be printed, and return the exit status."""
-        if self._as_json:
-            print(
-                json.dumps({"status": self._status, "findings": self._findings, "runs": self._runs}, indent=2)
-            )
-        elif self._status == 0:
-            print(WELL)
+        whole = {"status": self._status, "findings": self._findings, "runs": self._runs}
+        verdict = NOT_WELL if self._status else WELL
+        print(json.dumps(whole, indent=2) if self._as_json else verdict, flush=True)
         return self._status

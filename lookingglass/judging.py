@@ -26,7 +26,7 @@ def limits(situation: Situation) -> Iterator[Finding]:
     """Tell where limits are counted."""
     store = situation.configuration.store
     if store == MEMORY:
-        told = "limits are counted in each process by itself; several workers or machines count apart"
+        told = "limits are counted in each process by itself; to have several workers count together,"
         yield Finding("store", told, situation.key("store", '"sqlite:/run/tinytracer/limits.db"'), NOTE)
 
 

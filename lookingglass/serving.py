@@ -39,6 +39,13 @@ PUMPS = 2  # threads that write live answers: nobody waits for one slow end, and
 LAST_WORDS = 0.25  # seconds in which live answers are written when the server stops
 BACKLOG = 1024  # connections that wait to be accepted
 FIRST_INHERITED = 3  # the first descriptor that systemd hands over
+# What to do where an address cannot be listened on, by errno.
+TO_LISTEN = {
+    errno.EADDRINUSE: "ss -ltnp shows what listens there; stop it, or choose another: --listen HOST:PORT",
+    errno.EADDRNOTAVAIL: "choose an address that this machine has; ip address shows them",
+    errno.EACCES: "choose a port from 1024 on, or a folder in which this user may write",
+    errno.ENOENT: "make its folder first",
+}
 
 log = logging.getLogger("tinytracer")
 
@@ -347,7 +354,9 @@ def open_sockets(listen: list[str] | None, default: str) -> list[socket.socket]:
         for each in opened:
             each.close()
         where = address if address == "LISTEN_FDS" else f"--listen {address}"
-        raise ListenError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
+        told = f"{where}: {getattr(error, 'strerror', None) or error}"
+        cure = TO_LISTEN.get(getattr(error, "errno", None) or 0)
+        raise ListenError(f"{told}\n    {cure}" if cure else told) from error
     return opened
 
 

@@ -78,7 +78,9 @@ def _write(file: str, document: Document) -> list[str]:
             if name == file:
                 raise NotWritten(f"{file} {THERE}") from None
         except OSError as error:
-            raise NotWritten(f"{name} cannot be written: {error.strerror}") from error
+            folder = os.path.dirname(name) or "."
+            cure = "" if os.path.exists(folder) else f"\n    mkdir -p {shlex.quote(folder)}"
+            raise NotWritten(f"{name} cannot be written: {error.strerror}{cure}") from error
     return written
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import shlex
 
 from lookingglass.cabinet import Cabinet, Keeping, MemoryCabinet
 from lookingglass.cures import how_to_import
@@ -24,12 +25,16 @@ log = logging.getLogger("tinytracer")
 def read_store(text: str, folder: str | os.PathLike[str]) -> str:
     """Return what ``open_store`` takes for a configured store; a file is relative to ``folder``.
 
-    Raises ValueError, whose message has nothing of the text: a password may stand there.
+    Raises ValueError, whose message has nothing of a URL: a password may stand there.
     """
     if text.startswith(SQLITE) and text != SQLITE and "\0" not in text:
         path = os.path.abspath(os.path.join(folder, text[len(SQLITE) :]))
-        if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
-            raise ValueError(f"{SQLITE} needs the name of a file in a folder that exists")
+        parent = os.path.dirname(path)
+        if not os.path.isdir(parent):
+            cure = f"mkdir -p {shlex.quote(parent)}, or RuntimeDirectory= in the unit for one below /run"
+            raise ValueError(f"{SQLITE} needs a folder that exists; {cure}")
+        if os.path.isdir(path):
+            raise ValueError(f"{SQLITE} needs the name of a file, and this is a folder")
         return SQLITE + path
     if text.startswith(REDIS):
         if importlib.util.find_spec("redis") is None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 import webob
 
-from lookingglass import cures, machine
+from lookingglass import cures, diagnosis, machine
 from tests.ssh_server import SshServer
 from tests.support import HERE, Server, configuration, free_port, soon
 from tests.test_watcher import NOBODY, nobodys_python
@@ -91,6 +91,32 @@ def test_what_is_well_is_said_to_be(tmp_path: Path) -> None:
     assert done.stdout.endswith("nothing is wrong with this machine.\n")
 
 
+def test_what_is_wrong_is_marked_and_notes_are_not(tmp_path: Path) -> None:
+    config = write(tmp_path, trustproxy=True)
+    config.chmod(0o666)
+    done = subprocess.run(
+        [*PROGRAM, "check", "--config", str(config)], capture_output=True, text=True, check=False
+    )
+    assert [line.startswith("WARNING: ") for line in done.stderr.splitlines()] == [True, False] * 2
+    assert done.stdout.startswith("store: ")
+    assert "WARNING: " not in done.stdout.removesuffix(f"{diagnosis.NOT_WELL}\n")
+    config.write_text("{")
+    done = subprocess.run(
+        [*PROGRAM, "check", "--config", str(config)], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.startswith(f"ERROR: {config}: line 1 column 2: ")
+    assert done.stdout == f"{diagnosis.NOT_WELL}\n"
+
+
+def test_reader_of_a_check_who_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    argv = [*PROGRAM, "check", "--config", str(write(tmp_path))]
+    done = subprocess.run(argv, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 # --- the file itself
 
 
@@ -135,6 +161,8 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
     report = check(tmp_path / "none.json")
     assert report.status == 2
     assert "No such file" in report.first["cause"]
+    sh(report.first["cure"])
+    assert check(tmp_path / "none.json").status < 2
 
 
 # --- programs
@@ -859,5 +887,6 @@ def test_every_command_is_asked_and_says_pass_or_fail_with_its_argv(tmp_path: Pa
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "PASS lg good IPv4: echo 127.0.0.7\n" in done.stdout
+    assert done.stdout.endswith(f"{diagnosis.NOT_WELL}\n")
     assert "FAIL lg bad IPv4: sh -c 'echo no such thing; exit 3'  no such thing\n" in done.stdout
     assert "time=" not in done.stderr

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import runpy
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -53,7 +55,7 @@ def test_looking_glass_in_a_site_is_found_below_lg_and_by_the_name_of_the_host(
 ) -> None:
     config = str(configuration(tmp_path))
     monkeypatch.setenv("TINYTRACER_CONFIG", config)
-    monkeypatch.setattr(sys, "argv", ["embed.py", config])
+    monkeypatch.setattr(sys, "argv", ["embed.py", config, "8081"])
     monkeypatch.setattr(tinytracer, "application", tinytracer.LazyApplication())
     names = runpy.run_path(str(HERE / "examples" / f"{framework}.py"))
     site = names.get("app") or names["site"]
@@ -72,6 +74,24 @@ def test_looking_glass_in_a_site_is_found_below_lg_and_by_the_name_of_the_host(
         assert ask(f"{prefix}{V1}/ping/127.0.0.0%2F8").json["code"] == 400
     assert ask("/.well-known/looking-glass").json["status"] == "success"
     assert "<form" not in ask("/lgx").text
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("embed", [], "usage: python3 examples/embed.py CONFIG PORT\n"),
+        ("embed", ["config.json", "eighty"], "usage: python3 examples/embed.py CONFIG PORT\n"),
+        ("embed", ["nowhere.json", "8081"], "nowhere.json: cannot be read: No such file or directory"),
+        ("embed_flask", [], "usage: TINYTRACER_CONFIG=config.json gunicorn "),
+        ("embed_pyramid", [], "usage: TINYTRACER_CONFIG=config.json gunicorn "),
+    ],
+)
+def test_example_that_is_run_wrongly_says_how(name: str, arguments: list[str], told: str) -> None:
+    argv = [sys.executable, str(HERE / "examples" / f"{name}.py"), *arguments]
+    environ = {**os.environ, "PYTHONPATH": str(HERE)}
+    done = subprocess.run(argv, capture_output=True, text=True, env=environ, timeout=PATIENT, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(told)
 
 
 @pytest.mark.slow

@@ -340,6 +340,11 @@ def test_wrong_limit_is_refused_with_its_path(path: str, value: object) -> None:
     assert error.startswith(f"{path.replace('/', '.')}: ")
 
 
+def test_store_in_a_folder_that_is_not_there_says_how_to_make_it() -> None:
+    (error,) = errors_of(changed("store", "sqlite:/no/such folder/limits.db"))
+    assert "; mkdir -p '/no/such folder', or RuntimeDirectory= in the unit" in error
+
+
 def test_password_of_a_store_is_told_nobody() -> None:
     (error,) = errors_of(changed("store", "http://user:secret@192.0.2.1/"))
     assert "secret" not in error

@@ -495,7 +495,7 @@ def test_missing_package_is_an_error_that_names_the_cure(tmp_path: Path) -> None
     done = python(NO_EXTRA + MAIN, "check", "--config", str(path))
     assert done.returncode == 2
     cure = f"{sys.executable} -m pip install prometheus_client"
-    assert done.stderr == f"metrics: this needs a package that is not here; {cure}\n"
+    assert done.stderr == f"ERROR: metrics: this needs a package that is not here; {cure}\n"
     path.write_text(json.dumps({**document, "metrics": []}))
     assert python(NO_EXTRA + MAIN, "check", "--config", str(path)).returncode == 0
 

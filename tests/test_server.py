@@ -498,7 +498,9 @@ def test_listens_on_several_addresses_and_says_so(tmp_path: Path) -> None:
     [
         *((listen, "expected HOST:PORT") for listen in ("8080", "127.0.0.1:http", "127.0.0.1:99999", ":")),
         ("nosuch.invalid:80", "not known"),
+        ("203.0.113.200:80", "choose an address that this machine has"),
         ("unix:/no/such/x", "No such file"),
+        ("unix:/no/such/x", "make its folder first"),
     ],
 )
 def test_bad_listen_address_says_what_is_wrong(tmp_path: Path, listen: str, told: str) -> None:
@@ -558,11 +560,11 @@ def test_check_accepts_what_works_and_names_what_is_missing(tmp_path: Path) -> N
 def test_every_error_of_a_configuration_is_listed_with_its_path(tmp_path: Path) -> None:
     commands = {"ping": {"cmd4": "cat /etc/passwd; ping {{TARGET}}"}, "mtr": {"cmd4": 5}}
     config = configuration(tmp_path, commands=commands, nonsense=1)
-    for action, status in (("check", 2), ("serve", 1)):
+    for action, status, mark in (("check", 2, "ERROR: "), ("serve", 1, "")):
         done = run(action, "--config", str(config))
         assert done.returncode == status
         for path in ("commands.ping.cmd4: ", "commands.mtr.cmd4: ", "nonsense: "):
-            assert any(line.startswith(path) for line in done.stderr.splitlines()), done.stderr
+            assert any(line.startswith(mark + path) for line in done.stderr.splitlines()), done.stderr
 
 
 def test_missing_configuration_file_is_an_error_when_it_was_named(tmp_path: Path) -> None:

@@ -79,6 +79,9 @@ def test_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     done = run(tmp_path, "init", "--config", "no/such/config.json")
     assert done.returncode == 1
     assert "no/such/config.json cannot be written: No such file or directory" in done.stderr
+    cure = done.stderr.splitlines()[-1].strip()
+    subprocess.run(["sh", "-ec", cure], cwd=tmp_path, check=True)
+    assert run(tmp_path, "init", "--config", "no/such/config.json").returncode == 0
 
 
 # --- what a machine lacks

@@ -636,6 +636,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif lab.is_up():
             return serve(lab, options.config, options.visitors, options.port)
         else:
+            print("Building the lab, which takes some seconds.", flush=True)
             with lab:
                 return serve(lab, options.config, options.visitors, options.port)
     except (LabError, OSError) as error:

@@ -2,6 +2,7 @@
 
 Needs what the lab with BGP needs, Chromium, Playwright for Python and, for small files, pngquant:
 
+    .venv/bin/pip install --requirement requirements-dev.txt
     sudo .venv/bin/python examples/screenshots/make.py [FOLDER [SHOT]...]
 """
 
