@@ -285,10 +285,9 @@ class Glass:
         self.queue: Queue = self._guard.queue
         self._resolver: Resolver = before._resolver if before else Resolver(self.runs.loop, 1, 1.0)
         self._resolver.adjust(self.limits.lookups, self.limits.network_share)
-        families = [family for family in (4, 6) if configuration.capabilities[f"ipv{family}"]]
         # What stops one of several answers that a visitor watches, by its secret name.
         self.stops: dict[str, Callable[[], None]] = before.stops if before else {}
-        self._aimer = Aimer(families, configuration.deny, self._resolver)
+        self._aimer = Aimer(configuration.families, configuration.deny, self._resolver)
         self.planner = Planner(self.routers, self._aimer, self.limits.output_kib)
 
     def ask(self, question: Question, visitor: Visitor) -> Answer:

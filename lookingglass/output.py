@@ -140,14 +140,13 @@ class Digest:
 
         ``is_complete``: the source has ended by itself.
         """
-        if len(pieces) <= self._seen and is_complete <= self._is_complete:
+        if not self._has_more(len(pieces), is_complete):
             return self.known
         if not self._lock.acquire(blocking=is_last):
             return self.known  # another thread is reading
         try:
             length, began = len(pieces), time.monotonic()
-            is_new = length > self._seen or is_complete > self._is_complete
-            if is_new and (is_last or began >= self.due):
+            if self._has_more(length, is_complete) and (is_last or began >= self.due):
                 found = self._read(pieces, length, is_complete)
                 self.known = found if found != self.known else self.known
                 self._seen, self._is_complete = length, is_complete
@@ -155,6 +154,10 @@ class Digest:
             return self.known
         finally:
             self._lock.release()
+
+    def _has_more(self, length: int, is_complete: bool) -> bool:
+        """Tell whether there is output, or its end, that is no part of what is known."""
+        return length > self._seen or is_complete > self._is_complete
 
     def quoted_facts(self) -> str:
         """Return what is known in JSON."""
