@@ -87,6 +87,20 @@ def test_silent_disconnect_is_seen_at_once(application: TinyTracer, connection: 
     assert has_room(application)
 
 
+def test_disconnect_is_told_once_while_the_host_is_busy_with_something_else(
+    application: TinyTracer, connection: Any
+) -> None:
+    body = begin(application, "pid", **{"gunicorn.socket": connection[0]})
+    pid = int(next(body))
+    watched = application._glass.runs.loop._callbacks
+    others = len(watched) - 1
+    connection[1].close()
+    assert soon(lambda: body._answer.has_left)
+    assert soon(lambda: len(watched) == others)  # else the loop would be told of it as fast as it can
+    body.close()
+    assert soon_gone(pid)
+
+
 @pytest.mark.parametrize("accept", MEDIA)
 def test_body_that_is_never_iterated_gives_everything_back(
     application: TinyTracer, connection: Any, accept: str
