@@ -191,6 +191,8 @@ class Following:
         try:
             while (text := answer.read()) is not None:
                 yield text
+            if answer.seen is None:  # it has waited in the queue
+                raise Busy(LEFT)
             self.status, self.envelope = answer.outcome()
             self.headers = {"Retry-After": str(SOON)} if self.status == 503 else {}
         except Problem as problem:
