@@ -346,6 +346,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     from lookingglass import command_line
 
+    command_line.open_streams()
     options = command_line.parse(sys.argv[1:] if arguments is None else arguments, __version__, ACTIONS)
     journal.log_to_standard_error()
     act: Act = options.act

@@ -29,6 +29,7 @@ from rfc8522 import Envelope, Problem
 
 HEARTBEAT = 15.0  # seconds between signs of life in server-sent events
 HTML = "text/html"
+LEFT = "The visitor has left."
 
 Pieces = Generator[bytes, None, None]  # b"": nothing now
 Start = Callable[[int, str, Mapping[str, str]], None]  # status, media type, more headers
@@ -111,6 +112,7 @@ class Body:
         if self._connection is not None:
             poll.register(self._connection, select.POLLRDHUP)
             if poll.poll(0):
+                self._loop.forget(self._connection)  # else it is told again at once, and again
                 self._answer.leave()
 
     def _counted(self, piece: bytes) -> bytes:
@@ -167,7 +169,7 @@ def once_begun(
     try:
         while not (answer.begin() or (tells_place and answer.queued.place)):
             if answer.has_left:
-                raise Busy("The visitor has left.")
+                raise Busy(LEFT)
             yield b""
     except Problem as problem:
         yield from refuse(problem)
@@ -190,6 +192,8 @@ class Following:
         try:
             while (text := answer.read()) is not None:
                 yield text
+            if answer.seen is None:  # it has waited in the queue
+                raise Busy(LEFT)
             self.status, self.envelope = answer.outcome()
             self.headers = {"Retry-After": str(SOON)} if self.status == 503 else {}
         except Problem as problem:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +34,17 @@ OPTIONS: Mapping[str, Options] = {  # by the name of an action
     },
     "migrate": {"old": {"metavar": "OLD", "help": "the old file, which stays as it is"}},
 }
+
+
+def open_streams() -> None:
+    """Open those of the three standard streams that are closed: else a connection gets the number of one."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which gets the lowest number that is free
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - it stays open
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def parse(given: Sequence[str], version: str, actions: Iterable[Act]) -> argparse.Namespace:

@@ -134,7 +134,8 @@ LIMITS = (
     Key("connections", number(1, 100_000, "connections", whole=True), 64,
         "Connections of one client to TinyTracer's own server; loopback and trusted proxies may have all."),
     Key("requests", rate, "20/second",
-        "Requests of one client for pages, lists and files; runs have their own limits, /healthz none."),
+        "Requests of one client for pages, lists and files; its network has four times as many. Runs have"
+        " their own limits, /healthz none."),
 )
 RESULTS = (
     Key("keep", duration, "1 day", "For how long each is kept, such as 12 hours."),

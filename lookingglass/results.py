@@ -91,7 +91,7 @@ class Results:
             raise Busy("Results cannot be read now.") from error
         try:
             return Frozen(**json.loads(_unpack(body))) if body else None
-        except (TypeError, ValueError, zlib.error):  # another version has written it, or somebody else
+        except (RecursionError, TypeError, ValueError, zlib.error):  # another version or program wrote it
             return None
 
     def close(self) -> None:

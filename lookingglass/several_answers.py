@@ -8,22 +8,23 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from commands import EVENTS, JSON, TEXT
-from lookingglass.answers import HEARTBEAT, HTML, Pieces, Start, event, note_of
-from lookingglass.problems import SOON
+from lookingglass.answers import HEARTBEAT, HTML, LEFT, Pieces, Start, event, note_of
+from lookingglass.problems import SOON, Busy
 from lookingglass.several import RouterAnswer, Several
 from lookingglass.views import CROWD, Overview, Watching, common_scale
 from lookingglass.waiting import Wait
+from rfc8522 import envelope_of
 
 
 def as_json(several: Several, start: Start) -> Pieces:
-    """Yield the envelope of all envelopes at the end."""
+    """Yield the envelope of all envelopes at the end, or an error to nobody when the visitor has left."""
     for part in several.parts:
         part.is_live = False
     several.follow()
-    while not several.is_over:
+    while not (several.is_over or several.has_left):
         yield b""
         several.follow()
-    status, envelope = several.outcome()
+    status, envelope = several.outcome() if several.is_over else (503, envelope_of(Busy(LEFT)))
     body = json.dumps(envelope).encode() + b"\n"
     retry = {"Retry-After": str(SOON)} if status in {429, 503} else {}
     start(status, JSON, {"Content-Length": str(len(body)), **retry})

@@ -6,6 +6,7 @@ Counted in memory, by each process for itself. Runs are ``guard``'s matter.
 from __future__ import annotations
 
 import collections
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from collections.abc import Callable
 from lookingglass.guard import Lease, Limits, network_of
 from lookingglass.problems import ROUNDING, Refusal
 
-CLIENTS = 65536  # that are remembered; when all of them ask too much, new ones are denied
+OWNERS = 131072  # clients and networks that are remembered; when all ask too much, new ones are denied
+OF_NETWORK = 4  # times what one client may ask for, of all clients in a network
 DOWNLOADS = 16  # at once, of all clients, or as many as one client may have
 BURST = 5.0  # seconds whose requests may come at once: a browser opens all its tabs together
 CHEAP = 0.0025  # seconds of a processor that a request may take; one that takes more counts as several
@@ -28,7 +30,7 @@ class Turnstile:
         self.adjust(limits)
         self._clock = clock
         self._lock = threading.Lock()
-        # Until when what a client has asked for is paid; in order of last use.
+        # Until when what a client or a network has asked for is paid; in order of last use.
         self._paid: dict[str, float] = {}
         self._held: collections.Counter[str] = collections.Counter()  # downloads by client
         self._held_by_network: collections.Counter[str] = collections.Counter()
@@ -37,34 +39,37 @@ class Turnstile:
         """Admit more or less from now on; what was asked for counts."""
         self._rate = limits.requests
         self._gap = self._rate.period / self._rate.runs  # seconds that a request is worth
+        self._network_gap = self._gap / (OF_NETWORK if limits.keeps_some else math.inf)
         self._burst = max(self._rate.runs, round(BURST / self._gap))
         self._downloads = limits.downloads
         self._places = max(DOWNLOADS, limits.downloads)
         self._share = limits.share_of(self._places, limits.downloads)
 
     def request(self, client: str) -> None:
-        """Count a request; raises Refusal 429 when the client asks too often."""
+        """Count a request; raises Refusal 429 when the client, or its network, asks too often."""
         with self._lock:
             now = self._clock()
             self._forget(now)
-            if client not in self._paid and len(self._paid) >= CLIENTS:
-                raise Refusal(503, 1, "Too many clients ask too often to count them all.")
-            paid = max(now, self._paid.get(client, now)) + self._gap
-            seconds = paid - now - self._burst * self._gap
-            if seconds > ROUNDING:
-                limit = f"{self._rate.runs} requests in {self._rate.period:g} s, {self._burst} at once"
-                words = f"The limit is {limit}, from your address; long answers count as several."
-                raise Refusal(429, seconds, words)
-            self._paid.pop(client, None)
-            self._paid[client] = paid
+            paid: dict[str, float] = {}
+            for owner, gap in self._gaps(client).items():
+                if owner not in self._paid and len(self._paid) + len(paid) >= OWNERS:
+                    raise Refusal(503, 1, "Too many clients ask too often to count them all.")
+                paid[owner] = max(now, self._paid.get(owner, now)) + gap
+                seconds = paid[owner] - now - self._burst * self._gap
+                if seconds > ROUNDING:
+                    raise Refusal(429, seconds, self._words(owner == client))
+            for owner in paid:
+                self._paid.pop(owner, None)
+            self._paid.update(paid)
 
     def charge(self, client: str, seconds: float) -> None:
         """Count what a request has taken of a processor beyond CHEAP."""
-        more = self._gap * (seconds / CHEAP - 1)
+        more = seconds / CHEAP - 1
         if more > 0:
             with self._lock:
-                if client in self._paid:
-                    self._paid[client] += more
+                for owner, gap in self._gaps(client).items():
+                    if owner in self._paid:
+                        self._paid[owner] += more * gap
 
     def download(self, client: str) -> Lease:
         """Admit a download; raises Refusal: 503 when all places are taken, 429 when the client has its."""
@@ -82,9 +87,20 @@ class Turnstile:
             self._held_by_network[network] += 1
         return Lease(lambda refund: self._leave(client, network))
 
+    def _gaps(self, client: str) -> dict[str, float]:
+        """Return the seconds that a request is worth, for each whom it is counted for."""
+        return {network_of(client): self._network_gap, client: self._gap}  # who has no network is its own
+
+    def _words(self, is_client: bool) -> str:
+        times, whose = (1, "address") if is_client else (OF_NETWORK, "network")
+        limit = (
+            f"{times * self._rate.runs} requests in {self._rate.period:g} s, {times * self._burst} at once"
+        )
+        return f"The limit is {limit}, from your {whose}; long answers count as several."
+
     def _forget(self, now: float) -> None:
-        """Forget the two clients that have not asked for longest, if all they asked for is paid."""
-        for _ in range(2):
+        """Forget those four that have not asked for longest, if all they asked for is paid."""
+        for _ in range(4):
             oldest = next(iter(self._paid), None)
             if oldest is None or self._paid[oldest] > now:
                 return

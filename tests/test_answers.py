@@ -87,6 +87,36 @@ def test_silent_disconnect_is_seen_at_once(application: TinyTracer, connection: 
     assert has_room(application)
 
 
+def test_visitor_who_leaves_the_queue_ends_the_events_without_an_error(connection: Any) -> None:
+    application = build({"commands": COMMANDS, "limits": {**GENEROUS, "concurrent": 1}})
+    held = begin(application, "pid")
+    pid = int(next(held))
+    body = begin(application, "wait?view=1", "text/event-stream", **{"gunicorn.socket": connection[0]})
+    assert next(body) == b": tinytracer\n\n"
+    assert b"event: waiting" in next(body)
+    connection[1].close()
+    assert b"".join(body) == b""
+    body.close()
+    assert not application._glass.queue._stands
+    held.close()
+    assert soon_gone(pid)
+    application.close()
+
+
+def test_disconnect_is_told_once_while_the_host_is_busy_with_something_else(
+    application: TinyTracer, connection: Any
+) -> None:
+    body = begin(application, "pid", **{"gunicorn.socket": connection[0]})
+    pid = int(next(body))
+    watched = application._glass.runs.loop._callbacks
+    others = len(watched) - 1
+    connection[1].close()
+    assert soon(lambda: body._answer.has_left)
+    assert soon(lambda: len(watched) == others)  # else the loop would be told of it as fast as it can
+    body.close()
+    assert soon_gone(pid)
+
+
 @pytest.mark.parametrize("accept", MEDIA)
 def test_body_that_is_never_iterated_gives_everything_back(
     application: TinyTracer, connection: Any, accept: str

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookingglass.facts import facts
-from lookingglass.facts.common import as_number, as_path, find_json, json_documents
+from lookingglass.facts.common import DEEPEST, as_number, as_path, find_json, json_documents
 from tests.samples import CASES, EVERY, parser_of, read
 from tests.support import effort, is_part, sample
 
@@ -257,6 +257,9 @@ def test_noise_around_a_json_document_costs_nothing(name: str, noise: str) -> No
         ('{"a": [\n{"b": 1}\n', None),  # inside of one that has no end
         ('{"a"\n% odd\n: 1}', None),
         ("[" * 100_000, None),
+        ("[" * DEEPEST + "]" * DEEPEST, json.loads("[" * DEEPEST + "]" * DEEPEST)),
+        ("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), None),  # what is made of it could not be written
+        (r'{"\u202ea": ["\u001b[2J\b", "\ud800 \ud83d\ude00\n"]}', {"\ufffda": ["␛[2J␈", "\ufffd 😀\n"]}),
         ("", None),
     ],
 )

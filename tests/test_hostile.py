@@ -366,6 +366,26 @@ def test_request_that_takes_long_counts_as_several() -> None:
     assert [refused(turnstile, "a") for _ in range(12)] == [0] * 11 + [429]
 
 
+def test_48_that_walks_its_64s_asks_four_times_as_much_as_one_client() -> None:
+    clock = Clock()
+    turnstile = Turnstile(Limits(), clock)
+    walk = [f"2001:db8:1:{each:x}::/64" for each in range(500)]
+    assert [refused(turnstile, each) for each in walk] == [0] * 400 + [429] * 100
+    assert refused(turnstile, "2001:db8:2::/64") == 0
+    clock.now += 1
+    assert [refused(turnstile, each) for each in walk].count(0) == 80
+    clock.now += 10
+    assert refused(turnstile, walk[0]) == 0
+    turnstile.charge(walk[0], 2.0)  # as much as 800
+    assert refused(turnstile, walk[1]) == 429
+    assert refused(turnstile, "2001:db8:2::/64") == 0
+
+
+def test_network_that_may_have_everything_asks_as_often_as_its_clients_may() -> None:
+    turnstile = Turnstile(Limits(network_share=1), Clock())
+    assert [refused(turnstile, f"192.0.2.{each}") for each in range(250) for _ in range(10)] == [0] * 2500
+
+
 def test_client_cannot_keep_the_processor_busy_with_long_results() -> None:
     table = "for n in range(6000): print(f'10.{n >> 8}.{n & 255}.0/24 unicast [x] *')"
     commands = {"table": {"cmd": [*python(table)], "parser": "bird"}, "short": {"cmd": ["echo"]}}
@@ -382,7 +402,7 @@ def test_client_cannot_keep_the_processor_busy_with_long_results() -> None:
 
 
 def test_table_of_clients_is_bounded_and_forgets_who_has_paid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turnstile_module, "CLIENTS", 100)
+    monkeypatch.setattr(turnstile_module, "OWNERS", 100)
     clock = Clock()
     turnstile = Turnstile(Limits(), clock)
     assert [refused(turnstile, str(each)) for each in range(101)] == [0] * 100 + [503]

@@ -581,6 +581,23 @@ def test_version_and_help() -> None:
     assert "--listen" not in run("check", "--help").stdout
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_server_whose_starter_has_closed_its_streams_runs_commands(tmp_path: Path, closed: str) -> None:
+    port = free_port()
+    commands = {"say": {"cmd": ["sh", "-c", "cat; echo out; echo error >&2"]}}
+    config = str(configuration(tmp_path, commands=commands, limits=GENEROUS))
+    argv = [sys.executable, "tinytracer.py", "--config", config, "--listen", f"127.0.0.1:{port}"]
+    server = Server(["sh", "-c", f'exec "$@" {closed}', "sh", *argv], port)
+    try:
+        server.wait_until_ready()
+        assert server.json(f"{V1}/say")["data"]["output"] == ["out", "error"]
+        streams = [os.readlink(f"/proc/{server.process.pid}/fd/{number}") for number in range(3)]
+        assert not any(each.startswith(("socket", "anon_inode")) for each in streams), streams
+    finally:
+        server.stop()
+    assert server.process.returncode == 0
+
+
 def test_nothing_is_read_or_built_at_import(tmp_path: Path) -> None:
     script = "import tinytracer, sys; print('waitress' in sys.modules, 'argparse' in sys.modules)"
     done = subprocess.run(

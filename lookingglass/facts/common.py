@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from lookingglass.neutral import NEUTRAL
+
 Facts = dict[str, Any]
 
 ADDRESS = r"[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,15})?"
@@ -22,17 +24,14 @@ BEGINNINGS = (
     re.compile(r"^(?=[{\[])", re.MULTILINE),
     re.compile(r'^[^\s{}\[\]",][^{}"\n]{0,200}(?=\{\s{0,80}")', re.MULTILINE),
 )
-
-
-def read_json(text: str) -> Any:
-    """Read JSON; a number that could not be written as JSON again becomes None."""
-    return DECODER.decode(text)
+DEEPEST = 64  # levels of JSON; no tool has so many, and what is made of a document has more
 
 
 def find_json(text: str) -> object | None:
     """Return the first JSON object or array, whatever stands around it: one that begins a line, if any does.
 
-    What has no end is none, and so is all inside it. Numbers are as `read_json` reads them.
+    What has no end is none, and so is all inside it. A number that could not be written as JSON again becomes
+    None, and texts are as harmless as other output, whatever they were escaped to.
     """
     return next(json_documents(text), None)
 
@@ -45,10 +44,24 @@ def json_documents(text: str) -> Iterator[object]:
     while begin and (match := begin.search(text, here)):
         try:
             found, here = _decode_from(text, match.end())
-        except RecursionError:  # no tool nests so deep, and each further attempt would cost as much
+            found = _harmless(found, DEEPEST)
+        except RecursionError:  # each further attempt would cost as much
             return
         if found is not None and not _is_mark(found, text[here : here + 1]):
             yield found
+
+
+def _harmless(value: Any, levels: int) -> Any:
+    """Return a value of JSON with harmless texts; raises RecursionError when it has more levels."""
+    if isinstance(value, str):
+        return value if value.isprintable() else value.translate(NEUTRAL)
+    if not isinstance(value, dict | list):
+        return value
+    if not levels:
+        raise RecursionError
+    if isinstance(value, list):
+        return [_harmless(each, levels - 1) for each in value]
+    return {_harmless(key, 0): _harmless(each, levels - 1) for key, each in value.items()}
 
 
 def _is_mark(document: object, after: str) -> bool:

@@ -10,12 +10,12 @@ from lookingglass.neutral import NEUTRAL
 
 UNKNOWN = "\N{EN DASH}"  # in a cell
 LONGEST = 320  # characters of a text; a host name has 253 at most
-# A line's end does no harm in a tool's text, but in a name; XML allows neither surrogates nor the last two.
+# A line's end does no harm in a tool's text, but in a name; XML does not allow the last two.
 INERT = {
     **NEUTRAL,
     0x09: 0x2409,
     0x0A: 0x240A,
-    **dict.fromkeys([*range(0xD800, 0xE000), 0xFFFE, 0xFFFF], 0xFFFD),
+    **dict.fromkeys([0xFFFE, 0xFFFF], 0xFFFD),
 }
 
 
