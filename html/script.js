@@ -19,6 +19,7 @@ const main = document.querySelector("main");
 const title = document.title;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let underWay = null; // the Asking in progress
+let current = null; // the Asking of the entry of the history that is shown
 let refusedUntil = 0; // by performance.now()
 
 function make(name, properties = {}, ...children) {
@@ -154,7 +155,7 @@ function question() {
     title: target ? `${cmd.value} ${target}` : cmd.value,
     url: `.well-known/looking-glass/v1/${path}?${new URLSearchParams([...where, ...more])}`,
     link: `?${new URLSearchParams([...fields, ...rest, ...more])}`,
-    fields: { target, cmd: cmd.value, protocol: more[0]?.[0] === "protocol" ? more[0][1] : "", vrf: vrf?.value ?? "" },
+    fields: { target: ip.value, cmd: cmd.value, protocol: more[0]?.[0] === "protocol" ? more[0][1] : "", vrf: vrf?.value ?? "" },
   };
 }
 
@@ -473,8 +474,9 @@ class Asking {
     this.question = question;
     this.controller = new AbortController();
     this.began = performance.now();
+    this.asked = performance.timeOrigin + this.began; // later than any before, also of a page that was loaded again
     this.panels = new Map();
-    this.section = make("div", { className: "group" });
+    this.section = make("div", { className: "group", asked: this.asked, asking: this });
   }
 
   begin() {
@@ -487,6 +489,7 @@ class Asking {
       this.section.append(panel.article);
     }
     if (names.length > 4) this.board = new Board(this);
+    history.replaceState({ asked: this.asked, question: this.question }, "");
     answers.prepend(this.section);
     this.section.querySelector(".bar").scrollIntoView({ block: "nearest" });
     while (answers.children.length > ANSWERS) answers.lastElementChild.remove();
@@ -532,7 +535,7 @@ class Asking {
   retitle() {
     const all = [...this.panels.values()];
     const done = all.filter((panel) => panel.isOver).length;
-    if (!all.length) return; // nothing has come, so that the last answer's title stays
+    if (this !== current || !all.length) return; // nothing has come, so that the last answer's title stays
     const state = all.length > 1 ? `${done} of ${all.length} done` : all[0].isOver || all[0].verdict?.matches(".waiting") ? all[0].words : "● running";
     this.board?.count(done, all.filter((panel) => panel.verdict?.matches(".waiting")).length);
     document.title = `${state} · ${this.question.title} · ${title}`;
@@ -562,9 +565,16 @@ class Asking {
       attempt(() => (isStopped ? panel.cease("stopped", "■", "stopped") : panel.cease("lost", "⚡", "connection lost")));
     }
     this.board?.end();
-    const all = [...this.panels.values()];
-    if (all.length) spoken.textContent = all.map((panel) => `${all.length > 1 ? `${panel.name}: ` : ""}${panel.speech}`).slice(0, 8).join("; ");
+    if (this !== current) return;
+    const results = [...this.panels.values()].filter((panel) => panel.result).map((panel) => [panel.from, panel.result]);
+    if (history.state?.asked === this.asked) history.replaceState({ ...history.state, results }, "");
+    if (this.panels.size) spoken.textContent = this.speech;
     this.retitle();
+  }
+
+  get speech() {
+    const all = [...this.panels.values()];
+    return all.map((panel) => `${all.length > 1 ? `${panel.name}: ` : ""}${panel.speech}`).slice(0, 8).join("; ");
   }
 }
 
@@ -613,7 +623,7 @@ function countDown() {
 
 async function ask() {
   const asking = (underWay = new Asking(question()));
-  history.replaceState(null, "", asking.question.link);
+  record(asking);
   status.textContent = "";
   stop.textContent = asking.question.names.length > 1 ? "Stop all" : "Stop";
   show(true);
@@ -623,7 +633,10 @@ async function ask() {
     if (response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
       attempt(() => asking.begin());
       for await (const [event, data] of events(response.body)) asking.take(event, data);
-    } else refuse(response, await response.json().catch(() => ({})));
+    } else {
+      const envelope = await response.json().catch(() => ({}));
+      if (asking === current) refuse(response, envelope);
+    }
   } catch {
     if (!asking.controller.signal.aborted && !asking.panels.size) status.textContent = "The looking glass cannot be reached.";
   }
@@ -647,6 +660,73 @@ function submit(event) {
     complain("");
     ask();
   }
+}
+
+// --- the browser's history: an entry for each question; to go back to one shows its answer, and asks nothing
+
+const gone = make("p", { id: "gone" });
+
+// Give a question an entry, but not for asking the same again; one that was not answered gives its own away.
+function record(asking) {
+  const { asked, question } = asking;
+  const act = history.state?.isUnanswered ? "replaceState" : "pushState";
+  if (question.link !== location.search) history[act]({ asked, question, isUnanswered: true }, "", question.link);
+  current = asking;
+  reveal(asked);
+}
+
+// Show the answers up to a moment; return one that was asked for at this moment.
+function reveal(asked) {
+  if (gone.contains(document.activeElement)) run.focus();
+  gone.remove();
+  for (const each of answers.children) each.hidden = each.asked > asked;
+  return [...answers.children].find((each) => each.asked === asked);
+}
+
+// Show the answers as they were at the entry, or where to find what this page does not hold; return what to say of it.
+function recall() {
+  const { asked = 0, question, results = [] } = history.state;
+  const own = reveal(asked);
+  current = own?.asking ?? null;
+  document.title = asked ? `${question.title} · ${title}` : title;
+  current?.retitle();
+  if (current) return `${question.title}: ${current.speech}`;
+  if (own || !asked) return "The form is as it was.";
+  const words = `This page holds no answer to ${question.title}.`;
+  const links = results.flatMap(([from, href]) => [make("a", { href }, from), " "]);
+  gone.replaceChildren(words, links.length ? " It is kept: " : " ", ...links, againButton("Ask again", question, question.names));
+  answers.before(gone);
+  return words;
+}
+
+// Follow the browser back or forward; to leave a question stops it.
+function revisit() {
+  const { question } = history.state ?? {};
+  if (!question) return; // somebody has changed the address by hand
+  const focused = document.activeElement;
+  const left = underWay;
+  left?.stop();
+  refill(question, question.names);
+  status.textContent = "";
+  spoken.textContent = `${left ? `${left.question.title} is stopped. ` : ""}${recall()}`;
+  if (focused.isConnected && !focused.closest("[hidden]")) return;
+  const heading = current?.section.querySelector("h2");
+  if (heading) heading.tabIndex = -1;
+  (heading ?? gone.querySelector("button") ?? cmd).focus();
+}
+
+// Begin at an entry that may be older than this page. What the address has run does not run again with it.
+function resume() {
+  const state = { question: question(), ...history.state };
+  const address = new URL(location);
+  address.searchParams.delete("run");
+  for (const each of answers.children) each.asked = state.asked = performance.timeOrigin;
+  if (answers.firstChild) {
+    const links = [...answers.querySelectorAll("[rel~=bookmark]")];
+    state.results = links.map((each) => [each.closest("article").querySelector(".place").textContent, each.href]);
+  }
+  history.replaceState(state, "", address);
+  if (state.asked) recall();
 }
 
 // --- what one can do with an answer
@@ -714,13 +794,17 @@ function menuOf(panel, ...more) {
     button("Download", () => save(panel)), ...more));
 }
 
+function againButton(text, question, names) {
+  return button(text, () => {
+    refill(question, names);
+    submit();
+  });
+}
+
 function offerActions(panel) {
   const hadFocus = panel.actions.contains(document.activeElement);
   const goal = copying(make("a", { href: linkOf(panel), className: "button" }, "Link"));
-  const again = button("Again", () => {
-    refill(panel.asking.question, [panel.name]);
-    submit();
-  });
+  const again = againButton("Again", panel.asking.question, [panel.name]);
   const menu = menuOf(panel, ...(panel.result ? [comparing(panel)] : []));
   panel.actions.querySelector(".stop")?.remove();
   panel.actions.append(copier("Copy", () => asText(panel)), goal, again, menu);
@@ -917,6 +1001,9 @@ function begin() {
   const told = element("error").textContent; // by the server
   offer();
   complain(told);
+  resume();
+  addEventListener("popstate", revisit);
+  addEventListener("pagehide", () => underWay?.stop());
   const yours = element("yours");
   if (yours) findOwn(yours);
 }
