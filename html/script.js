@@ -8,7 +8,8 @@ const LINKS = 500; // in an answer
 const ANSWERS = 12; // on the page
 const KEPT = 24; // results that "Compare with" offers
 const REFUSED = new Set([429, 503]); // HTTP statuses after which it is worth to ask again
-const DOUBLE = 500; // milliseconds in which a second click on Run does not stop what the first has begun
+const DOUBLE = 500; // milliseconds in which a second press of Run or Enter neither stops nor repeats what the first has begun
+const BUSY = "Stop what is running first, with Stop or Esc.";
 
 const HOME = new URL(".", document.currentScript.src); // of the page
 
@@ -641,6 +642,8 @@ async function ask() {
     if (!asking.controller.signal.aborted && !asking.panels.size) status.textContent = "The looking glass cannot be reached.";
   }
   underWay = null;
+  asking.ended = performance.now();
+  if (status.textContent === BUSY) status.textContent = "";
   show(false);
   asking.end();
 }
@@ -653,10 +656,16 @@ function show(running) {
   if (focused === (running ? run : stop)) (running ? stop : run).focus({ preventScroll: true });
 }
 
+const isRecent = (moment) => performance.now() - moment < DOUBLE;
+
+// Tell the second press of two, and one on Run that was meant for Stop, by the question that has just been asked.
+const isDouble = () => current?.question.link === question().link && isRecent(current.ended);
+
 function submit(event) {
   event?.preventDefault();
-  if (underWay) status.textContent = "Stop what is running first, with Stop or Esc.";
-  else if (performance.now() >= refusedUntil && chosen() && tidy()) {
+  if (underWay) {
+    if (!isRecent(underWay.began)) status.textContent = BUSY;
+  } else if (performance.now() >= refusedUntil && chosen() && tidy() && !isDouble()) {
     complain("");
     ask();
   }
@@ -983,7 +992,7 @@ function adoptComparison(article) {
 }
 
 const stop = button("Stop", () => {
-  if (underWay && performance.now() - underWay.began > DOUBLE) underWay.stop();
+  if (underWay && !isRecent(underWay.began)) underWay.stop();
 });
 stop.id = "stop";
 stop.hidden = true;
@@ -1009,6 +1018,7 @@ function begin() {
 }
 
 document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.repeat) event.preventDefault(); // a key that is held asks once
   if (event.key !== "Escape") return;
   const open = document.querySelector(".menu[open]");
   if (open) {

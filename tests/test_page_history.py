@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from conftest import CHROMIUM
-from tests.pages import answer, opened, refuse, result, run
+from tests.pages import answer, opened, pause, refuse, result, run
 from tests.support import Serve, Server, soon_gone
 
 pytestmark = pytest.mark.browser
@@ -111,8 +111,10 @@ def test_next_question_after_going_back_leaves_no_answer_hidden(page: Page) -> N
 def test_equal_question_again_has_no_entry_of_its_own(page: Page) -> None:
     echo(page, "192.0.2.1")
     length = page.evaluate("history.length")
+    pause(page)
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.locator("h2")).to_have_count(2)
+    pause(page)
     page.get_by_role("button", name="Again").first.click()
     expect(page.locator("h2")).to_have_count(3)
     assert page.evaluate("history.length") == length
@@ -237,6 +239,7 @@ def test_question_that_was_refused_leaves_no_entry_behind(page: Page) -> None:
     expect(page.locator("#run")).to_have_text("Run")
     echo(page, "192.0.2.2")
     assert page.evaluate("history.length") == length + 1
+    pause(page)
     refuse(page, 503, "Too busy.", **{"Retry-After": "1"})
     page.get_by_role("button", name="Run", exact=True).click()  # again what has been answered
     expect(page.locator("#status")).to_have_text("⏳ Too busy.")
