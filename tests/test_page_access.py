@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -173,6 +174,19 @@ def test_zoomed_page_needs_no_scrolling_in_two_directions(
         assert overflow(page) <= 0
         page.locator("#ip").scroll_into_view_if_needed()
         expect(page.locator("#ip")).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("width", [320, 360])
+@pytest.mark.parametrize("state", [mtr, six], ids=lambda state: state.__name__)
+def test_labels_of_an_axis_stand_clear_of_each_other(
+    browser: Browser, server: Server, state: Callable[[Page], None], width: int
+) -> None:
+    with opened(browser, server, viewport={"width": width, "height": 800}) as page:
+        state(page)
+        boxes = [each.bounding_box() for each in page.locator("thead .range text:visible").all()]
+        places = [(box["x"], box["x"] + box["width"]) for box in boxes if box]
+        assert len(places) == 2 + (width == 360)
+        assert all(end < begin for (_, end), (begin, _) in itertools.pairwise(places))
 
 
 def test_everything_is_done_with_the_keyboard_alone(page: Page) -> None:
