@@ -107,14 +107,14 @@ function complain(text) {
 // Return the target that somebody means who has pasted something; lookingglass/pasted.py does the same.
 function clean(pasted, argument) {
   let text = pasted.replace(/[\u00ad\u200b\u200e\u200f\u2060\ufeff]/g, "").trim();
-  if (text.length > 2048) return text;
+  if (text.length > 2048 || !["host", "addr", "address", "asn"].includes(argument)) return text;
+  text = text.replaceAll("[.]", ".").replace(/^[\s"'`<>(),;]+|[\s"'`<>(),;]+$/g, "").replace(/(?<!:):$/, "");
   if (argument === "asn") return text.replace(/^asn?\s*([0-9]{1,10})$/i, "AS$1");
-  if (!["host", "addr", "address"].includes(argument)) return text;
   if (argument !== "host") text = text.replace(/\s/g, "");
   const slash = text.indexOf("/");
-  const url = /^[a-z][a-z0-9+.-]{0,30}:\/\/([^/?#]*)/i.exec(text);
+  const url = /^(?:[a-z][a-z0-9+.-]{0,30}:)?\/\/([^/?#]*)/i.exec(text);
   if (url) text = url[1].slice(url[1].lastIndexOf("@") + 1);
-  else if (slash >= 0 && !/^\s*[0-9.]+\s*$/.test(text.slice(slash + 1))) text = text.slice(0, slash);
+  else if (slash >= 0 && !/^[0-9a-f:.]+\/[0-9]/i.test(text) && !/^\s*[0-9.]+\s*$/.test(text.slice(slash + 1))) text = text.slice(0, slash);
   text = (/^\[([0-9a-f:.]{2,45})\](?::[0-9]{1,5})?$/i.exec(text) ?? [null, text])[1];
   text = (/^([^:/[\]]+):[0-9]{1,5}$/.exec(text) ?? [null, text])[1];
   // IDNA 2003 and IDNA 2008 read some letters differently: nobody knows which name is meant
