@@ -102,6 +102,15 @@ def lost(page: Page) -> None:
     expect(page.locator(".verdict")).to_contain_text("lost")
 
 
+def gone(page: Page) -> None:
+    answer(page, view(), result(result=f"{page.url}results/{'a' * 22}"))
+    run(page, "echo", "192.0.2.1")
+    expect(page.get_by_role("link", name="Link")).to_be_visible()
+    expect(page.locator("#run")).to_be_visible()
+    page.reload()
+    expect(page.locator("#gone a")).to_be_visible()
+
+
 def four(page: Page) -> None:
     several(page, 4)
 
@@ -125,7 +134,7 @@ def several(page: Page, number: int) -> None:
 
 
 STATES: list[Callable[[Page], None]] = [
-    *(blank, with_others, with_vrf, wrong, refused, running, ping, mtr, menu, twice, lost, four, six)
+    *(blank, with_others, with_vrf, wrong, refused, running, ping, mtr, menu, twice, lost, gone, four, six)
 ]
 
 
