@@ -9,6 +9,7 @@ const ANSWERS = 12; // on the page
 const KEPT = 24; // results that "Compare with" offers
 const REFUSED = new Set([429, 503]); // HTTP statuses after which it is worth to ask again
 const DOUBLE = 500; // milliseconds in which a second press of Run or Enter neither stops nor repeats what the first has begun
+const SILENCE = 90000; // milliseconds without even a heartbeat, of which there is one in 15 s, after which the connection is lost
 const BUSY = "Stop what is running first, with Stop or Esc.";
 
 const HOME = new URL(".", document.currentScript.src); // of the page
@@ -476,6 +477,7 @@ class Asking {
     this.controller = new AbortController();
     this.began = performance.now();
     this.asked = performance.timeOrigin + this.began; // later than any before, also of a page that was loaded again
+    this.silence = 0;
     this.panels = new Map();
     this.section = make("div", { className: "group", asked: this.asked, asking: this });
   }
@@ -494,10 +496,17 @@ class Asking {
     answers.prepend(this.section);
     this.section.querySelector(".bar").scrollIntoView({ block: "nearest" });
     while (answers.children.length > ANSWERS) answers.lastElementChild.remove();
-    this.ticking = setInterval(() => this.panels.forEach((panel) => panel.tick()), calm.matches ? 1000 : 100);
+    const pace = calm.matches ? 1000 : 100;
+    this.ticking = setInterval(() => this.tick(pace), pace);
     const from = names.length > 1 ? `from ${names.length} routers` : "";
     spoken.textContent = `${this.question.title} ${from} runs.`;
     this.retitle();
+  }
+
+  tick(pace) {
+    this.panels.forEach((panel) => panel.tick());
+    this.silence += pace; // and not by the clock, which goes on while a tab sleeps
+    if (this.silence > SILENCE) this.controller.abort();
   }
 
   panel(data) {
@@ -561,7 +570,7 @@ class Asking {
   // End what has not ended by itself.
   end() {
     clearInterval(this.ticking);
-    const isStopped = this.controller.signal.aborted;
+    const isStopped = this.controller.signal.aborted && this.silence <= SILENCE;
     for (const panel of this.panels.values()) {
       attempt(() => (isStopped ? panel.cease("stopped", "■", "stopped") : panel.cease("lost", "⚡", "connection lost")));
     }
@@ -583,10 +592,11 @@ const ordinal = (number) =>
   `${number}${{ 1: "st", 2: "nd", 3: "rd" }[number % 100 > 10 && number % 100 < 20 ? 0 : number % 10] ?? "th"}`;
 
 // Yield [event, data] of a stream of server-sent events; comments are passed over.
-async function* events(body) {
+async function* events(body, hear) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (let { value, done } = await reader.read(); !done; { value, done } = await reader.read()) {
+    hear();
     let from = Math.max(0, rest.length - 1);
     rest += value;
     let at = 0;
@@ -633,7 +643,7 @@ async function ask() {
       { headers: { Accept: "text/event-stream" }, signal: asking.controller.signal });
     if (response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
       attempt(() => asking.begin());
-      for await (const [event, data] of events(response.body)) asking.take(event, data);
+      for await (const [event, data] of events(response.body, () => (asking.silence = 0))) asking.take(event, data);
     } else {
       const envelope = await response.json().catch(() => ({}));
       if (asking === current) refuse(response, envelope);

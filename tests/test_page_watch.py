@@ -161,6 +161,20 @@ def test_server_that_dies_is_a_lost_connection(page: Page, server: Server) -> No
     assert soon_gone(*children)
 
 
+def test_connection_over_which_not_even_a_heartbeat_comes_is_lost(page: Page, server: Server) -> None:
+    run(page, "slow")
+    expect(page.locator("pre")).to_contain_text("100")
+    children = server.children()
+    assert children
+    page.evaluate("underWay.silence = SILENCE / 2")
+    assert soon(lambda: page.evaluate("underWay.silence < SILENCE / 2"))  # what comes is heard
+    page.evaluate("underWay.silence = SILENCE")
+    expect(page.locator(".verdict")).to_have_text("⚡ connection lost")
+    expect(page.get_by_role("button", name="Again")).to_be_visible()
+    expect(page.locator("#run")).to_be_visible()
+    assert soon_gone(*children)
+
+
 def test_waiting_is_told_with_its_place(page: Page) -> None:
     answer(page, ("waiting", {"router": "x", "place": 2}))
     run(page, "ping", "192.0.2.1")
