@@ -8,8 +8,8 @@ const LINKS = 500; // in an answer
 const ANSWERS = 12; // on the page
 const KEPT = 24; // results that "Compare with" offers
 const REFUSED = new Set([429, 503]); // HTTP statuses after which it is worth to ask again
-const DOUBLE = 500; // milliseconds in which a second press of Run or Enter neither stops nor repeats what the first has begun
-const SILENCE = 90000; // milliseconds without even a heartbeat, of which there is one in 15 s, after which the connection is lost
+const DOUBLE = 500; // milliseconds in which a second press does nothing
+const SILENCE = 90000; // milliseconds; the server's heart beats every 15 s
 const BUSY = "Stop what is running first, with Stop or Esc.";
 
 const HOME = new URL(".", document.currentScript.src); // of the page
@@ -476,7 +476,7 @@ class Asking {
     this.question = question;
     this.controller = new AbortController();
     this.began = performance.now();
-    this.asked = performance.timeOrigin + this.began; // later than any before, also of a page that was loaded again
+    this.asked = performance.timeOrigin + this.began; // later than all before, also before a reload
     this.silence = 0;
     this.panels = new Map();
     this.section = make("div", { className: "group", asked: this.asked, asking: this });
@@ -505,7 +505,7 @@ class Asking {
 
   tick(pace) {
     this.panels.forEach((panel) => panel.tick());
-    this.silence += pace; // and not by the clock, which goes on while a tab sleeps
+    this.silence += pace; // not by the clock: a tab may sleep
     if (this.silence > SILENCE) this.controller.abort();
   }
 
@@ -668,7 +668,7 @@ function show(running) {
 
 const isRecent = (moment) => performance.now() - moment < DOUBLE;
 
-// Tell the second press of two, and one on Run that was meant for Stop, by the question that has just been asked.
+// Return whether this is the second press of two, or one on Run that was meant for Stop.
 const isDouble = () => current?.question.link === question().link && isRecent(current.ended);
 
 function submit(event) {
@@ -681,11 +681,11 @@ function submit(event) {
   }
 }
 
-// --- the browser's history: an entry for each question; to go back to one shows its answer, and asks nothing
+// --- the browser's history: an entry for each question; going back to one asks nothing
 
 const gone = make("p", { id: "gone" });
 
-// Give a question an entry, but not for asking the same again; one that was not answered gives its own away.
+// Give a question an entry, unless it is the same again; what was not answered gives its own away.
 function record(asking) {
   const { asked, question } = asking;
   const act = history.state?.isUnanswered ? "replaceState" : "pushState";
@@ -694,7 +694,7 @@ function record(asking) {
   reveal(asked);
 }
 
-// Show the answers up to a moment; return one that was asked for at this moment.
+// Show the answers up to a moment; return one of this moment.
 function reveal(asked) {
   if (gone.contains(document.activeElement)) run.focus();
   gone.remove();
@@ -702,7 +702,7 @@ function reveal(asked) {
   return [...answers.children].find((each) => each.asked === asked);
 }
 
-// Show the answers as they were at the entry, or where to find what this page does not hold; return what to say of it.
+// Show the answers as they were at the entry, or the way to one that is gone; return what to say.
 function recall() {
   const { asked = 0, question, results = [] } = history.state;
   const own = reveal(asked);
@@ -718,7 +718,7 @@ function recall() {
   return words;
 }
 
-// Follow the browser back or forward; to leave a question stops it.
+// Follow the browser back or forward; a question that is left stops.
 function revisit() {
   const { question } = history.state ?? {};
   if (!question) return; // somebody has changed the address by hand
@@ -729,20 +729,20 @@ function revisit() {
   status.textContent = "";
   spoken.textContent = `${left ? `${left.question.title} is stopped. ` : ""}${recall()}`;
   if (focused.isConnected && !focused.closest("[hidden]")) return;
-  const heading = current?.section.querySelector("h2");
-  if (heading) heading.tabIndex = -1;
-  (heading ?? gone.querySelector("button") ?? cmd).focus();
+  const goal = current?.section.querySelector("h2") ?? gone.querySelector("button") ?? cmd;
+  if (current) goal.tabIndex = -1;
+  goal.focus();
 }
 
-// Begin at an entry that may be older than this page. What the address has run does not run again with it.
+// Begin at an entry that may be older than this page; its address runs nothing again.
 function resume() {
   const state = { question: question(), ...history.state };
   const address = new URL(location);
   address.searchParams.delete("run");
-  for (const each of answers.children) each.asked = state.asked = performance.timeOrigin;
-  if (answers.firstChild) {
-    const links = [...answers.querySelectorAll("[rel~=bookmark]")];
-    state.results = links.map((each) => [each.closest("article").querySelector(".place").textContent, each.href]);
+  for (const each of answers.children) {
+    each.asked = state.asked = performance.timeOrigin;
+    const link = each.querySelector("[rel~=bookmark]");
+    if (link) (state.results ??= []).push([each.querySelector(".place").textContent, link.href]);
   }
   history.replaceState(state, "", address);
   if (state.asked) recall();
