@@ -9,7 +9,9 @@ const ANSWERS = 12; // on the page
 const KEPT = 24; // results that "Compare with" offers
 const CROWD = 5; // routers, from which on the server draws a board; lookingglass/views.py has the same number
 const REFUSED = new Set([429, 503]); // HTTP statuses after which it is worth to ask again
-const DOUBLE = 500; // milliseconds in which a second click on Run does not stop what the first has begun
+const DOUBLE = 500; // milliseconds in which a second press does nothing
+const SILENCE = 90000; // milliseconds; the server's heart beats every 15 s
+const BUSY = "Stop what is running first, with Stop or Esc.";
 
 const HOME = new URL(".", document.currentScript.src); // of the page
 
@@ -20,6 +22,7 @@ const main = document.querySelector("main");
 const title = document.title;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let underWay = null; // the Asking in progress
+let current = null; // the Asking of the entry of the history that is shown
 let refusedUntil = 0; // by performance.now()
 
 function make(name, properties = {}, ...children) {
@@ -106,14 +109,14 @@ function complain(text) {
 // Return the target that somebody means who has pasted something; lookingglass/pasted.py does the same.
 function clean(pasted, argument) {
   let text = pasted.replace(/[\u00ad\u200b\u200e\u200f\u2060\ufeff]/g, "").trim();
-  if (text.length > 2048) return text;
+  if (text.length > 2048 || !["host", "addr", "address", "asn"].includes(argument)) return text;
+  text = text.replaceAll("[.]", ".").replace(/^[\s"'`<>(),;]+|[\s"'`<>(),;]+$/g, "").replace(/(?<!:):$/, "");
   if (argument === "asn") return text.replace(/^asn?\s*([0-9]{1,10})$/i, "AS$1");
-  if (!["host", "addr", "address"].includes(argument)) return text;
   if (argument !== "host") text = text.replace(/\s/g, "");
   const slash = text.indexOf("/");
-  const url = /^[a-z][a-z0-9+.-]{0,30}:\/\/([^/?#]*)/i.exec(text);
+  const url = /^(?:[a-z][a-z0-9+.-]{0,30}:)?\/\/([^/?#]*)/i.exec(text);
   if (url) text = url[1].slice(url[1].lastIndexOf("@") + 1);
-  else if (slash >= 0 && !/^\s*[0-9.]+\s*$/.test(text.slice(slash + 1))) text = text.slice(0, slash);
+  else if (slash >= 0 && !/^[0-9a-f:.]+\/[0-9]/i.test(text) && !/^\s*[0-9.]+\s*$/.test(text.slice(slash + 1))) text = text.slice(0, slash);
   text = (/^\[([0-9a-f:.]{2,45})\](?::[0-9]{1,5})?$/i.exec(text) ?? [null, text])[1];
   text = (/^([^:/[\]]+):[0-9]{1,5}$/.exec(text) ?? [null, text])[1];
   // IDNA 2003 and IDNA 2008 read some letters differently: nobody knows which name is meant
@@ -153,7 +156,7 @@ function question() {
     title: target ? `${cmd.value} ${target}` : cmd.value,
     url: `.well-known/looking-glass/v1/${path}?${new URLSearchParams([...where, ...more])}`,
     link: `?${new URLSearchParams([...fields, ...rest, ...more])}`,
-    fields: { target, cmd: cmd.value, protocol, vrf: vrf?.value ?? "" },
+    fields: { target: ip.value, cmd: cmd.value, protocol, vrf: vrf?.value ?? "" },
   };
 }
 
@@ -473,8 +476,10 @@ class Asking {
     this.question = question;
     this.controller = new AbortController();
     this.began = performance.now();
+    this.asked = performance.timeOrigin + this.began; // later than all before, also before a reload
+    this.silence = 0;
     this.panels = new Map();
-    this.section = make("div", { className: "group" });
+    this.section = make("div", { className: "group", asked: this.asked, asking: this });
   }
 
   begin() {
@@ -487,13 +492,21 @@ class Asking {
       this.section.append(panel.article);
     }
     if (names.length >= CROWD) this.board = new Board(this);
+    history.replaceState({ asked: this.asked, question: this.question }, "");
     answers.prepend(this.section);
     this.section.querySelector(".bar").scrollIntoView({ block: "nearest" });
     while (answers.children.length > ANSWERS) answers.lastElementChild.remove();
-    this.ticking = setInterval(() => this.panels.forEach((panel) => panel.tick()), calm.matches ? 1000 : 100);
+    const pace = calm.matches ? 1000 : 100;
+    this.ticking = setInterval(() => this.tick(pace), pace);
     const from = names.length > 1 ? `from ${names.length} routers` : "";
     spoken.textContent = `${this.question.title} ${from} runs.`;
     this.retitle();
+  }
+
+  tick(pace) {
+    this.panels.forEach((panel) => panel.tick());
+    this.silence += pace; // not by the clock: a tab may sleep
+    if (this.silence > SILENCE) this.controller.abort();
   }
 
   panel(data) {
@@ -532,7 +545,7 @@ class Asking {
   retitle() {
     const all = [...this.panels.values()];
     const done = all.filter((panel) => panel.isOver).length;
-    if (!all.length) return; // nothing has come, so that the last answer's title stays
+    if (this !== current || !all.length) return; // nothing has come, so that the last answer's title stays
     const state = all.length > 1 ? `${done} of ${all.length} done` : all[0].isOver || all[0].verdict?.matches(".waiting") ? all[0].words : "● running";
     this.board?.count(done, all.filter((panel) => panel.verdict?.matches(".waiting")).length);
     document.title = `${state} · ${this.question.title} · ${title}`;
@@ -557,14 +570,21 @@ class Asking {
   // End what has not ended by itself.
   end() {
     clearInterval(this.ticking);
-    const isStopped = this.controller.signal.aborted;
+    const isStopped = this.controller.signal.aborted && this.silence <= SILENCE;
     for (const panel of this.panels.values()) {
       attempt(() => (isStopped ? panel.cease("stopped", "■", "stopped") : panel.cease("lost", "⚡", "connection lost")));
     }
     this.board?.end();
-    const all = [...this.panels.values()];
-    if (all.length) spoken.textContent = all.map((panel) => `${all.length > 1 ? `${panel.name}: ` : ""}${panel.speech}`).slice(0, 8).join("; ");
+    if (this !== current) return;
+    const results = [...this.panels.values()].filter((panel) => panel.result).map((panel) => [panel.from, panel.result]);
+    if (history.state?.asked === this.asked) history.replaceState({ ...history.state, results }, "");
+    if (this.panels.size) spoken.textContent = this.speech;
     this.retitle();
+  }
+
+  get speech() {
+    const all = [...this.panels.values()];
+    return all.map((panel) => `${all.length > 1 ? `${panel.name}: ` : ""}${panel.speech}`).slice(0, 8).join("; ");
   }
 }
 
@@ -572,10 +592,11 @@ const ordinal = (number) =>
   `${number}${{ 1: "st", 2: "nd", 3: "rd" }[number % 100 > 10 && number % 100 < 20 ? 0 : number % 10] ?? "th"}`;
 
 // Yield [event, data] of a stream of server-sent events; comments are passed over.
-async function* events(body) {
+async function* events(body, hear) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (let { value, done } = await reader.read(); !done; { value, done } = await reader.read()) {
+    hear();
     const from = Math.max(0, rest.length - 1);
     rest += value;
     let at = 0;
@@ -613,7 +634,7 @@ function countDown() {
 
 async function ask() {
   const asking = (underWay = new Asking(question()));
-  history.replaceState(null, "", asking.question.link);
+  record(asking);
   status.textContent = "";
   stop.textContent = asking.question.names.length > 1 ? "Stop all" : "Stop";
   show(true);
@@ -622,12 +643,17 @@ async function ask() {
       { headers: { Accept: "text/event-stream" }, signal: asking.controller.signal });
     if (response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
       attempt(() => asking.begin());
-      for await (const [event, data] of events(response.body)) asking.take(event, data);
-    } else refuse(response, await response.json().catch(() => ({})));
+      for await (const [event, data] of events(response.body, () => (asking.silence = 0))) asking.take(event, data);
+    } else {
+      const envelope = await response.json().catch(() => ({}));
+      if (asking === current) refuse(response, envelope);
+    }
   } catch {
     if (!asking.controller.signal.aborted && !asking.panels.size) status.textContent = "The looking glass cannot be reached.";
   }
   underWay = null;
+  asking.ended = performance.now();
+  if (status.textContent === BUSY) status.textContent = "";
   show(false);
   asking.end();
 }
@@ -640,13 +666,86 @@ function show(running) {
   if (focused === (running ? run : stop)) (running ? stop : run).focus({ preventScroll: true });
 }
 
+const isRecent = (moment) => performance.now() - moment < DOUBLE;
+
+// Return whether this is the second press of two, or one on Run that was meant for Stop.
+const isDouble = () => current?.question.link === question().link && isRecent(current.ended);
+
 function submit(event) {
   event?.preventDefault();
-  if (underWay) status.textContent = "Stop what is running first, with Stop or Esc.";
-  else if (performance.now() >= refusedUntil && chosen() && tidy()) {
+  if (underWay) {
+    if (!isRecent(underWay.began)) status.textContent = BUSY;
+  } else if (performance.now() >= refusedUntil && chosen() && tidy() && !isDouble()) {
     complain("");
     ask();
   }
+}
+
+// --- the browser's history: an entry for each question; going back to one asks nothing
+
+const gone = make("p", { id: "gone" });
+
+// Give a question an entry, unless it is the same again; what was not answered gives its own away.
+function record(asking) {
+  const { asked, question } = asking;
+  const act = history.state?.isUnanswered ? "replaceState" : "pushState";
+  if (question.link !== location.search) history[act]({ asked, question, isUnanswered: true }, "", question.link);
+  current = asking;
+  reveal(asked);
+}
+
+// Show the answers up to a moment; return one of this moment.
+function reveal(asked) {
+  if (gone.contains(document.activeElement)) run.focus();
+  gone.remove();
+  for (const each of answers.children) each.hidden = each.asked > asked;
+  return [...answers.children].find((each) => each.asked === asked);
+}
+
+// Show the answers as they were at the entry, or the way to one that is gone; return what to say.
+function recall() {
+  const { asked = 0, question, results = [] } = history.state;
+  const own = reveal(asked);
+  current = own?.asking ?? null;
+  document.title = asked ? `${question.title} · ${title}` : title;
+  current?.retitle();
+  if (current) return `${question.title}: ${current.speech}`;
+  if (own || !asked) return "The form is as it was.";
+  const words = `This page holds no answer to ${question.title}.`;
+  const links = results.flatMap(([from, href]) => [make("a", { href }, from), " "]);
+  gone.replaceChildren(words, links.length ? " It is kept: " : " ", ...links, againButton("Ask again", question, question.names));
+  answers.before(gone);
+  return words;
+}
+
+// Follow the browser back or forward; a question that is left stops.
+function revisit() {
+  const { question } = history.state ?? {};
+  if (!question) return; // somebody has changed the address by hand
+  const focused = document.activeElement;
+  const left = underWay;
+  left?.stop();
+  refill(question, question.names);
+  status.textContent = "";
+  spoken.textContent = `${left ? `${left.question.title} is stopped. ` : ""}${recall()}`;
+  if (focused.isConnected && !focused.closest("[hidden]")) return;
+  const goal = current?.section.querySelector("h2") ?? gone.querySelector("button") ?? cmd;
+  if (current) goal.tabIndex = -1;
+  goal.focus();
+}
+
+// Begin at an entry that may be older than this page; its address runs nothing again.
+function resume() {
+  const state = { question: question(), ...history.state };
+  const address = new URL(location);
+  address.searchParams.delete("run");
+  for (const each of answers.children) {
+    each.asked = state.asked = performance.timeOrigin;
+    const link = each.querySelector("[rel~=bookmark]");
+    if (link) (state.results ??= []).push([each.querySelector(".place").textContent, link.href]);
+  }
+  history.replaceState(state, "", address);
+  if (state.asked) recall();
 }
 
 // --- what one can do with an answer
@@ -706,13 +805,17 @@ function menuOf(panel, ...more) {
     button("Download", () => save(panel)), ...more));
 }
 
+function againButton(text, question, names) {
+  return button(text, () => {
+    refill(question, names);
+    submit();
+  });
+}
+
 function offerActions(panel) {
   const hadFocus = panel.actions.contains(document.activeElement);
   const goal = copying(make("a", { href: linkOf(panel), className: "button" }, "Link"));
-  const again = button("Again", () => {
-    refill(panel.asking.question, [panel.name]);
-    submit();
-  });
+  const again = againButton("Again", panel.asking.question, [panel.name]);
   const menu = menuOf(panel, ...(panel.result ? [comparing(panel)] : []));
   panel.actions.querySelector(".stop")?.remove();
   panel.actions.append(copier("Copy", () => asText(panel)), goal, again, menu);
@@ -891,7 +994,7 @@ function adoptComparison(article) {
 }
 
 const stop = button("Stop", () => {
-  if (underWay && performance.now() - underWay.began > DOUBLE) underWay.stop();
+  if (underWay && !isRecent(underWay.began)) underWay.stop();
 });
 stop.id = "stop";
 stop.hidden = true;
@@ -909,11 +1012,15 @@ function begin() {
   const told = element("error").textContent; // by the server
   offer();
   complain(told);
+  resume();
+  addEventListener("popstate", revisit);
+  addEventListener("pagehide", () => underWay?.stop());
   const yours = element("yours");
   if (yours) findOwn(yours);
 }
 
 document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.repeat) event.preventDefault(); // a key that is held asks once
   if (event.key !== "Escape") return;
   const open = document.querySelector(".menu[open]");
   if (open) {

@@ -43,6 +43,8 @@ ALONE = {"Cross-Origin-Resource-Policy": "cross-origin"}
 FRESH = {"Cache-Control": "no-store", "Vary": "Accept"}
 # The same, where the answer depends on which site asks.
 BY_ORIGIN = {"Vary": "Accept, Origin"}
+# What is made for one visitor, whose browser shows it again without a request when the visitor goes back.
+REVISITED = {"Cache-Control": "private, no-cache"}
 # What comes piece by piece.
 LIVE = {"X-Accel-Buffering": "no"}
 # What OPTIONS answers where programs on other sites may read (Fetch standard, CORS-preflight fetch).

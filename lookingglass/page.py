@@ -15,7 +15,7 @@ from lookingglass.answers import HTML, Following, Pieces, Reply, Start, problem_
 from lookingglass.configuration import Configuration
 from lookingglass.frames import HTML_UTF8
 from lookingglass.glass import Answer
-from lookingglass.headers import FRESH, LIVE, SECURITY, allowing
+from lookingglass.headers import LIVE, REVISITED, SECURITY, allowing
 from lookingglass.pictures.markup import escape
 from lookingglass.problems import NotFound, Problem, TargetError
 from lookingglass.questions import Question
@@ -83,8 +83,7 @@ class Page:
     def blank(self, client: str) -> Ready:
         """Make the page without a question, which is private where it shows the visitor's address."""
         body = b"".join(self.render(BLANK, client))
-        private = {"Cache-Control": "private, no-cache"} if client else {}
-        return Ready(body, HTML_UTF8, {**self.headers, **private})
+        return Ready(body, HTML_UTF8, {**self.headers, **(REVISITED if client else {})})
 
     def asset(self, name: str) -> tuple[bytes, str]:
         """Return a file that the page needs, and its media type; raises NotFound."""
@@ -106,7 +105,7 @@ class Page:
     ) -> Reply:
         """Return the page without output: the form as filled in, or why it is not asked."""
         body = b"".join(self.render(given, client, choice, problem or choice.problem))
-        headers = {"Content-Type": HTML_UTF8, **SECURITY, **FRESH, **LIVE, **self.headers}
+        headers = {"Content-Type": HTML_UTF8, **SECURITY, **REVISITED, **LIVE, **self.headers}
         if problem:
             return Reply(problem.status, {**headers, **problem_headers(problem)}, body)
         return Reply(200, headers, body)
@@ -155,7 +154,7 @@ def as_page(before: bytes, after: bytes, given: Mapping[str, str]) -> Callable[[
     """Return a representation that streams the output into the page, and then all that is known of it."""
 
     def pieces(answer: Answer, start: Start) -> Pieces:
-        start(200, HTML, {})
+        start(200, HTML, REVISITED)
         yield before + panels.begin_streamed(heading_of(answer)).encode()
         following = Following(answer)
         for text in following:
@@ -175,7 +174,7 @@ def as_page_of_several(
     """Return a representation that streams the output of several routers into the page, one by one."""
 
     def pieces(several: Several, start: Start) -> Pieces:
-        start(200, HTML, {})
+        start(200, HTML, REVISITED)
         yield before
         for part in several.parts:
             yield panels.begin_streamed(heading_of(part)).encode()

@@ -6,13 +6,17 @@ The API takes a target as it is. What is not understood here stays as it is, and
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable
 
 INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff"))  # what copying brings along
+AROUND = string.whitespace + "\"'`<>(),;"  # what stands around a target in prose, lists and output of tools
 LONGEST_PASTE = 2048  # characters; nothing longer is looked at
 
-# RFC 3986 section 3: a scheme and an authority.
-PASTED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}+://([^/?#]*+).*+", re.DOTALL)
+# RFC 3986 section 3: a scheme and an authority; section 4.2: an authority alone.
+PASTED_URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{0,30}+:)?//([^/?#]*+).*+", re.DOTALL)
+# Also one with a mistake, of which nothing is dropped: that would be another question.
+PASTED_PREFIX = re.compile(r"[0-9A-Fa-f:.]++/[0-9].*+", re.DOTALL)
 MASK = re.compile(r"\s*+[0-9.]+\s*+")  # what makes a prefix of an address, rather than a path
 # RFC 3986 section 3.2.2: IP-literal, perhaps with a port.
 BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?")
@@ -27,13 +31,19 @@ def clean(text: str, argument: str) -> str:
     """Return what a command with such an argument can take, or the text without what surrounds it."""
     text = text.translate(INVISIBLE).strip()
     cleaner = CLEANERS.get(argument)
-    return cleaner(text) if cleaner and len(text) <= LONGEST_PASTE else text
+    return cleaner(_bare(text)) if cleaner and len(text) <= LONGEST_PASTE else text
+
+
+def _bare(text: str) -> str:
+    """Return what stands in the middle, without the colon that tools write behind an address."""
+    text = text.replace("[.]", ".").strip(AROUND)
+    return text.removesuffix(":") if not text.endswith("::") else text
 
 
 def _host(text: str) -> str:
     if match := PASTED_URL.fullmatch(text):
         text = match[1].rpartition("@")[2]
-    elif "/" in text and not MASK.fullmatch(text.partition("/")[2]):
+    elif "/" in text and not (PASTED_PREFIX.fullmatch(text) or MASK.fullmatch(text.partition("/")[2])):
         text = text.partition("/")[0]
     for pattern in (BRACKETED, HOST_PORT):
         if match := pattern.fullmatch(text):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.support import Server
 
@@ -82,3 +82,14 @@ def run(page: Page, command: str = "", target: str | None = None) -> None:
     if target is not None:
         page.locator("#ip").fill(target)
     page.get_by_role("button", name="Run", exact=True).click()
+
+
+def pause(page: Page) -> None:
+    """Wait until an equal question is no second press of the first any more."""
+    expect(page.locator("#run")).to_be_visible()
+    page.wait_for_timeout(600)
+
+
+def at(page: Page, moment: float) -> None:
+    """Stop the page's clock, in milliseconds, by which it tells the second press of two."""
+    page.evaluate("moment => { performance.now = () => moment }", moment)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.pages import opened, run
+from tests.pages import at, opened, pause, run
 from tests.support import Serve, Server, soon_gone
 
 pytestmark = pytest.mark.browser
@@ -99,6 +99,71 @@ def test_double_click_on_run_does_not_stop_it(page: Page) -> None:
     expect(page.locator(".verdict")).to_contain_text("running")
     page.keyboard.press("Escape")
     expect(page.locator(".verdict")).to_have_text("■ stopped")
+
+
+def click_twice(page: Page) -> None:
+    run(page, "lines")
+    expect(page.locator("#run")).to_be_visible()
+    page.locator("#run").click()
+
+
+def press_enter_twice(page: Page) -> None:
+    for _ in range(2):
+        page.locator("#ip").press("Enter")
+        expect(page.locator("#run")).to_be_visible()
+
+
+def press_enter_while_it_runs(page: Page) -> None:
+    page.get_by_label("Command").select_option("wait")
+    for _ in range(2):
+        page.get_by_label("any").press("Enter")
+    expect(page.locator("pre")).to_contain_text("begin")
+    page.keyboard.press("Escape")
+
+
+def hold_enter(page: Page) -> None:
+    page.get_by_label("Command").select_option("lines")
+    page.locator("#run").focus()
+    for moment in range(10_000, 20_000, 600):
+        at(page, moment)
+        page.keyboard.down("Enter")
+        expect(page.locator("#run")).to_be_visible()
+    page.keyboard.up("Enter")
+
+
+def click_again_twice(page: Page) -> None:
+    run(page, "lines")
+    expect(page.locator("#run")).to_be_visible()
+    at(page, 20_000)
+    page.get_by_role("button", name="Again").dblclick()
+
+
+@pytest.mark.parametrize(
+    ("press", "number"),
+    [
+        (click_twice, 1),
+        (press_enter_twice, 1),
+        (press_enter_while_it_runs, 1),
+        (hold_enter, 1),
+        (click_again_twice, 2),
+    ],
+)
+def test_what_is_pressed_twice_asks_once(page: Page, press: Callable[[Page], None], number: int) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/v1/" in request.url else None)
+    at(page, 10_000)
+    press(page)
+    page.wait_for_timeout(300)
+    expect(page.locator("h2")).to_have_count(number)
+    expect(page.locator("#status")).to_have_text("")
+    assert len(asked) == number
+
+
+def test_same_is_asked_again_a_moment_later(page: Page) -> None:
+    run(page, "lines")
+    pause(page)
+    page.locator("#run").click()
+    expect(page.locator("h2")).to_have_count(2)
 
 
 def test_keyboard_keeps_its_place_from_run_to_stop_and_back(page: Page) -> None:

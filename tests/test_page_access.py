@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,15 @@ def lost(page: Page) -> None:
     expect(page.locator(".verdict")).to_contain_text("lost")
 
 
+def gone(page: Page) -> None:
+    answer(page, view(), result(result=f"{page.url}results/{'a' * 22}"))
+    run(page, "echo", "192.0.2.1")
+    expect(page.get_by_role("link", name="Link")).to_be_visible()
+    expect(page.locator("#run")).to_be_visible()
+    page.reload()
+    expect(page.locator("#gone a")).to_be_visible()
+
+
 def four(page: Page) -> None:
     several(page, 4)
 
@@ -124,7 +134,7 @@ def several(page: Page, number: int) -> None:
 
 
 STATES: list[Callable[[Page], None]] = [
-    *(blank, with_others, with_vrf, wrong, refused, running, ping, mtr, menu, twice, lost, four, six)
+    *(blank, with_others, with_vrf, wrong, refused, running, ping, mtr, menu, twice, lost, gone, four, six)
 ]
 
 
@@ -167,6 +177,19 @@ def test_zoomed_page_needs_no_scrolling_in_two_directions(
         assert overflow(page) <= 0
         page.locator("#ip").scroll_into_view_if_needed()
         expect(page.locator("#ip")).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("width", [320, 360])
+@pytest.mark.parametrize("state", [mtr, six], ids=lambda state: state.__name__)
+def test_labels_of_an_axis_stand_clear_of_each_other(
+    browser: Browser, server: Server, state: Callable[[Page], None], width: int
+) -> None:
+    with opened(browser, server, viewport={"width": width, "height": 800}) as page:
+        state(page)
+        boxes = [each.bounding_box() for each in page.locator("thead .range text:visible").all()]
+        places = [(box["x"], box["x"] + box["width"]) for box in boxes if box]
+        assert len(places) == 2 + (width == 360)
+        assert all(end < begin for (_, end), (begin, _) in itertools.pairwise(places))
 
 
 def test_everything_is_done_with_the_keyboard_alone(page: Page) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
-from tests.pages import answer, opened, result, run, view
+from tests.pages import answer, opened, pause, result, run, view
 from tests.support import Serve, Server, soon
 
 pytestmark = pytest.mark.browser
@@ -108,6 +108,7 @@ def test_curl_line_asks_the_same(page: Page, server: Server) -> None:
 def test_again_asks_what_was_asked_whatever_the_form_says(page: Page) -> None:
     ask(page, FIRST)
     page.locator("#ip").fill("192.0.2.9")
+    pause(page)
     page.get_by_role("button", name="Again").click()
     expect(page.locator("h2")).to_have_count(2)
     expect(page.locator("#ip")).to_have_value("192.0.2.1")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.pages import LOSSY, RUNNING, answer, opened, result, run, view
+from tests.pages import LOSSY, RUNNING, answer, at, opened, pause, result, run, view
 from tests.support import Serve, Server, gone_within, is_alive, soon, soon_gone
 
 pytestmark = pytest.mark.browser
@@ -100,6 +100,7 @@ def test_lost_connection_is_told_and_offers_to_ask_again(page: Page) -> None:
     expect(page.locator(".verdict")).to_have_text("⚡ connection lost")
     expect(page.locator("pre")).to_have_text("half a line")
     page.locator("#ip").fill("192.0.2.9")
+    pause(page)
     page.get_by_role("button", name="Again").click()
     expect(page.locator("h2")).to_have_text(["ping 192.0.2.1"] * 2)
     assert len(asked) == 2
@@ -114,7 +115,7 @@ def test_error_of_the_script_is_no_lost_connection_and_loses_no_line(page: Page,
     for _ in range(2):  # the page goes on
         run(page, "ping", "192.0.2.1")
         expect(page.locator("pre").first).to_have_text("1\n2\n")
-        expect(page.locator("#run")).to_be_visible()
+        pause(page)
         assert "connection" not in page.locator(".verdict").first.inner_text()
         assert not page.locator("#status").inner_text()
     assert errors
@@ -154,6 +155,20 @@ def test_server_that_dies_is_a_lost_connection(page: Page, server: Server) -> No
     assert soon_gone(*children)
 
 
+def test_connection_over_which_not_even_a_heartbeat_comes_is_lost(page: Page, server: Server) -> None:
+    run(page, "slow")
+    expect(page.locator("pre")).to_contain_text("100")
+    children = server.children()
+    assert children
+    page.evaluate("underWay.silence = SILENCE / 2")
+    assert soon(lambda: page.evaluate("underWay.silence < SILENCE / 2"))  # what comes is heard
+    page.evaluate("underWay.silence = SILENCE")
+    expect(page.locator(".verdict")).to_have_text("⚡ connection lost")
+    expect(page.get_by_role("button", name="Again")).to_be_visible()
+    expect(page.locator("#run")).to_be_visible()
+    assert soon_gone(*children)
+
+
 def test_waiting_is_told_with_its_place(page: Page) -> None:
     answer(page, ("waiting", {"router": "x", "place": 2}))
     run(page, "ping", "192.0.2.1")
@@ -176,6 +191,7 @@ def test_waiting_is_told_with_its_reason_and_counts_down(page: Page) -> None:
 def test_pressing_enter_while_it_runs_does_not_end_it(page: Page) -> None:
     run(page, "wait")
     expect(page.locator("pre")).to_contain_text("begin")
+    at(page, page.evaluate("performance.now()") + 600)  # earlier it is the second press of two
     page.get_by_label("Command").select_option("ping")
     page.locator("#ip").fill("192.0.2.1")
     page.locator("#ip").press("Enter")
@@ -183,6 +199,7 @@ def test_pressing_enter_while_it_runs_does_not_end_it(page: Page) -> None:
     expect(page.locator("h2")).to_have_text("wait")
     page.keyboard.press("Escape")
     expect(page.locator(".verdict")).to_have_text("■ stopped")
+    expect(page.locator("#status")).to_have_text("")
 
 
 def test_heading_and_stop_stay_in_view_while_the_answer_scrolls(page: Page) -> None:
