@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from commands import Router
@@ -38,6 +38,7 @@ class Watched(Protocol):
     def age(self) -> int | None: ...
     @property
     def seen(self) -> Viewer | None: ...
+    def facts(self) -> Facts: ...
 
 
 class OneOfMany(Watched, Protocol):
@@ -45,7 +46,6 @@ class OneOfMany(Watched, Protocol):
 
     @property
     def is_over(self) -> bool: ...
-    def facts(self) -> Facts: ...
     def outcome(self) -> tuple[int, Envelope]: ...
 
 
@@ -56,32 +56,31 @@ class Watching:
     who have the same in both get the same string.
     """
 
-    def __init__(self, watched: Watched) -> None:
+    def __init__(self, watched: Watched, scale: Callable[[], float | None] = lambda: None) -> None:
+        """Watch an answer; ``scale`` returns the top of the axis (ms) that it shares with others."""
         self._watched = watched
+        self._scale = scale
         self._queued = Wait()
         self._drawn: Drawn | None = None  # while it runs
         self._last: Drawn | None = None  # at its end
 
-    def news(self, scale: float | None = None) -> str:
-        """Return a view if there is anything to see that was not there before, else ""; not of the end.
-
-        ``scale`` is the top of the axis (ms) that it shares with others.
-        """
+    def news(self) -> str:
+        """Return a view if there is anything to see that was not there before, else ""; not of the end."""
         queued, viewer = self._watched.queued, self._watched.seen
         if queued.place:
             return self._waiting(queued)
         if viewer is None or viewer.is_over:
             return ""
-        drawn = viewer.run.drawn(False, scale)
+        drawn = viewer.run.drawn(False, self._scale())
         if drawn is self._drawn:
             return ""
         self._queued, self._drawn = queued, drawn
         seconds, ceiling = viewer.times()
         return viewer.run.once(_going_on, self._heading, drawn, round(seconds, 1), round(ceiling))
 
-    def last(self, status: int, envelope: Envelope, scale: float | None = None) -> str:
+    def last(self, status: int, envelope: Envelope) -> str:
         """Return the view of an answer that has ended, "" if it was there before."""
-        drawn = _last_drawn(self._watched, scale)
+        drawn = _last_drawn(self._watched, self._scale())
         if drawn is self._last:
             return ""
         self._last = drawn
