@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from lookingglass.facts import PARSERS, facts
 from lookingglass.facts.common import Facts
@@ -93,6 +93,19 @@ class Once:
         """Return ``make(*of)``, or what it has returned lately."""
         made: Made = self._make(make, *of)
         return made
+
+
+class Alike:
+    """Hold an object of JSON, of which something is made Once for all who have an equal one."""
+
+    def __init__(self, value: dict[str, Any]) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Alike) and self.value == other.value
+
+    def __hash__(self) -> int:
+        return 0  # there are few at a time
 
 
 class Drawn(NamedTuple):

@@ -12,7 +12,7 @@ from commands import Router
 from lookingglass import panels
 from lookingglass.facts.common import Facts
 from lookingglass.journal import Record
-from lookingglass.output import NOT_DRAWN, Drawn
+from lookingglass.output import NOT_DRAWN, Alike, Drawn
 from lookingglass.panels import Heading
 from lookingglass.pictures import verdicts
 from lookingglass.pictures.board import Row, board
@@ -53,7 +53,7 @@ class Watching:
     """Make the views of an answer as the data of events: objects in JSON.
 
     Figures and picture are the Run's, and quoted once for all. Heading and verdict are the viewer's; viewers
-    who have the same in both get the same string.
+    who have the same in both get the same string, which is made once.
     """
 
     def __init__(self, watched: Watched, scale: Callable[[], float | None] = lambda: None) -> None:
@@ -84,7 +84,11 @@ class Watching:
         if drawn is self._last:
             return ""
         self._last = drawn
-        return _in_json(last_bar(self._watched, status, envelope), drawn)
+        data = {name: value for name, value in envelope.get("data", {}).items() if name != "result"}
+        common = Alike({**envelope, "data": data})  # all but the link, which is each viewer's own
+        of = self._heading, status, common, self._watched.age, drawn
+        seen = self._watched.seen
+        return seen.run.once(_ended, *of) if seen else _ended(*of)
 
     def _waiting(self, queued: Wait) -> str:
         if queued == self._queued:
@@ -135,13 +139,13 @@ def heading_of(watched: Watched) -> Heading:
     return Heading.of(watched.router, record.command or record.asked, record.target)
 
 
-def last_bar(watched: Watched, status: int, envelope: Envelope, actions: str = "") -> str:
-    """Return the bar of an answer that has ended."""
+def last_bar(heading: Heading, status: int, envelope: Envelope, age: int | None, actions: str = "") -> str:
+    """Return the bar of an answer that has ended; ``age``: see Watched."""
     data = envelope.get("data", {})
     verdict = verdicts.of_outcome(status, envelope)
     performed_at = data.get("performed_at")
-    moment = panels.Moment(performed_at, data.get("runtime"), watched.age) if performed_at else None
-    return panels.bar(heading_of(watched), verdict, moment, actions)
+    moment = panels.Moment(performed_at, data.get("runtime"), age) if performed_at else None
+    return panels.bar(heading, verdict, moment, actions)
 
 
 def last_view(
@@ -149,7 +153,8 @@ def last_view(
 ) -> str:
     """Return the view of an answer that has ended, as markup."""
     drawing = _last_drawn(watched, scale).drawing
-    return last_bar(watched, status, envelope, actions) + drawing.figures + drawing.picture
+    bar = last_bar(heading_of(watched), status, envelope, watched.age, actions)
+    return bar + drawing.figures + drawing.picture
 
 
 def _row(part: OneOfMany) -> Row:
@@ -175,6 +180,10 @@ def _last_drawn(watched: Watched, scale: float | None) -> Drawn:
 
 def _going_on(heading: Heading, drawn: Drawn, seconds: float, ceiling: float) -> str:
     return _in_json(panels.bar(heading, verdicts.going_on(drawn.lost, seconds, ceiling)), drawn)
+
+
+def _ended(heading: Heading, status: int, envelope: Alike, age: int | None, drawn: Drawn) -> str:
+    return _in_json(last_bar(heading, status, envelope.value, age), drawn)
 
 
 def _in_json(bar: str, drawn: Drawn) -> str:
