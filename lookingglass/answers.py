@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import json
 import os
 import select
@@ -23,7 +22,7 @@ from lookingglass.pictures import draw_alone
 from lookingglass.pictures.alone import style_source
 from lookingglass.problems import SOON, Busy
 from lookingglass.several import Several
-from lookingglass.views import Watching, heading_of
+from lookingglass.views import Watched, Watching, heading_of
 from lookingglass.waiting import Wait
 from rfc8522 import Envelope, Problem
 
@@ -222,8 +221,8 @@ def as_events(answer: Answer, start: Start) -> Pieces:
     """Yield the events of an answer, and signs of life where there are none."""
     start(200, EVENTS, {})
     yield b": tinytracer\n\n"
-    told = itertools.starmap(functools.partial(answer.once, events), news_of(answer))
-    yield from map(Pulse(), told)  # none of which is kept here until there is more
+    make = functools.partial(answer.once, _events, answer.router.name)
+    yield from map(Pulse(), map(make, _news_to_the_end(answer)))  # nothing is kept here until there is more
 
 
 class Pulse:
@@ -251,41 +250,49 @@ class News(NamedTuple):
     view: str = ""
     result: str = ""
 
+    def events(self) -> Iterator[tuple[str, str]]:
+        """Yield names and data of the events that tell it."""
+        told = self._replace(output=json.dumps({"text": self.output})) if self.output else self
+        return ((name, data) for name, data in zip(self._fields, told, strict=True) if data)
 
-def news_of(answer: Answer) -> Iterator[News]:
-    """Yield what there is to tell since the last time; the envelope is the last of it.
 
-    A viewer who watches gets views as well: one at once, and the last one before the envelope. Viewers of a
-    Run who have seen the same so far get the same strings.
+def news_of(answer: Watched, texts: Iterable[str], watching: Watching | None) -> Iterator[News]:
+    """Yield what there is to tell since the last time, with each of the texts as they come; not the end.
+
+    A viewer who watches gets views as well: one at once. Viewers of a Run who have seen the same so far get
+    the same strings.
     """
     known: Facts = {}
     queued = Wait()
-    watching = Watching(answer) if answer.is_watched else None
-    following = Following(answer)
-    for text in following:
+    for text in texts:
         waiting = quoted = ""
         if answer.queued != queued:
             queued = answer.queued
-            if queued.place:
-                waiting = json.dumps({"router": answer.router.name, **queued.document()})
-        if (facts := answer.facts()) is not known and facts:
-            known, quoted = facts, answer.viewer.run.quoted_facts()
+            waiting = json.dumps(queued.document()) if queued.place else ""
+        if (facts := answer.facts()) is not known and facts and answer.seen:
+            known, quoted = facts, answer.seen.run.quoted_facts()
         yield News(text, waiting, quoted, watching.news() if watching else "")
+
+
+def _news_to_the_end(answer: Answer) -> Iterator[News]:
+    """Yield what there is to tell of an answer; the last view and the envelope are the last of it."""
+    watching = Watching(answer) if answer.is_watched else None
+    following = Following(answer)
+    yield from news_of(answer, following, watching)
     if not answer.has_left:
         last = watching.last(following.status, following.envelope) if watching else ""
         yield News(view=last, result=json.dumps(following.envelope))
 
 
-def events(*news: str) -> bytes:
-    """Return News as server-sent events."""
-    text, *others = news
-    quoted = (json.dumps({"text": text}) if text else "", *others)
-    return b"".join(event(name, data) for name, data in zip(News._fields, quoted, strict=True) if data)
+def _events(router: str, news: News) -> bytes:
+    """Return News of the only router as server-sent events: only what waits names it."""
+    named = {"waiting": {"router": router}}
+    return b"".join(event(name, data, **named.get(name, {})) for name, data in news.events())
 
 
-def event(name: str, data: str, router: str = "") -> bytes:
-    """Return a server-sent event, whose data, an object in JSON, gets the router's name if there is one."""
-    content = f'{{"router": {json.dumps(router)}, {data[1:]}' if router else data
+def event(name: str, data: str, **first: str) -> bytes:
+    """Return a server-sent event; ``first`` are strings that come before all else in its data."""
+    content = f"{json.dumps(first)[:-1]}, {data[1:]}" if first else data
     return f"event: {name}\ndata: {content}\n\n".encode()
 
 

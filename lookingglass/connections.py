@@ -273,21 +273,25 @@ class Channel(Attributes, channel.HTTPChannel):
     def update(self) -> None:
         """Wait for the events that matter now."""
         with self._lock:
-            if self._is_closed:
-                return
-            interest = 0 if self._is_half_closed else HALF
-            if self.total_outbufs_len:
-                interest |= WRITE
-            elif self.close_when_flushed or self.will_close:
-                self.server.loop.call_soon(self.handle_close)
-                return
-            elif not self.requests:
-                interest |= READ
-            elif self._live is None:
-                return  # an answer is being made, and waits for nothing
-            if interest != self._interest:
-                self._interest = interest
-                self.server.loop.change(self.descriptor, interest | ONCE)
+            self._update()
+
+    def _update(self) -> None:
+        """Do so; the caller holds the lock."""
+        if self._is_closed:
+            return
+        interest = 0 if self._is_half_closed else HALF
+        if self.total_outbufs_len:
+            interest |= WRITE
+        elif self.close_when_flushed or self.will_close:
+            self.server.loop.call_soon(self.handle_close)
+            return
+        elif not self.requests:
+            interest |= READ
+        elif self._live is None:
+            return  # an answer is being made, and waits for nothing
+        if interest != self._interest:
+            self._interest = interest
+            self.server.loop.change(self.descriptor, interest | ONCE)
 
     def notify(self) -> None:
         """Have a thread pump the live answer, which has news."""
@@ -393,22 +397,22 @@ class Channel(Attributes, channel.HTTPChannel):
                 live = self._live
                 if live is None or not self._has_news:
                     self._is_pumped = False
-                    break
+                    self._update()
+                    return
                 self._has_news = False
             answering, source = live
-            is_over = not self._guarded(answering, lambda: answering.pump(source))  # noqa: B023 - called here
+            is_over = not self._guarded(answering, answering.pump, source)
             if is_over:
                 with self._lock:
                     self._live, self._is_pumped = None, False
                 source.close()
                 self._finish(answering)
                 return
-        self.update()
 
-    def _guarded(self, answering: Any, work: Callable[[], Any]) -> Any:
+    def _guarded(self, answering: Any, work: Callable[..., Any], *of: Any) -> Any:
         """Do some work of an answer; what fails ends the connection, with an error where nothing was sent."""
         try:
-            return work()
+            return work(*of)
         except channel.ClientDisconnected:
             answering.close_on_finish = True
         except Exception:

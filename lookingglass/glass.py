@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import rfc8522
@@ -137,7 +137,7 @@ class Answer(Patient):
         """Tell whether ``read`` has returned all that there was, so that ``notify`` comes before more."""
         return self._has_begun and self.viewer.is_waiting and not self.has_left
 
-    def once(self, make: Callable[..., Made], *of: Hashable) -> Made:
+    def once(self, make: Callable[..., Made], *of: object) -> Made:
         """Return ``make(*of)``, made once for all viewers of its Run while they wait for more."""
         return self.viewer.run.once(make, *of) if self.is_waiting else make(*of)
 

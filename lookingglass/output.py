@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from lookingglass.facts import PARSERS, facts
@@ -87,9 +87,9 @@ class Once:
     """Make things of a Run once for all viewers who need the same at the same time."""
 
     def __init__(self) -> None:
-        self._made: tuple[tuple[Hashable, Any], ...] = ()  # by what of, the newest first
+        self._made: tuple[tuple[Any, Any], ...] = ()  # by what of, the newest first
 
-    def __call__(self, make: Callable[..., Made], *of: Hashable) -> Made:
+    def __call__(self, make: Callable[..., Made], *of: object) -> Made:
         """Return ``make(*of)``, or what it has returned lately."""
         key = (make, of)
         for known, kept in self._made:

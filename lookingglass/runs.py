@@ -117,6 +117,8 @@ class Run:
         """Forget a viewer; when all others have had their time, the Run ends."""
         with self.lock:
             self._viewers.discard(viewer)
+            if not self._viewers:
+                self.once = Once()  # a Run that is told again keeps nothing that was made for its viewers
             is_last = self._state is State.RUNNING and all(each.end for each in self._viewers)
         self._loop.cancel(viewer.expire)
         if is_last:
@@ -325,7 +327,6 @@ class Run:
             self._enter(State.ENDED)
             self.end = End(reason, status, time.monotonic() - self.started, time.time())
         self._loop.cancel(self._kill, self._give_up, self._tell)
-        self.once = Once()  # a Run that is told again keeps nothing that was made for its viewers
         if self._ended is not None:
             self._ended(self)
         self._under_way.release()

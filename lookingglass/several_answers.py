@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from commands import EVENTS, JSON, TEXT
-from lookingglass.answers import HEARTBEAT, HTML, LEFT, Pieces, Start, event, note_of
+from lookingglass.answers import HEARTBEAT, HTML, LEFT, News, Pieces, Start, event, news_of, note_of
 from lookingglass.problems import SOON, Busy
 from lookingglass.several import RouterAnswer, Several
 from lookingglass.views import CROWD, Overview, Watching, common_scale
-from lookingglass.waiting import Wait
 from rfc8522 import envelope_of
 
 
@@ -44,8 +43,9 @@ def as_events(several: Several, start: Start) -> Pieces:
     """Yield what comes of each router, the envelope at its end, and that of all at the end."""
     start(200, EVENTS, {})
     yield b": tinytracer\n\n"
-    watching = {part: Watching(part) for part in several.parts} if several.is_watched else {}
-    untold = {part: _news_of(several, part, watching.get(part)) for part in several.parts}
+    scale = functools.partial(common_scale, several.parts)
+    watching = {part: Watching(part, scale) for part in several.parts} if several.is_watched else {}
+    untold = {part: _events_of(part, watching.get(part)) for part in several.parts}
     is_crowded = several.is_watched and len(several.parts) >= CROWD
     overview = Overview(several.parts) if is_crowded else None
     spoken = time.monotonic()  # when something was sent last
@@ -53,15 +53,15 @@ def as_events(several: Several, start: Start) -> Pieces:
         several.follow()
         now = time.monotonic()
         is_silent = True
-        for part, news in list(untold.items()):
-            pairs = next(news, None)
-            if pairs is None:
+        for part, events in list(untold.items()):
+            told = next(events, None)
+            if told is None:
                 part.close()
                 del untold[part]
-            elif pairs:
+            elif told:
                 is_silent, spoken, several.record = False, now, part.record
-                yield b"".join(event(name, data, part.router.name) for name, data in pairs)
-        yield from _redrawn(several, {part: watching[part] for part in watching if part not in untold})
+                yield told
+        yield from _redrawn({part: watching[part] for part in watching if part not in untold})
         if overview and (view := _of_all(several, overview, now, is_last=not untold)):
             is_silent, spoken = False, now
             yield event("view", view)
@@ -74,11 +74,11 @@ def as_events(several: Several, start: Start) -> Pieces:
         yield event("result", json.dumps(several.outcome()[1]))
 
 
-def _redrawn(several: Several, ended: Mapping[RouterAnswer, Watching]) -> Iterator[bytes]:
+def _redrawn(ended: Mapping[RouterAnswer, Watching]) -> Iterator[bytes]:
     """Yield the last views again of those routers whose axis others have changed since."""
     for part, watching in ended.items():
-        if view := watching.last(*part.outcome(), common_scale(several.parts)):
-            yield event("view", view, part.router.name)
+        if view := watching.last(*part.outcome()):
+            yield event("view", view, router=part.router.name)
 
 
 def _of_all(several: Several, overview: Overview, now: float, is_last: bool) -> str:
@@ -116,36 +116,25 @@ def text_of(several: Several, part: RouterAnswer) -> Iterator[str]:
         yield text
 
 
-def _news_of(
-    several: Several, part: RouterAnswer, watching: Watching | None
-) -> Iterator[list[tuple[str, str]]]:
-    """Yield the events of one router that there are since the last time, until it is over."""
-    queued = Wait()
-    known: dict[str, Any] = {}
-    is_told = watching is None  # the name by which it is stopped
-    is_over = False
-    while not is_over:
-        is_over = part.is_over
-        pairs: list[tuple[str, str]] = []
-        if part.queued != queued:
-            queued = part.queued
-            pairs += [("waiting", json.dumps(queued.document()))] if queued.place else []
-        if text := part.read():
-            pairs.append(("output", json.dumps({"text": text})))
-        if (facts := part.facts()) is not known and facts and not is_over and part.seen:
-            known = facts
-            pairs.append(("facts", part.seen.run.quoted_facts()))
-        if watching:
-            scale = common_scale(several.parts)
-            view = watching.last(*part.outcome(), scale) if is_over else watching.news(scale)
-            pairs += [("view", view)] if view else []
-        if is_over:
-            envelope = {key: value for key, value in part.envelope.items() if key != "router"}
-            pairs.append(("result", json.dumps(envelope)))  # an event names its router by itself
-        if pairs and not is_told:
-            is_told, (name, data) = True, pairs[0]
-            pairs[0] = (name, f'{{"stop": "{part.name}", {data[1:]}')
-        yield pairs
+def _events_of(part: RouterAnswer, watching: Watching | None) -> Iterator[bytes]:
+    """Yield the events of one router that there are since the last time, b"" for none, until it is over."""
+    stop = {"stop": part.name} if watching else {}  # is told once, with the first event
+    for news in _news_to_the_end(part, watching):
+        told = b""
+        for name, data in news.events():
+            told += event(name, data, router=part.router.name, **stop)
+            stop = {}
+        yield told
+
+
+def _news_to_the_end(part: RouterAnswer, watching: Watching | None) -> Iterator[News]:
+    """Yield what there is to tell of one router; its envelope comes with the last of it."""
+    going_on = (part.read() for _ in iter(lambda: part.is_over, True))
+    yield from news_of(part, going_on, watching)
+    status, envelope = part.outcome()
+    view = watching.last(status, envelope) if watching else ""
+    own = {key: value for key, value in envelope.items() if key != "router"}  # which the event names
+    yield News(part.read(), view=view, result=json.dumps(own))
 
 
 # By media type, as those of one router.

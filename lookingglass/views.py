@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from commands import Router
@@ -38,6 +38,7 @@ class Watched(Protocol):
     def age(self) -> int | None: ...
     @property
     def seen(self) -> Viewer | None: ...
+    def facts(self) -> Facts: ...
 
 
 class OneOfMany(Watched, Protocol):
@@ -45,7 +46,6 @@ class OneOfMany(Watched, Protocol):
 
     @property
     def is_over(self) -> bool: ...
-    def facts(self) -> Facts: ...
     def outcome(self) -> tuple[int, Envelope]: ...
 
 
@@ -53,39 +53,42 @@ class Watching:
     """Make the views of an answer as the data of events: objects in JSON.
 
     Figures and picture are the Run's, and quoted once for all. Heading and verdict are the viewer's; viewers
-    who have the same in both get the same string.
+    who have the same in both get the same string, which is made once.
     """
 
-    def __init__(self, watched: Watched) -> None:
+    def __init__(self, watched: Watched, scale: Callable[[], float | None] = lambda: None) -> None:
+        """Watch an answer; ``scale`` returns the top of the axis (ms) that it shares with others."""
         self._watched = watched
+        self._scale = scale
         self._queued = Wait()
         self._drawn: Drawn | None = None  # while it runs
         self._last: Drawn | None = None  # at its end
 
-    def news(self, scale: float | None = None) -> str:
-        """Return a view if there is anything to see that was not there before, else ""; not of the end.
-
-        ``scale`` is the top of the axis (ms) that it shares with others.
-        """
+    def news(self) -> str:
+        """Return a view if there is anything to see that was not there before, else ""; not of the end."""
         queued, viewer = self._watched.queued, self._watched.seen
         if queued.place:
             return self._waiting(queued)
         if viewer is None or viewer.is_over:
             return ""
-        drawn = viewer.run.drawn(False, scale)
+        drawn = viewer.run.drawn(False, self._scale())
         if drawn is self._drawn:
             return ""
         self._queued, self._drawn = queued, drawn
         seconds, ceiling = viewer.times()
         return viewer.run.once(_going_on, self._heading, drawn, round(seconds, 1), round(ceiling))
 
-    def last(self, status: int, envelope: Envelope, scale: float | None = None) -> str:
+    def last(self, status: int, envelope: Envelope) -> str:
         """Return the view of an answer that has ended, "" if it was there before."""
-        drawn = _last_drawn(self._watched, scale)
+        drawn = _last_drawn(self._watched, self._scale())
         if drawn is self._last:
             return ""
         self._last = drawn
-        return _in_json(last_bar(self._watched, status, envelope), drawn)
+        data = {name: value for name, value in envelope.get("data", {}).items() if name != "result"}
+        common = {**envelope, "data": data}  # all but the link, which is each viewer's own
+        of = self._heading, status, common, self._watched.age, drawn
+        seen = self._watched.seen
+        return seen.run.once(_ended, *of) if seen else _ended(*of)
 
     def _waiting(self, queued: Wait) -> str:
         if queued == self._queued:
@@ -136,13 +139,13 @@ def heading_of(watched: Watched) -> Heading:
     return Heading.of(watched.router, record.command or record.asked, record.target)
 
 
-def last_bar(watched: Watched, status: int, envelope: Envelope, actions: str = "") -> str:
-    """Return the bar of an answer that has ended."""
+def last_bar(heading: Heading, status: int, envelope: Envelope, age: int | None, actions: str = "") -> str:
+    """Return the bar of an answer that has ended; ``age``: see Watched."""
     data = envelope.get("data", {})
     verdict = verdicts.of_outcome(status, envelope)
     has_run = not {"output", "answers"}.isdisjoint(data)
-    moment = panels.Moment(data["performed_at"], data["runtime"], watched.age) if has_run else None
-    return panels.bar(heading_of(watched), verdict, moment, actions)
+    moment = panels.Moment(data["performed_at"], data["runtime"], age) if has_run else None
+    return panels.bar(heading, verdict, moment, actions)
 
 
 def last_view(
@@ -150,7 +153,8 @@ def last_view(
 ) -> str:
     """Return the view of an answer that has ended, as markup."""
     drawing = _last_drawn(watched, scale).drawing
-    return panels.view(last_bar(watched, status, envelope, actions), drawing)
+    bar = last_bar(heading_of(watched), status, envelope, watched.age, actions)
+    return panels.view(bar, drawing)
 
 
 def _row(part: OneOfMany) -> Row:
@@ -176,6 +180,10 @@ def _last_drawn(watched: Watched, scale: float | None) -> Drawn:
 
 def _going_on(heading: Heading, drawn: Drawn, seconds: float, ceiling: float) -> str:
     return _in_json(panels.bar(heading, verdicts.going_on(drawn.lost, seconds, ceiling)), drawn)
+
+
+def _ended(heading: Heading, status: int, envelope: Envelope, age: int | None, drawn: Drawn) -> str:
+    return _in_json(last_bar(heading, status, envelope, age), drawn)
 
 
 def _in_json(bar: str, drawn: Drawn) -> str:

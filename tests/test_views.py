@@ -8,6 +8,7 @@ import html
 import json
 import re
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from webob import Request
 
 from lookingglass import panels, pictures
 from lookingglass.panels import Heading, Moment
-from lookingglass.pictures import Drawing
+from lookingglass.pictures import Drawing, verdicts
 from lookingglass.pictures.verdicts import Verdict
 from tests.support import GENEROUS, SAMPLES, V1, asker, at_once, build, python, soon
 from tinytracer import TinyTracer
@@ -118,6 +119,30 @@ def test_viewers_of_a_run_have_it_drawn_once(
     assert all(len(views(each)) >= 7 for each in replies)
     assert soon(lambda: not runs.alive)
     assert len(drawn) <= 2 * 8  # as many Runs as did not find one under way: one, or two on a busy machine
+
+
+def test_viewers_of_a_run_have_its_end_judged_once_and_it_keeps_nothing_for_them(
+    application: TinyTracer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[int] = []
+
+    def of_outcome(status: int, envelope: Any) -> Verdict:
+        judged.append(status)
+        return judge(status, envelope)
+
+    judge = verdicts.of_outcome
+    monkeypatch.setattr(verdicts, "of_outcome", of_outcome)
+    bodies = [_begin(application, f"{V1}/slow?view=1", 21 + number) for number in range(3)]
+    told = [b"".join(body).rpartition(b"event: view")[2] for body in bodies]
+    views, results = zip(*(each.split(b"event: result") for each in told), strict=True)
+    assert judged == [200]
+    assert len({*views}) == 1
+    assert len({*results}) == 3  # each is kept by a name of its own
+    made = weakref.ref(bodies[0]._answer.viewer.run.once)
+    for body in bodies:
+        assert made()
+        body.close()
+    assert made() is None
 
 
 def test_slow_viewer_gets_only_the_newest(application: TinyTracer) -> None:
