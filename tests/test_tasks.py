@@ -219,8 +219,10 @@ def test_task_waits_for_the_first_thread_that_becomes_free() -> None:
 
 
 def test_free_threads_end_at_the_end() -> None:
-    before = threading.active_count()
+    before = {*threading.enumerate()}
     workers = Workers(8)
     assert soon(lambda: len(workers._free) == 8)
+    started = {*threading.enumerate()} - before
     workers.end()
-    assert soon(lambda: threading.active_count() == before)
+    assert len(started) == 8
+    assert soon(lambda: not any(each.is_alive() for each in started))
