@@ -845,12 +845,14 @@ function keep(panel) {
   }
 }
 
-// Return a menu of the other results of this browser, and what fills it anew.
-function results(own) {
+// Return a menu of the other results of this browser, those like a result first, and what fills it anew.
+function results(own, title) {
+  const command = title.split(" ")[0];
+  const likeness = ({ words }) => words.startsWith(`${title},`) + words.startsWith(`${command} `);
   const select = make("select", { name: "with" });
   select.setAttribute("aria-label", "Compare with a result of this browser");
   const list = () => {
-    const found = kept().filter(({ id }) => id !== own);
+    const found = kept().filter(({ id }) => id !== own).sort((one, other) => likeness(other) - likeness(one));
     select.replaceChildren(...found.map(({ id, words }) => make("option", { value: id }, words)));
     select.hidden = select.disabled = !found.length;
   };
@@ -859,7 +861,7 @@ function results(own) {
 
 function comparing(panel) {
   const own = idOf(panel.result);
-  const [select, list] = results(own);
+  const [select, list] = results(own, panel.asking.question.title);
   const pasted = make("input", { placeholder: "or paste a result's link" });
   pasted.setAttribute("aria-label", "Compare with a pasted link");
   const compare = make("form", { onsubmit: (event) => {
@@ -972,7 +974,7 @@ function adopt(article) {
   };
   const compare = document.querySelector(".with"); // of a result's page
   if (compare) {
-    const [select, list] = results(idOf(goal.href));
+    const [select, list] = results(idOf(goal.href), find("h2"));
     const input = compare.querySelector("input");
     select.onchange = () => (input.value = select.value);
     list();

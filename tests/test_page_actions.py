@@ -129,6 +129,19 @@ def test_result_is_compared_with_another_of_this_browser(page: Page) -> None:
     page.wait_for_url(f"{home}results/{FIRST}/vs/{SECOND}")
 
 
+def test_results_of_the_same_question_are_offered_first_and_then_those_of_its_command(page: Page) -> None:
+    panel = (
+        "{ result: `/results/${title.length}0000000`, asking: { question: { title } }, from: 'f', when: 'w' }"
+    )
+    for title in ("echo 192.0.2.99", "show", "echo 192.0.2.1", "echoes", "echo2 192.0.2.1"):
+        page.evaluate(f"title => keep({panel})", title)
+    ask(page, FIRST)
+    page.get_by_text("More").click()
+    offered = page.get_by_label("Compare with a result of this browser").locator("option")
+    titles = ["echo 192.0.2.1", "echo 192.0.2.99", "echo2 192.0.2.1", "echoes", "show"]
+    expect(offered).to_have_text([f"{title}, f, w" for title in titles])
+
+
 def test_result_is_compared_with_a_pasted_link(page: Page) -> None:
     home = page.url
     ask(page, SECOND)
