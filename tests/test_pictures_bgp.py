@@ -105,6 +105,12 @@ def as_facts(paths: list[list[int]]) -> Any:
     return {"paths": found}
 
 
+def test_boxes_come_in_the_order_in_which_a_path_is_read() -> None:
+    """Text browsers show their words in the order in which they are drawn."""
+    graph = graph_of(draw(as_facts([[64501, 64510, 64510, 64511]]), True, about=ABOUT).picture)
+    assert [*boxes(graph).values()] == ["AS64500", "AS64501", "AS64510", "AS64511"]
+
+
 @settings(deadline=None)
 @given(st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=7), min_size=1, max_size=MOST_ROWS))
 def test_graph_invents_no_path_and_forgets_none(paths: list[list[int]]) -> None:

@@ -88,12 +88,13 @@ def draw(given: list[Route], own: str, names: Mapping[str, str]) -> Shapes | Non
     end = _grow(routes)
     columns = end.depth() - 1
     layers: dict[str, list[str]] = {"line": [], "line best": [], "box": [], "pill": []}
-    for origin in end.sources:
-        _draw_node(origin, columns, names, layers)
     height = 2 * EDGE + (len(routes) - 1) * ROW + TALL
     layers["box"].append(_box((EDGE, EDGE, height - 2 * EDGE), (own, ""), own, "ours"))
+    for origin in end.sources:
+        _draw_node(origin, columns, names, layers)
     return Shapes(
-        # The best line stands above the others, boxes above all. Text browsers show the words of all.
+        # The best line stands above the others, boxes above all. Text browsers show the words of all, so that
+        # boxes come from the left to the right.
         " ".join(itertools.chain(*layers.values())),
         2 * EDGE + BOX + columns * (BOX + GAP),
         height,
@@ -132,14 +133,10 @@ def _grow(routes: Iterable[Route]) -> Node:
 
 
 def _draw_node(node: Node, column: int, names: Mapping[str, str], layers: Mapping[str, list[str]]) -> None:
-    """Draw an AS, what leads to it, and all to its left."""
+    """Draw all to the left of an AS, what leads from there, and the AS."""
     if node.asn is None:
         return
     x = EDGE + column * (BOX + GAP)
-    kind = "as best" if node.is_best else "as"
-    lines = _names(node.asn, names)
-    told = " ".join(lines) if isinstance(node.asn, int) else label(node.asn)
-    layers["box"].append(_box((x, EDGE + node.row * ROW, TALL), lines, told.strip(), kind))
     for source in node.sources:
         start = EDGE + BOX if source.asn is None else x - GAP
         line = "line best" if source.is_best else "line"
@@ -147,6 +144,10 @@ def _draw_node(node: Node, column: int, names: Mapping[str, str], layers: Mappin
         if source.times > 1:
             layers["pill"].append(_pill(start + 4, EDGE + source.row * ROW + TALL // 2, source.times))
         _draw_node(source, column - 1, names, layers)
+    kind = "as best" if node.is_best else "as"
+    lines = _names(node.asn, names)
+    told = " ".join(lines) if isinstance(node.asn, int) else label(node.asn)
+    layers["box"].append(_box((x, EDGE + node.row * ROW, TALL), lines, told.strip(), kind))
 
 
 def _course(start: int, row: int, end: int, end_row: int) -> str:
