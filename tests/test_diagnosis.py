@@ -834,7 +834,7 @@ def test_machine_without_any_program_is_told_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TINYTRACER_CONFIG", raising=False)
-    lacking = "from lookingglass import children; children.ENVIRONMENT['PATH'] = '/nowhere'"
+    lacking = "from lookingglass import spawning; spawning.ENVIRONMENT['PATH'] = '/nowhere'"
     run = f"{lacking}; import sys, tinytracer; sys.exit(tinytracer.main(sys.argv[1:]))"
     for action, status in (["check"], 2), (["--listen", "127.0.0.1:0"], 1):
         done = subprocess.run(

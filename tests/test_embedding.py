@@ -87,7 +87,7 @@ def test_looking_glass_in_a_site_is_found_below_lg_and_by_the_name_of_the_host(
     ],
 )
 def test_example_that_is_run_wrongly_says_how(name: str, arguments: list[str], told: str) -> None:
-    argv = [sys.executable, str(HERE / "examples" / f"{name}.py"), *arguments]
+    argv = [sys.executable, "-W", "ignore", str(HERE / "examples" / f"{name}.py"), *arguments]
     environ = {**os.environ, "PYTHONPATH": str(HERE)}
     done = subprocess.run(argv, capture_output=True, text=True, env=environ, timeout=PATIENT, check=False)
     assert done.returncode == 1
