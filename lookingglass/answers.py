@@ -256,29 +256,38 @@ class News(NamedTuple):
         return ((name, data) for name, data in zip(self._fields, told, strict=True) if data)
 
 
-def news_of(answer: Watched, texts: Iterable[str], watching: Watching | None) -> Iterator[News]:
-    """Yield what there is to tell since the last time, with each of the texts as they come; not the end.
+class Teller:
+    """Find what there is to tell of an answer since the last time, but its end.
 
     A viewer who watches gets views as well: one at once. Viewers of a Run who have seen the same so far get
     the same strings.
     """
-    known: Facts = {}
-    queued = Wait()
-    for text in texts:
+
+    __slots__ = ("_answer", "_known", "_queued", "_watching")  # there is one for each viewer
+
+    def __init__(self, answer: Watched, watching: Watching | None) -> None:
+        self._answer = answer
+        self._watching = watching
+        self._known: Facts = {}
+        self._queued = Wait()
+
+    def __call__(self, text: str) -> News:
+        """Return the news, with new text."""
+        answer = self._answer
         waiting = quoted = ""
-        if answer.queued != queued:
-            queued = answer.queued
-            waiting = json.dumps(queued.document()) if queued.place else ""
-        if (facts := answer.facts()) is not known and facts and answer.seen:
-            known, quoted = facts, answer.seen.run.quoted_facts()
-        yield News(text, waiting, quoted, watching.news() if watching else "")
+        if answer.queued != self._queued:
+            self._queued = answer.queued
+            waiting = json.dumps(self._queued.document()) if self._queued.place else ""
+        if (facts := answer.facts()) is not self._known and facts and answer.seen:
+            self._known, quoted = facts, answer.seen.run.quoted_facts()
+        return News(text, waiting, quoted, self._watching.news() if self._watching else "")
 
 
 def _news_to_the_end(answer: Answer) -> Iterator[News]:
     """Yield what there is to tell of an answer; the last view and the envelope are the last of it."""
     watching = Watching(answer) if answer.is_watched else None
     following = Following(answer)
-    yield from news_of(answer, following, watching)
+    yield from map(Teller(answer, watching), following)
     if not answer.has_left:
         last = watching.last(following.status, following.envelope) if watching else ""
         yield News(view=last, result=json.dumps(following.envelope))

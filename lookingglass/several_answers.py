@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from commands import EVENTS, JSON, TEXT
-from lookingglass.answers import HEARTBEAT, HTML, LEFT, News, Pieces, Start, event, news_of, note_of
+from lookingglass.answers import HEARTBEAT, HTML, LEFT, News, Pieces, Start, Teller, event, note_of
 from lookingglass.problems import SOON, Busy
 from lookingglass.several import RouterAnswer, Several
 from lookingglass.views import CROWD, Overview, Watching, common_scale
@@ -130,7 +130,7 @@ def _events_of(part: RouterAnswer, watching: Watching | None) -> Iterator[bytes]
 def _news_to_the_end(part: RouterAnswer, watching: Watching | None) -> Iterator[News]:
     """Yield what there is to tell of one router; its envelope comes with the last of it."""
     going_on = (part.read() for _ in iter(lambda: part.is_over, True))
-    yield from news_of(part, going_on, watching)
+    yield from map(Teller(part, watching), going_on)
     status, envelope = part.outcome()
     view = watching.last(status, envelope) if watching else ""
     own = {key: value for key, value in envelope.items() if key != "router"}  # which the event names

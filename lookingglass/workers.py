@@ -18,14 +18,15 @@ class Job(Protocol):
 
 
 class Workers:
-    """Threads that answer: a task wakes the one that became free last, and no other.
+    """Threads that answer: one that takes a task wakes another for the next, the one that became free last.
 
-    ``queue.SimpleQueue`` wakes a second one for nothing, and the two fight for Python's lock.
+    So few fight for Python's lock. ``queue.SimpleQueue`` wakes one more also where there is nothing to do.
     """
 
     def __init__(self, count: int) -> None:
         self._tasks: collections.deque[Job] = collections.deque()
         self._free: list[threading.Lock] = []  # each is released once, to wake the thread that waits for it
+        self._is_waking = False  # a thread, which looks at the tasks then
         self._is_over = False
         for number in range(count):
             threading.Thread(target=self._work, name=f"worker-{number}", daemon=True).start()
@@ -33,7 +34,8 @@ class Workers:
     def add(self, task: Job) -> None:
         """Have a thread do a task as soon as one is free."""
         self._tasks.append(task)
-        self._wake()
+        if not self._is_waking:
+            self._wake()
 
     def end(self) -> None:
         """Begin no more tasks; those under way are not waited for."""
@@ -43,7 +45,9 @@ class Workers:
 
     def _wake(self) -> None:
         with contextlib.suppress(IndexError):  # none is free: then the next one looks for it
-            self._free.pop().release()
+            bell = self._free.pop()
+            self._is_waking = True
+            bell.release()
 
     def _work(self) -> None:
         bell = threading.Lock()
@@ -52,13 +56,19 @@ class Workers:
             try:
                 task = self._tasks.popleft()
             except IndexError:
-                self._free.append(bell)
-                if self._tasks or self._is_over:  # since it looked
-                    self._wake()
-                bell.acquire()
+                self._wait(bell)
                 continue
+            if self._tasks:
+                self._wake()
             try:
                 task.service()
             except BaseException:
                 log.exception("a thread that answers has failed")
             del task  # a connection that is closed is not kept until the next task
+
+    def _wait(self, bell: threading.Lock) -> None:
+        self._free.append(bell)
+        if self._tasks or self._is_over:  # since it looked
+            self._wake()
+        bell.acquire()
+        self._is_waking = False
