@@ -20,9 +20,9 @@ ENVIRONMENT = {
 }
 WORKS_IN = "/"
 STANDARD = range(3)  # descriptors: all that it inherits
-RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores them, and a program expects that nobody does
 SETSIGDEF, SETSIGMASK, SETSID = 0x04, 0x08, 0x80  # spawn.h
 STRUCTURE = 1024  # bytes; none of spawn.h takes more
+KEPT = 64  # pairs of descriptors that programs have got; the lowest are taken again and again
 
 
 def spawn(argv: Sequence[str], stdout: int, stderr: int) -> int:
@@ -36,52 +36,62 @@ def spawn(argv: Sequence[str], stdout: int, stderr: int) -> int:
     return own(argv, stdout, stderr)
 
 
+class Actions:
+    """Hold what posix_spawn(3) does with descriptors in a new process; raises OSError and AttributeError."""
+
+    def __init__(self, library: ctypes.CDLL, stdout: int, stderr: int) -> None:
+        self._destroy = library.posix_spawn_file_actions_destroy
+        self.structure = ctypes.create_string_buffer(STRUCTURE)
+        library.posix_spawn_file_actions_init(self.structure)
+        add_open = library.posix_spawn_file_actions_addopen
+        add_copy = library.posix_spawn_file_actions_adddup2
+        null = os.fsencode(os.devnull)
+        for add, *arguments in (
+            (add_open, 0, null, os.O_RDONLY, 0),
+            (add_copy, stdout, 1),
+            (add_open, 2, null, os.O_WRONLY, 0)
+            if stderr == subprocess.DEVNULL
+            else (add_copy, 1 if stderr == subprocess.STDOUT else stderr, 2),
+            (library.posix_spawn_file_actions_addchdir_np, os.fsencode(WORKS_IN)),
+            (library.posix_spawn_file_actions_addclosefrom_np, len(STANDARD)),
+        ):
+            if error := add(self.structure, *arguments):
+                raise OSError(error, os.strerror(error))
+
+    def __del__(self) -> None:
+        """Give back the memory that the C library has taken."""
+        self._destroy(self.structure)
+
+
 class PosixSpawn:
     """Call posix_spawn(3); to make one raises AttributeError where the C library lacks a part of it."""
 
     def __init__(self) -> None:
         library = ctypes.PyDLL(None)
         self._spawn = ctypes.CDLL(None).posix_spawn  # without Python's lock, unlike those that take no time
-        self._begin = library.posix_spawn_file_actions_init
-        self._open = library.posix_spawn_file_actions_addopen
-        self._copy = library.posix_spawn_file_actions_adddup2
-        self._enter = library.posix_spawn_file_actions_addchdir_np
-        self._close_from = library.posix_spawn_file_actions_addclosefrom_np
-        self._end = library.posix_spawn_file_actions_destroy
+        self._actions = functools.lru_cache(KEPT)(functools.partial(Actions, library))
+        self._actions(1, 2)
         self._environment = _strings(map("=".join, ENVIRONMENT.items()))
-        self._attributes, no_signals, restored = (ctypes.create_string_buffer(STRUCTURE) for _ in range(3))
+        self._attributes, no_signals, all_signals = (ctypes.create_string_buffer(STRUCTURE) for _ in range(3))
         library.sigemptyset(no_signals)
-        library.sigemptyset(restored)
-        for each in RESTORED:
-            library.sigaddset(restored, each)
+        library.sigfillset(all_signals)  # Python ignores some; to name all takes less than to look at each
         library.posix_spawnattr_init(self._attributes)
         library.posix_spawnattr_setsigmask(self._attributes, no_signals)
-        library.posix_spawnattr_setsigdefault(self._attributes, restored)
+        library.posix_spawnattr_setsigdefault(self._attributes, all_signals)
         flags = ctypes.c_short(SETSIGDEF | SETSIGMASK | SETSID)
         library.posix_spawnattr_setflags(self._attributes, flags)
 
     def __call__(self, argv: Sequence[str], stdout: int, stderr: int) -> int:
         """Start a program as ``spawn`` does."""
-        path = os.fsencode(_path_of(argv[0]))
-        process, actions = ctypes.c_int(), ctypes.create_string_buffer(STRUCTURE)
-        self._begin(actions)
-        try:
-            error = (
-                self._open(actions, 0, b"/dev/null", os.O_RDONLY, 0)
-                or self._copy(actions, stdout, 1)
-                or (
-                    self._open(actions, 2, b"/dev/null", os.O_WRONLY, 0)
-                    if stderr == subprocess.DEVNULL
-                    else self._copy(actions, 1 if stderr == subprocess.STDOUT else stderr, 2)
-                )
-                or self._enter(actions, os.fsencode(WORKS_IN))
-                or self._close_from(actions, len(STANDARD))
-                or self._spawn(
-                    ctypes.byref(process), path, actions, self._attributes, _strings(argv), self._environment
-                )
-            )
-        finally:
-            self._end(actions)
+        path, process, actions = _path_of(argv[0]), ctypes.c_int(), self._actions(stdout, stderr)
+        error = self._spawn(
+            ctypes.byref(process),
+            os.fsencode(path),
+            actions.structure,
+            self._attributes,
+            _strings(argv),
+            self._environment,
+        )
         if error:
             raise OSError(error, os.strerror(error), argv[0])
         return process.value
