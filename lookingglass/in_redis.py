@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import secrets
@@ -15,7 +16,7 @@ from redis.retry import Retry
 from lookingglass.cabinet import ENTRY_OVERHEAD, Keeping
 from lookingglass.problems import ROUNDING
 from lookingglass.sharing import LEASE, Lost, Shared
-from lookingglass.store import OWNED, SHARE_RETRY, Claim, Decision, Share, Token
+from lookingglass.store import OWNED, SHARE_RETRY, Claim, Decision, Token
 
 TIMEOUT = 0.15  # seconds for one answer; a decision needs two at most
 KEY_PREFIX = "{tinytracer}:"  # braces: all keys are in one slot of a cluster
@@ -272,9 +273,7 @@ class Redis(Shared):
 
 def _plain(claim: Claim) -> dict[str, Any]:
     """Return a claim as the scripts read it."""
-    if isinstance(claim, Share):
-        return claim._asdict()
-    return {**claim._asdict(), "speed": claim.rate.speed}
+    return dataclasses.asdict(claim)
 
 
 class RedisCabinet:
