@@ -6,6 +6,7 @@ one visitor's bytes become another visitor's request (RFC 9112 section 11).
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -31,6 +32,8 @@ HEAD_END = b"\r\n\r\n"
 SINGLE_FIELDS = re.compile(rb"\r\n(host|content-length|transfer-encoding):", re.IGNORECASE)
 # RFC 9112 section 7.1: a size, and extensions that mean nothing here
 CHUNK_LINE = re.compile(rb"(?P<size>[0-9A-Fa-f]{1,8}+)(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r\n")
+KEPT = 128  # headers that came lately: whoever asks again sends the same
+LONGEST_KEPT = 1024  # bytes
 
 
 class RequestParser(parser.HTTPRequestParser):
@@ -51,6 +54,13 @@ class RequestParser(parser.HTTPRequestParser):
 
     def parse_header(self, header_plus: bytes) -> None:
         """Read the request line and the header; raises ParsingError, which is answered with 400."""
+        known = _known(self.adj, header_plus) if len(header_plus) <= LONGEST_KEPT else None
+        if known is None:
+            self._read(header_plus)
+        else:
+            vars(self).update(known, headers=known["headers"].copy())
+
+    def _read(self, header_plus: bytes) -> None:
         authority = _judge(header_plus).decode("latin-1")
         try:
             super().parse_header(header_plus)
@@ -143,6 +153,14 @@ class Chunks:
     def _refuse(self) -> bool:
         self.error = utilities.BadRequest("no chunk")
         return False
+
+
+@functools.lru_cache(KEPT)
+def _known(settings: Any, header: bytes) -> dict[str, Any] | None:
+    """Return what a header says as a parser's attributes, for all that send the same; None: it has a body."""
+    reader = RequestParser(settings)
+    reader._read(header)
+    return vars(reader) if reader.body_rcv is None else None
 
 
 def mend_waitress() -> None:
