@@ -154,12 +154,11 @@ class TinyTracer:
         self, environ: Environ, handler: str, parts: Mapping[str, str], sharing: Mapping[str, str]
     ) -> Answering:
         method, methods = environ["REQUEST_METHOD"], CHANGING.get(handler, METHODS)
-        allow = {"Allow": ", ".join(methods)}
-        if method not in methods and handler != "nothing":
-            raise HTTPProblem(
-                405, f"Only {allow['Allow']} {'is' if len(methods) == 1 else 'are'} offered here.", allow
-            )
-        if method == "OPTIONS" and handler != "nothing":
+        if handler != "nothing" and (method == "OPTIONS" or method not in methods):
+            allow = {"Allow": ", ".join(methods)}
+            if method not in methods:
+                verb = "is" if len(methods) == 1 else "are"
+                raise HTTPProblem(405, f"Only {allow['Allow']} {verb} offered here.", allow)
             preflight = PREFLIGHT if "Access-Control-Allow-Origin" in sharing else {}
             return Reply(204, {**allow, **SECURITY, **sharing, **preflight}, b"")
         answer: Callable[..., Answering] = getattr(self, f"_{handler}")

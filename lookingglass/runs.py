@@ -240,7 +240,7 @@ class Run:
             poll = select.poll()
             poll.register(source.exit, select.POLLIN)
             if poll.poll(1000 * AT_ONCE):
-                self._on_exit(0)
+                self._on_exit(select.POLLIN)
         return self.end is not None
 
     def stop(self, reason: Reason) -> None:
@@ -283,13 +283,16 @@ class Run:
         if self.output.is_full:
             self.stop("full")
         if not data:
-            self._on_exit(events)  # most often it has ended as well
+            self._on_exit(0)  # most often it has ended as well
 
     def _on_exit(self, events: int) -> None:
-        """End the Run of a source that has ended: leave nothing of it, and read what it has said last."""
+        """End the Run of a source that has ended: leave nothing of it, and read what it has said last.
+
+        ``events`` are those of its ``exit``, which tell that; 0: nobody has looked yet.
+        """
         with self.lock:
             source = self._source
-            if source is None or not source.has_ended():
+            if source is None or not (events or source.has_ended()):
                 return
             self._source = None  # nobody signals what is gone
         if source.exit is not None:
