@@ -32,7 +32,7 @@ HEAD_END = b"\r\n\r\n"
 SINGLE_FIELDS = re.compile(rb"\r\n(host|content-length|transfer-encoding):", re.IGNORECASE)
 # RFC 9112 section 7.1: a size, and extensions that mean nothing here
 CHUNK_LINE = re.compile(rb"(?P<size>[0-9A-Fa-f]{1,8}+)(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r\n")
-KEPT = 128  # headers that came lately: whoever asks again sends the same
+KEPT_HEADS = 128  # headers that came lately: whoever asks again sends the same
 LONGEST_KEPT = 1024  # bytes
 
 
@@ -58,7 +58,7 @@ class RequestParser(parser.HTTPRequestParser):
         if known is None:
             self._read(header_plus)
         else:
-            vars(self).update(known, headers=known["headers"].copy())
+            self.__dict__.update(known, headers=known["headers"].copy())
 
     def _read(self, header_plus: bytes) -> None:
         authority = _judge(header_plus).decode("latin-1")
@@ -155,7 +155,7 @@ class Chunks:
         return False
 
 
-@functools.lru_cache(KEPT)
+@functools.lru_cache(KEPT_HEADS)
 def _known(settings: Any, header: bytes) -> dict[str, Any] | None:
     """Return what a header says as a parser's attributes, for all that send the same; None: it has a body."""
     reader = RequestParser(settings)

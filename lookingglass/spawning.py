@@ -22,7 +22,7 @@ WORKS_IN = "/"
 STANDARD = range(3)  # descriptors: all that it inherits
 SETSIGDEF, SETSIGMASK, SETSID = 0x04, 0x08, 0x80  # spawn.h
 STRUCTURE = 1024  # bytes; none of spawn.h takes more
-KEPT = 64  # pairs of descriptors that programs have got; the lowest are taken again and again
+KEPT_PAIRS = 64  # pairs of descriptors that programs have got; the lowest are taken again and again
 
 
 def spawn(argv: Sequence[str], stdout: int, stderr: int) -> int:
@@ -69,7 +69,7 @@ class PosixSpawn:
     def __init__(self) -> None:
         library = ctypes.PyDLL(None)
         self._spawn = ctypes.CDLL(None).posix_spawn  # without Python's lock, unlike those that take no time
-        self._actions = functools.lru_cache(KEPT)(functools.partial(Actions, library))
+        self._actions = functools.lru_cache(KEPT_PAIRS)(functools.partial(Actions, library))
         self._actions(1, 2)
         self._environment = _strings(map("=".join, ENVIRONMENT.items()))
         self._attributes, no_signals, all_signals = (ctypes.create_string_buffer(STRUCTURE) for _ in range(3))

@@ -13,14 +13,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lookingglass import messages
 from lookingglass.connections import adjustments
 from lookingglass.messages import RequestParser, mend_waitress
 from tests.support import HERE, PATIENT, Server, configuration, free_port
 
 FILES = sorted((HERE / "tests" / "requests").glob("*.http"))
+SETTINGS = adjustments()
 STATUS = re.compile(rb"(?:^|\r\n|\n|\})HTTP/1\.[01] ([0-9]{3}) ")
 
 
@@ -101,10 +104,10 @@ def test_request_byte_by_byte_is_answered_alike(server: Server, file: Path) -> N
         check(server, file, [text[place : place + 1] for place in range(len(text))])
 
 
-def read(pieces: list[bytes]) -> list[tuple[object, ...]]:
+def read(pieces: list[bytes], settings: Any = SETTINGS) -> list[tuple[object, ...]]:
     """Return what our parser makes of a stream, as the server uses it."""
     found: list[tuple[object, ...]] = []
-    parser = RequestParser(adjustments())
+    parser = RequestParser(settings)
     for each in pieces:
         rest = each
         while rest:
@@ -118,7 +121,8 @@ def read(pieces: list[bytes]) -> list[tuple[object, ...]]:
                 found.append(
                     (parser.command, parser.path, parser.query, sorted(parser.headers.items()), body)
                 )
-            parser = RequestParser(adjustments())
+                parser.headers.clear()
+            parser = RequestParser(settings)
     return [*found, (bool(parser.header_plus.strip()) or parser.headers_finished,)]
 
 
@@ -131,6 +135,22 @@ def test_request_in_two_pieces_is_read_alike_wherever_it_is_cut(file: Path) -> N
         assert read([text[:cut], text[cut:]]) == whole, cut
     if len(text) < 5000:
         assert read([text[place : place + 1] for place in range(len(text))]) == whole
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_request_that_came_before_is_read_as_the_first_was(file: Path) -> None:
+    mend_waitress()
+    text, settings = bytes_of(file), adjustments()  # with which nothing was read yet
+    first = read([text], settings)
+    before = messages._known.cache_info().hits
+    assert [read([text], settings) for _ in range(3)] == [first] * 3
+    others = [
+        text.replace(old, new, 1) for old, new in ((b"Host", b"X-Ha"), (b"GET", b"PUT"), (b"1.1", b"1.0"))
+    ]
+    for other in others:
+        assert read([other], settings) == read([other], adjustments())
+    is_kept = len(first[0]) > 1 and not first[0][-1] and len(text.lstrip()) <= messages.LONGEST_KEPT
+    assert not is_kept or messages._known.cache_info().hits > before
 
 
 def test_bad_request_is_answered_before_it_is_complete(server: Server) -> None:
