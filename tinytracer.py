@@ -71,6 +71,8 @@ ROUTES = [
     )
 ]
 NO_ROUTE: tuple[str, str, Mapping[str, str]] = ("nothing", ALL, {})  # of ROUTES
+KEPT_ROUTES = 256  # of paths that were asked lately
+SHORT_PATH = 256  # characters; routes of longer ones are not kept
 UNCOUNTED = {"healthz", "run"}  # handlers whose requests are none that "limits.requests" counts
 METHODS = ("GET", "HEAD", "OPTIONS")
 CHANGING = {"stop": ("POST",)}  # methods of handlers that have others
@@ -134,7 +136,7 @@ class TinyTracer:
     def _dispatch(self, environ: Environ) -> Answering:
         """Return what answers a request; an error may be read by whoever may read its resource."""
         self._caution.heed(bool(environ.get("wsgi.multiprocess")))
-        handler, readers, parts = _route(environ)
+        handler, readers, parts = _route(urls.path_of(environ))
         if handler == "metrics" and not self._shows_figures(environ):
             handler, readers, parts = NO_ROUTE
         sharing = self._sharing(environ, readers)
@@ -308,9 +310,14 @@ class TinyTracer:
         return urls.base_of(environ, self._configuration.host)
 
 
-def _route(environ: Environ) -> tuple[str, str, Mapping[str, str]]:
+def _route(path: str) -> tuple[str, str, Mapping[str, str]]:
     """Return handler and readers of a path, by ROUTES, and its named parts, also of what is not there."""
-    path = urls.path_of(environ)
+    find = _found if len(path) <= SHORT_PATH else _found.__wrapped__
+    return find(path)
+
+
+@functools.lru_cache(KEPT_ROUTES)
+def _found(path: str) -> tuple[str, str, Mapping[str, str]]:
     for pattern, handler, readers in ROUTES:
         if match := pattern.fullmatch(path):
             return handler, readers, match.groupdict()

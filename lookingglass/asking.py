@@ -41,11 +41,11 @@ class Asking:
 
     def run(self, environ: Environ, visitor: Visitor, path: str, sharing: Mapping[str, str]) -> Answering:
         """Answer what the API is asked below …/v1/, with the headers ``sharing``."""
-        question, problem = Question(path), None
+        problem = None
         try:
             question = Question(path, urls.query_of(environ))
         except Problem as error:
-            problem = error
+            question, problem = Question(path), error
         offered = several_answers.TOGETHER if several.is_asked(question) else REPRESENTATIONS
         media = best_offer(environ.get("HTTP_ACCEPT", ""), tuple(offered)) or JSON
         if media == SVG:

@@ -54,7 +54,10 @@ class MemoryCabinet:
         self._secret = secrets.token_bytes(16)
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}  # the oldest first
-        self._owned: dict[str, collections.deque[str]] = {}  # names, the oldest first
+        # Names, the oldest first.
+        self._owned: collections.defaultdict[str, collections.deque[str]] = collections.defaultdict(
+            collections.deque
+        )
         self._sizes: collections.Counter[str] = collections.Counter()  # bytes by owner
         self._used = 0  # bytes
 
@@ -68,7 +71,7 @@ class MemoryCabinet:
             while self._entries and (oldest := next(iter(self._entries.values()))).expires <= now:
                 self._drop(oldest.owner)
             self._entries[name] = Entry(owner, body, expires)
-            self._owned.setdefault(owner, collections.deque()).append(name)
+            self._owned[owner].append(name)
             self._count(owner, len(body) + ENTRY_OVERHEAD)
             while self._used > self._keeping.size:
                 self._drop(max(self._owned, key=self._sizes.__getitem__))

@@ -5,6 +5,7 @@ Nothing of the asker is in them. How much a network has is counted under a keyed
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -24,6 +25,7 @@ RESULTS_PATH = "/results"  # below which results are read
 RESULT_NAME = "[0-9a-f]{32}"  # 128 random bits
 LEVEL = 3  # of zlib: text shrinks nearly as much as by more, in a third of the time
 LITTLE = 512  # bytes that are not compressed: what that saves is less than what an entry takes besides
+KEPT_OWNERS = 512  # networks whose digests need not be made again
 RETRY = 5.0  # seconds for which a store that has failed is left alone
 
 log = logging.getLogger("tinytracer")
@@ -53,6 +55,7 @@ class Results:
         self.keeping = keeping
         self._cabinet = cabinet
         self._clock = clock
+        self._owner = functools.lru_cache(KEPT_OWNERS)(self._owner_of)
         self._secret = b""
         self._resting_until: float | None = None  # by the monotonic clock: the store has failed
         self._last: tuple[Frozen, bytes] | None = None  # viewers of one Run have the same answer: packed once
@@ -73,8 +76,7 @@ class Results:
         )
         name = secrets.token_hex(16)
         try:
-            self._secret = self._secret or self._cabinet.secret()
-            owner = hashlib.blake2b(visitor.network.encode(), digest_size=8, key=self._secret).hexdigest()
+            owner = self._owner(visitor.network)
             is_kept = self._cabinet.put(name, owner, self._packed(frozen), now, now + self.keeping.seconds)
         except Exception as error:  # whatever a store has: the answer goes on
             self._rest(error)
@@ -97,6 +99,10 @@ class Results:
     def close(self) -> None:
         """Let go of the store."""
         self._cabinet.close()
+
+    def _owner_of(self, network: str) -> str:
+        self._secret = self._secret or self._cabinet.secret()
+        return hashlib.blake2b(network.encode(), digest_size=8, key=self._secret).hexdigest()
 
     def _packed(self, frozen: Frozen) -> bytes:
         last = self._last
