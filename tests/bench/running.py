@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import statistics
 import subprocess
 import sys
@@ -54,12 +56,19 @@ def forks() -> Iterator[Callable[[], float]]:
 
 
 def above_fork(seconds: float) -> Rounds:
-    """Fork, ask the bare application and ask TinyTracer in turns, on connections that stay open."""
+    """Fork, ask the bare application and ask TinyTracer in turns, on connections that stay open.
+
+    What comes next finds the machine as the one before has left it, so the order is another one each time.
+    """
     count = max(5, round(RUNS_A_SECOND * seconds))
     with both(eight(), PATH) as (bare, ours), forks() as fork:
+        ways = [fork, functools.partial(bare.seconds, PATH), functools.partial(ours.seconds, PATH)]
+        orders = itertools.cycle(itertools.permutations(range(len(ways))))
         while True:
-            turns = [(fork(), bare.seconds(PATH), ours.seconds(PATH)) for _ in range(count)]
-            forked, *asked = (1000 * statistics.median(each) for each in zip(*turns, strict=True))
+            turns = [{way: ways[way]() for way in order} for order in itertools.islice(orders, count)]
+            forked, *asked = (
+                1000 * statistics.median(turn[way] for turn in turns) for way in range(len(ways))
+            )
             yield {
                 Row("fork, exec and wait | a run, ms"): Pair(forked, asked[1]),
                 Row("a run: ms above fork, exec and wait", ABOVE_BARE): Pair(*(x - forked for x in asked)),
