@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lookingglass import targets
 from lookingglass.limits import (
@@ -111,11 +111,11 @@ class Guard:
         Raises Refusal: 503 when all places are taken or the store is gone, 429 when the client or its network
         has its share, is too fast, or has been for too long.
         """
-        return self._admit(functools.partial(self._place, client, weight), None)
+        return self._admit(None, self._place, client, weight)
 
     def entry(self, client: str) -> Lease:
         """Admit one question whose runs may wait; raises Refusal as ``place`` does."""
-        return self._admit(functools.partial(self._entry, client), None)
+        return self._admit(None, self._entry, client)
 
     def tokens(self, client: str, weight: float, behind: Collection[str]) -> Lease:
         """Have a client pay for a run that may wait, ``behind`` those who wait for some keys already.
@@ -139,7 +139,7 @@ class Guard:
         Raises Refusal: 503 when all slots are taken, there were too many runs or the store is gone, 429 when
         the client's network has its share, or the target's network was asked for too often.
         """
-        return self._admit(functools.partial(self._slot, network, client, router), behind)
+        return self._admit(behind, self._slot, network, client, router)
 
     def headers(self, quotas: Sequence[Quota] = ()) -> dict[str, str]:
         """Return the headers of an answer: policies, and what is left by them where that is known.
@@ -158,15 +158,15 @@ class Guard:
         self.queue.close()
         self._store.close()
 
-    def _admit(self, want: Callable[..., Wanted], behind: Collection[str] | None) -> Lease:
+    def _admit(self, behind: Collection[str] | None, want: Callable[..., Wanted], *asked: Any) -> Lease:
         """Take what is wanted, and where it is gone, of what is kept for strangers."""
-        wanted = want()
+        wanted = want(*asked)
         try:
             quotas = self._take(wanted, behind)
         except Refusal as refusal:
             if not self._keeps_some or refusal.limit not in FOR_STRANGERS:
                 raise
-            wanted = want(is_kept=True)
+            wanted = want(*asked, is_kept=True)
             quotas = self._take_kept(wanted, refusal)
         return self._lease(wanted, quotas)
 

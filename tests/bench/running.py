@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import statistics
 import subprocess
@@ -18,7 +17,7 @@ from tests.bench.table import Case, Goal, Pair, Rounds, Row
 
 PATH = f"{V1}/true"
 TO = f"{V1}/true/to/{TARGET}"
-RUNS_A_SECOND = 50  # in turns; fast enough for a round, and slow enough for the slowest machine
+RUNS_A_SECOND = 150  # in turns; fast enough for a round, and slow enough for the slowest machine
 ABOVE_BARE = Goal("above", "≤", 0.15)
 # A process of its own, for what a fork costs grows with the memory of the process that forks.
 FORK = """\
@@ -62,13 +61,11 @@ def above_fork(seconds: float) -> Rounds:
     """
     count = max(5, round(RUNS_A_SECOND * seconds))
     with both(eight(), PATH) as (bare, ours), forks() as fork:
-        ways = [fork, functools.partial(bare.seconds, PATH), functools.partial(ours.seconds, PATH)]
-        orders = itertools.cycle(itertools.permutations(range(len(ways))))
+        ways = (fork, lambda: bare.seconds(PATH), lambda: ours.seconds(PATH))
+        orders = itertools.cycle(itertools.permutations(ways))
         while True:
-            turns = [{way: ways[way]() for way in order} for order in itertools.islice(orders, count)]
-            forked, *asked = (
-                1000 * statistics.median(turn[way] for turn in turns) for way in range(len(ways))
-            )
+            turns = [{way: way() for way in order} for order in itertools.islice(orders, count)]
+            forked, *asked = (1000 * statistics.median(turn[way] for turn in turns) for way in ways)
             yield {
                 Row("fork, exec and wait | a run, ms"): Pair(forked, asked[1]),
                 Row("a run: ms above fork, exec and wait", ABOVE_BARE): Pair(*(x - forked for x in asked)),
