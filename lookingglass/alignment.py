@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
+
+from lookingglass.facts.common import Facts
 
 MOST_ALIGNED = 256  # things of a side that are aligned; the cost is the product of both
 LONGEST_SAYING = 80  # characters of what a tool said that a sentence repeats
@@ -15,7 +17,6 @@ NOTABLE = (1.0, 0.1)
 FEW_WORDS = 16  # words that a sentence lists
 
 T = TypeVar("T")
-Facts = Mapping[str, Any]
 
 
 class SideCell(NamedTuple):

@@ -13,7 +13,6 @@ from lookingglass.alignment import (
     MOST_ALIGNED,
     SAME,
     Differences,
-    Facts,
     Setting,
     SideCell,
     SideRow,
@@ -26,13 +25,18 @@ from lookingglass.alignment import (
     saying,
     sentence_of,
 )
+from lookingglass.facts.common import Facts
+from lookingglass.facts.ping import counts
+from lookingglass.pictures import ping
 from lookingglass.pictures.axis import ms
+from lookingglass.pictures.kinds import kind_of
 from lookingglass.problems import HTTPProblem
 
 CONTEXT = 3  # same lines that stand around others
 # Of ping, with their units; and what a row calls those that have another name there.
 FIGURES = {"sent": "", "received": "", "rate": " %", "min": " ms", "avg": " ms", "max": " ms", "mdev": " ms"}
 FIGURE_WORDS = {"rate": "answered", "mdev": "deviation"}
+TIMES = ("min", "avg", "max")
 COMPARABLE = {
     "ping": "answers of ping",
     "hops": "paths of traceroute or mtr",
@@ -79,17 +83,9 @@ def compare(a: Facts, b: Facts) -> Comparison:
     return Comparison(kind, COMPARE[kind](a, b, setting))
 
 
-def kind_of(data: Facts) -> str:
-    """Return which of COMPARABLE an answer is, by its facts."""
-    for kind in ("hops", "paths", "neighbors"):
-        if data.get(kind):
-            return kind
-    return "ping" if "sent" in data or data.get("replies") else "text"
-
-
 def _common_kind(a: Facts, b: Facts) -> str:
     """Return the kind of two answers; of one command, an answer in which nothing was read is the other's."""
-    kinds = [kind_of(a), kind_of(b)]
+    kinds = [kind_of(a) or "text", kind_of(b) or "text"]
     if kinds[0] == kinds[1]:
         return kinds[0]
     if "text" in kinds and a.get("command") == b.get("command"):
@@ -105,6 +101,7 @@ def _common_kind(a: Facts, b: Facts) -> str:
 
 
 def _compare_pings(a: Facts, b: Facts, setting: Setting) -> Differences:
+    a, b = _with_figures(a), _with_figures(b)
     rows = [
         of_both(FIGURE_WORDS.get(name, name), *(_figure(each.get(name), unit) for each in (a, b)))
         for name, unit in FIGURES.items()
@@ -127,6 +124,15 @@ def _compare_pings(a: Facts, b: Facts, setting: Setting) -> Differences:
     times = " and ".join(ms(each["avg"]) for each in (a, b) if each.get("avg") is not None)
     loss = f"loss {_loss(b):.0f} %" if round(_loss(b)) else "no loss"
     return Differences(f"Same: {f'{times} ms on average, ' if times else ''}{loss}", True, rows)
+
+
+def _with_figures(data: Facts) -> Facts:
+    """Return an answer with the figures of its probes, where ping was stopped before it told them."""
+    echoes = ping.read(data, True, None)
+    if data.get("sent") is not None or echoes.sent is None:
+        return data
+    times = {name: round(time, 3) for name, time in zip(TIMES, echoes.times, strict=True) if time is not None}
+    return {**data, **counts(echoes.sent, echoes.sent - (echoes.lost or 0)), **times}
 
 
 def _ping_changes(a: Facts, b: Facts, setting: Setting) -> list[str]:
@@ -174,7 +180,7 @@ def _figure(value: Any, unit: str) -> SideCell | None:
 
 def _timed(row: SideRow, a: Facts, b: Facts) -> SideRow:
     """Say in a row of times how much they differ; what is noise does not matter."""
-    if row.label not in {"min", "avg", "max"} or row.a is None or row.b is None:
+    if row.label not in TIMES or row.a is None or row.b is None:
         return row._replace(matters=row.label in {"received", "answered"} and row.change != SAME)
     x, y = a[row.label], b[row.label]
     change = f"{difference(x, y)} ms" if x != y else SAME

@@ -12,7 +12,6 @@ from lookingglass.alignment import (
     NOTABLE,
     SAME,
     Differences,
-    Facts,
     Setting,
     SideCell,
     SideRow,
@@ -25,6 +24,7 @@ from lookingglass.alignment import (
     saying,
     sentence_of,
 )
+from lookingglass.facts.common import Facts
 from lookingglass.pictures.values import address
 
 # How well two hops go together: an address in common, both silent, or one of them silent in this place.

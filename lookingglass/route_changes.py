@@ -12,7 +12,6 @@ from lookingglass.alignment import (
     ONLY_B,
     SAME,
     Differences,
-    Facts,
     Setting,
     SideCell,
     SideRow,
@@ -24,6 +23,7 @@ from lookingglass.alignment import (
     saying,
     sentence_of,
 )
+from lookingglass.facts.common import Facts
 
 # What a path has beside its AS path, in words.
 ATTRIBUTES = {

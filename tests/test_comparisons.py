@@ -12,7 +12,9 @@ import pytest
 
 from lookingglass.alignment import MOST_ALIGNED, Differences, SideCell
 from lookingglass.comparisons import COMPARABLE, compare
+from lookingglass.facts import facts
 from lookingglass.problems import HTTPProblem
+from tests.support import sample
 
 TARGET = "203.0.113.5"
 EARLIER, LATER = "2026-11-24T09:12:00Z", "2026-11-25T15:50:00Z"
@@ -419,6 +421,28 @@ def test_row_of_a_ping_matters_where_replies_or_times_differ() -> None:
         ("max", "+30.0 ms", True),
         ("TTL of replies", "same", False),
     ]
+
+
+def printed(name: str, lines: int | None = None, **more: Any) -> Data:
+    """Return the answer of a real ping, stopped after some lines, or else ended by itself."""
+    shown = sample(name).splitlines(keepends=True)[:lines]
+    return answer(facts("ping", "".join(shown), lines is None), command="ping", output=shown, **more)
+
+
+def test_ping_that_was_stopped_has_the_figures_of_its_probes() -> None:
+    comparison = compare(printed("ping4-ok.out"), printed("ping4-ok.out", 4))
+    assert comparison.found.sentence == "Same: 18.6 and 18.9 ms on average, no loss"
+    rows = {row.label: row.b and row.b.facts for row in comparison.found.rows}
+    assert [rows[name] for name in ("sent", "received", "answered", "avg")] == [3, 3, 100, 18.9]
+
+
+@pytest.mark.parametrize("name", ["ping4-unreachable-route.out", "ping6-no-such-host-on-lan.out"])
+def test_ping_that_was_stopped_before_a_reply_has_none(name: str) -> None:
+    answered, silent = printed("ping4-ok.out", 3), printed(name, 2, performed_at=LATER)
+    assert compare(silent, silent).found.sentence == "No answer, neither in A nor in B"
+    assert compare(answered, silent).found.sentence == "The target no longer answers"
+    with pytest.raises(HTTPProblem, match="answers of ping and paths"):
+        compare(silent, {**CALM, "command": silent["command"]})
 
 
 def test_as_paths_are_aligned_and_attributes_stand_below() -> None:

@@ -67,9 +67,9 @@ def read(text: str, complete: bool) -> Facts:
     if match := TIMES.search(text) or TIMES_APART.search(text):
         found = {name: float(match[name]) for name in ("min", "avg", "max", "mdev") if match[name]}
     if match := COUNTS.search(text):
-        found.update(_rate(int(match[1]), int(match[2])))
+        found.update(counts(int(match[1]), int(match[2])))
     elif match := SUCCESS_RATE.search(text):
-        found.update(_rate(int(match[2]), int(match[1])))
+        found.update(counts(int(match[2]), int(match[1])))
     replies = [reply for source, rest in REPLY.findall(text) if (reply := _reply(source, rest))]
     if replies or found.get("received") == 0:
         found["replies"] = replies
@@ -82,6 +82,12 @@ def read(text: str, complete: bool) -> Facts:
     if complete and (lost := _lost(text, found)):
         found["lost"] = lost
     return found
+
+
+def counts(sent: int, received: int) -> Facts:
+    """Return both counts, and the rate unless somebody answered more than was asked."""
+    found: Facts = {"sent": sent, "received": received}
+    return {"rate": round(100 * received / sent, 2), **found} if 0 < sent >= received else found
 
 
 def _lost(text: str, found: Facts) -> list[int]:
@@ -124,9 +130,3 @@ def _reply(source: str, rest: str) -> Facts | None:
 def _address(text: str) -> str | None:
     """Return the address that a text is, perhaps with a colon behind it; None: a name may look like one."""
     return next((each for each in (text, text.removesuffix(":")) if is_address(each)), None)
-
-
-def _rate(sent: int, received: int) -> Facts:
-    """Return both counts, and the rate unless somebody answered more than was asked."""
-    counts: Facts = {"sent": sent, "received": received}
-    return {"rate": round(100 * received / sent, 2), **counts} if 0 < sent >= received else counts
