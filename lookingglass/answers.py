@@ -310,7 +310,8 @@ def as_picture(answer: Answer, start: Start) -> Pieces:
     answer.keep = None  # as of text
     end = yield from _awaited(answer)
     heading = heading_of(answer)
-    picture = draw_alone(answer.facts(), f"{heading.title}, {heading.where}", answer.viewer.run.about)
+    own_as = answer.viewer.run.invocation.autonomous_system
+    picture = draw_alone(answer.facts(), f"{heading.title}, {heading.where}", own_as)
     if picture is not None:
         yield from _whole(start, 200, SVG, picture, ALONE | {"Content-Security-Policy": picture_policy()})
     elif end.status == 200:

@@ -22,7 +22,7 @@ from lookingglass.configuration import Configuration
 from lookingglass.headers import FRESH, OPEN, SECURITY
 from lookingglass.negotiation import best_offer
 from lookingglass.panels import Heading
-from lookingglass.pictures import About, draw, draw_alone, verdicts
+from lookingglass.pictures import draw, draw_alone, verdicts
 from lookingglass.pictures.kinds import kind_of
 from lookingglass.pictures.markup import escape, timestamp, when
 from lookingglass.pictures.markup import name as isolated
@@ -127,7 +127,7 @@ class Archive:
             return Sheet(TEXT, text_of(frozen) + (f"\n--- {note}\n" if note else ""))
         if media == SVG:
             title = f"{frozen.title}, {_heading(frozen).where}, {when(frozen.data['performed_at'])}"
-            if picture := draw_alone(frozen.data, title, self._about(frozen)):
+            if picture := draw_alone(frozen.data, title, self._own_as(frozen)):
                 return Sheet(SVG, picture, {"Content-Security-Policy": picture_policy()})
             raise HTTPProblem(406, "There is no picture of this answer; ping and routes have one.")
         return Sheet(HTML, self._page(frozen, base, name))
@@ -136,7 +136,7 @@ class Archive:
         data = frozen.data
         heading = _heading(frozen)
         verdict = verdicts.of_outcome(frozen.status, frozen.envelope)
-        drawing = draw(data, True, about=self._about(frozen))
+        drawing = draw(data, True, own_as=self._own_as(frozen))
         moment = panels.Moment(data["performed_at"], data["runtime"])
         seen = panels.view(panels.bar(heading, verdict, moment, _actions(frozen, name)), drawing)
         main = (
@@ -153,9 +153,9 @@ class Archive:
     def _next_questions(self, frozen: Frozen) -> str:
         return frames.next_questions(self._routers.get(frozen.router), frozen.data["command"])
 
-    def _about(self, frozen: Frozen) -> About:
+    def _own_as(self, frozen: Frozen) -> int | None:
         router = self._routers.get(frozen.router)
-        return About(router.details.get("autonomous_system") if router else None)
+        return router.details.get("autonomous_system") if router else None
 
     # --- two answers
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from lookingglass.facts import PARSERS, facts
 from lookingglass.facts.common import Facts
 from lookingglass.neutral import NEUTRAL
-from lookingglass.pictures import NOTHING, About, Drawing, draw, scale_of, verdicts
+from lookingglass.pictures import Drawing, draw, scale_of, verdicts
 
 FACTS = 0.125  # seconds between two readings of facts, at least,
 FACTS_SHARE = 20  # and so many times as long as the last reading has taken
@@ -115,10 +115,10 @@ NOT_DRAWN = Drawn()
 class Digest:
     """Keep what a parser knows of a Run's output: read and drawn once a Run, and not too often.
 
-    ``planned`` is how many probes its command sends, None where that is not known.
+    ``planned`` is how many probes its command sends, ``own_as`` its router's AS; None: it is not known.
     """
 
-    def __init__(self, parser: str, planned: int | None = None, about: About = NOTHING) -> None:
+    def __init__(self, parser: str, planned: int | None = None, own_as: int | None = None) -> None:
         self.due = -math.inf  # when output may be read again, by the monotonic clock
         self.known: Facts = {}
         self._parser = parser
@@ -128,7 +128,7 @@ class Digest:
         self._lock = threading.Lock()
         self._seen = 0  # pieces that are part of what is known
         self._is_complete = False
-        self._planned, self._about = planned, about
+        self._planned, self._own_as = planned, own_as
         self._quoted: tuple[Facts, str] = ({}, "{}")  # what, and how it is written
         self._top: tuple[Facts, float | None] = ({}, None)  # of what, as the next one
         self._drawing = threading.Lock()
@@ -185,7 +185,7 @@ class Digest:
             known, began = self.known, time.monotonic()
             of, drawn = self._drawn.get(key, (None, NOT_DRAWN))
             if of is not known:
-                drawing = draw(known, is_over, scale=key[1], planned=self._planned, about=self._about)
+                drawing = draw(known, is_over, scale=key[1], planned=self._planned, own_as=self._own_as)
                 if drawing != drawn.drawing:
                     quoted = json.dumps(drawing.figures + drawing.picture)[1:-1]
                     drawn = Drawn(drawing, quoted, verdicts.summary(known, is_over).lost)

@@ -26,7 +26,6 @@ from lookingglass.facts import PARSERS
 from lookingglass.facts.common import Facts
 from lookingglass.loop import Bell, Loop
 from lookingglass.output import NOT_DRAWN, Digest, Drawn, Once, Output
-from lookingglass.pictures import About
 from lookingglass.problems import Busy, Problem
 from lookingglass.sources import Holding, Opening, Source
 from lookingglass.watcher import GRACE
@@ -70,10 +69,8 @@ class Run:
         self.started = time.monotonic()
         self.shared = 0  # viewers that it has had at once, at most
         self._began = time.time()
-        self.about = About(invocation.autonomous_system)
-        self._digest = (
-            Digest(parser, PARSERS[parser].planned(invocation.argv), self.about) if parser else None
-        )
+        planned = PARSERS[parser].planned(invocation.argv) if parser else None
+        self._digest = Digest(parser, planned, invocation.autonomous_system) if parser else None
         self.once = Once()
         self._loop = loop
         self._gone = gone

@@ -11,7 +11,6 @@ from lookingglass.facts.common import Facts
 from lookingglass.pictures import Drawing
 
 LOST = (1, 2, 4, 5, 13, 16, 18, 20, 22, 24, 28)  # of thirty probes
-NAMES = {"AS64501": "Transit", "64501:2000": "peer"}
 TWO_PATHS: Facts = {
     "paths": [
         {

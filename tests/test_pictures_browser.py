@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from lookingglass.pictures import About, alone, draw, draw_alone
+from lookingglass.pictures import alone, draw, draw_alone
 from lookingglass.pictures.board import Row, board
 from lookingglass.pictures.verdicts import of_outcome, waiting
 from lookingglass.resources import resource
@@ -28,7 +28,7 @@ Scheme = Literal["light", "dark"]
 
 URL = "http://glass.example/"
 CSP = "default-src 'none'; style-src 'self'"
-ABOUT = About(64500, {f"AS{asn}": "ein sehr langer Name" for asn in (64501, 64510)})
+OWN = 64500
 NAME = "very-long-interface-name.core-router-17.frankfurt.example.net"
 LONG: Any = {
     "hops": [
@@ -66,7 +66,7 @@ BOARD = [
 
 
 def drawn(facts: Any) -> str:
-    found = draw(facts, True, about=ABOUT)
+    found = draw(facts, True, own_as=OWN)
     return found.figures + found.picture
 
 
@@ -266,7 +266,7 @@ def test_colours_of_text_have_a_contrast_of_5_on_every_ground() -> None:
 def test_picture_alone_has_its_styles_and_nothing_else(
     opener: Opener, title: str, facts: Any, scheme: Scheme
 ) -> None:
-    svg = draw_alone(facts, title, ABOUT)
+    svg = draw_alone(facts, title, OWN)
     assert svg is not None
     page = opener.alone(svg, scheme)
     paper = page.evaluate("getComputedStyle(document.querySelector('.paper')).fill")

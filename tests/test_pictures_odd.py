@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lookingglass.pictures import About, Drawing, draw, draw_alone, scale_of
+from lookingglass.pictures import Drawing, draw, draw_alone, scale_of
 from lookingglass.pictures.board import MOST as MOST_ROUTERS
 from lookingglass.pictures.board import Row, board
 from lookingglass.pictures.markup import LONGEST, escape
@@ -56,14 +56,13 @@ def test_hostile_texts_are_inert_and_can_be_read(text: str) -> None:
             "errors": [{"seq": 2, "address": text, "message": text}],
         },
     ]
-    about = About(64500, {"AS64501": text, text: text})
     for facts in found:
-        drawing = draw(facts, True, about=about)
+        drawing = draw(facts, True, own_as=64500)
         markup = everything(drawing)
         assert "<script" not in markup
         assert "<img" not in markup
         assert escape(text)[:12] in markup
-        if alone := draw_alone(facts, text, about):
+        if alone := draw_alone(facts, text, 64500):
             tree(alone)
             assert not OBEYED & set(alone)
             assert "<script" not in alone

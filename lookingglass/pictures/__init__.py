@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from lookingglass.facts.common import Facts
@@ -10,13 +9,6 @@ from lookingglass.pictures import alone, hops, neighbors, paths, ping
 from lookingglass.pictures.kinds import kind_of
 
 OURS = "this router"
-
-
-class About(NamedTuple):
-    """Say what is known beside the facts."""
-
-    own_as: int | None = None  # of the router
-    names: Mapping[str, str] = {}  # words for "AS64501" and for communities such as "64501:2000"
 
 
 class Drawing(NamedTuple):
@@ -27,19 +19,17 @@ class Drawing(NamedTuple):
     words: str = ""
 
 
-NOTHING = About()
-
-
 def draw(
     facts: Facts,
     is_over: bool,
     scale: float | None = None,
     planned: int | None = None,
-    about: About = NOTHING,
+    own_as: int | None = None,
 ) -> Drawing:
     """Draw facts; their keys tell what they are of.
 
     ``scale`` is the top of the axis (ms) that several answers share; ``planned``: probes that ping will send.
+    ``own_as``: the router's.
     """
     kind = kind_of(facts)
     if kind == "ping" or (not kind and planned):
@@ -52,10 +42,10 @@ def draw(
         return Drawing("", hops.picture(found, is_over, top), hops.words_of(found, is_over))
     if kind == "paths":
         known = paths.read(facts)
-        return Drawing("", paths.picture(known, _own(about), about.names), paths.words_of(known))
+        return Drawing("", paths.picture(known, _own(own_as)), paths.words_of(known))
     if kind == "neighbors":
         peers = neighbors.read(facts)
-        return Drawing("", neighbors.picture(peers, about.names), neighbors.words_of(peers))
+        return Drawing("", neighbors.picture(peers), neighbors.words_of(peers))
     return Drawing()
 
 
@@ -65,13 +55,13 @@ def scale_of(facts: Facts) -> float | None:
     return ping.scale_of(facts) if kind == "ping" else hops.scale_of(facts) if kind == "hops" else None
 
 
-def draw_alone(facts: Facts, title: str, about: About = NOTHING) -> str | None:
+def draw_alone(facts: Facts, title: str, own_as: int | None = None) -> str | None:
     """Draw facts as an SVG document with its own styles, of ping and BGP paths; None: there is no picture."""
     kind = kind_of(facts)
     if kind == "ping":
         return alone.probes(ping.read(facts, True, None), ping.scale_of(facts), title)
-    return alone.graphs(paths.read(facts), _own(about), about.names, title) if kind == "paths" else None
+    return alone.graphs(paths.read(facts), _own(own_as), title) if kind == "paths" else None
 
 
-def _own(about: About) -> str:
-    return f"AS{about.own_as}" if about.own_as else OURS
+def _own(own_as: int | None) -> str:
+    return f"AS{own_as}" if own_as else OURS

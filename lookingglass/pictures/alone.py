@@ -6,7 +6,6 @@ import base64
 import functools
 import hashlib
 import re
-from collections.abc import Mapping
 
 from lookingglass.pictures import graph, paths, ping
 from lookingglass.pictures.markup import escape
@@ -49,12 +48,12 @@ def probes(echoes: ping.Echoes, top: float | None, title: str) -> str | None:
     return _document(max(left + inner, 6 * len(words)), HEAD + height + 18, title, words, strip + below)
 
 
-def graphs(known: list[paths.Path], own: str, names: Mapping[str, str], title: str) -> str | None:
+def graphs(known: list[paths.Path], own: str, title: str) -> str | None:
     """Return the graph of each prefix, one below the other."""
     drawn, below, wide = "", HEAD, 0
     routes = paths.routes_of(known)
     for prefix, group in routes[: paths.MOST_GRAPHS]:
-        shapes = graph.draw(group, own, names)
+        shapes = graph.draw(group, own)
         if shapes is None:
             continue
         if len(routes) > 1:

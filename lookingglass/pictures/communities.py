@@ -1,8 +1,8 @@
-"""BGP communities in words: the well-known ones, and those that the caller knows."""
+"""BGP communities, the well-known ones in words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from lookingglass.pictures.markup import UNKNOWN, escape, name
 
@@ -46,15 +46,15 @@ NAMED = {
 }
 
 
-def chips(communities: Iterable[str], names: Mapping[str, str]) -> str:
+def chips(communities: Iterable[str]) -> str:
     """Return communities as a list: their numbers, and words where they are known."""
     known = list(communities)
-    shown = [f"<li>{_chip(NAMED.get(each, each), names)}</li>" for each in known[:MOST]]
+    shown = [f"<li>{_chip(NAMED.get(each, each))}</li>" for each in known[:MOST]]
     if more := len(known) - len(shown):
         shown.append(f"<li>and {more} more</li>" if more > 0 else "")
     return f'<ul class="chips">{"".join(shown)}</ul>' if shown else UNKNOWN
 
 
-def _chip(community: str, names: Mapping[str, str]) -> str:
-    words = names.get(community) or WELL_KNOWN.get(community)
+def _chip(community: str) -> str:
+    words = WELL_KNOWN.get(community)
     return f"{escape(community)} <b>{name(words)}</b>" if words else escape(community)

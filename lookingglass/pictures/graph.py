@@ -20,7 +20,7 @@ TALL, ROW = 36, 46  # pixels: of a box, and from one row to the next
 EDGE = 2  # pixels around the picture, for lines are as wide
 BEND = 13  # pixels before a box, where lines turn to it: twice with a radius of 6
 TIMES = "\N{MULTIPLICATION SIGN}"
-ROOM = 11  # characters of a name in a box
+ROOM = 11  # characters of the second line of a box
 
 As = int | tuple[int, ...]  # a number or a set
 Ases = tuple[As, ...]
@@ -80,7 +80,7 @@ def label(asn: As) -> str:
     return f"{{{','.join(map(str, asn[:MOST_MEMBERS]))}{more}}}"
 
 
-def draw(given: list[Route], own: str, names: Mapping[str, str]) -> Shapes | None:
+def draw(given: list[Route], own: str) -> Shapes | None:
     """Return the picture; None: no path leaves our AS."""
     routes = [route for route in given if route.ases and len(_runs(route.ases)) <= MOST_COLUMNS][:MOST_ROWS]
     if not routes:
@@ -91,7 +91,7 @@ def draw(given: list[Route], own: str, names: Mapping[str, str]) -> Shapes | Non
     height = 2 * EDGE + (len(routes) - 1) * ROW + TALL
     layers["box"].append(_box((EDGE, EDGE, height - 2 * EDGE), (own, ""), own, "ours"))
     for origin in end.sources:
-        _draw_node(origin, columns, names, layers)
+        _draw_node(origin, columns, layers)
     return Shapes(
         # The best line stands above the others, boxes above all. Text browsers show the words of all, so that
         # boxes come from the left to the right.
@@ -132,7 +132,7 @@ def _grow(routes: Iterable[Route]) -> Node:
     return end
 
 
-def _draw_node(node: Node, column: int, names: Mapping[str, str], layers: Mapping[str, list[str]]) -> None:
+def _draw_node(node: Node, column: int, layers: Mapping[str, list[str]]) -> None:
     """Draw all to the left of an AS, what leads from there, and the AS."""
     if node.asn is None:
         return
@@ -143,11 +143,11 @@ def _draw_node(node: Node, column: int, names: Mapping[str, str], layers: Mappin
         layers[line].append(f'<path class="{line}" d="{_course(start, source.row, x, node.row)}"/>')
         if source.times > 1:
             layers["pill"].append(_pill(start + 4, EDGE + source.row * ROW + TALL // 2, source.times))
-        _draw_node(source, column - 1, names, layers)
+        _draw_node(source, column - 1, layers)
     kind = "as best" if node.is_best else "as"
-    lines = _names(node.asn, names)
-    told = " ".join(lines) if isinstance(node.asn, int) else label(node.asn)
-    layers["box"].append(_box((x, EDGE + node.row * ROW, TALL), lines, told.strip(), kind))
+    lines = _lines(node.asn)
+    told = lines[0] if isinstance(node.asn, int) else label(node.asn)
+    layers["box"].append(_box((x, EDGE + node.row * ROW, TALL), lines, told, kind))
 
 
 def _course(start: int, row: int, end: int, end_row: int) -> str:
@@ -167,10 +167,10 @@ def _pill(x: int, y: int, times: int) -> str:
     )
 
 
-def _names(asn: As, names: Mapping[str, str]) -> tuple[str, str]:
+def _lines(asn: As) -> tuple[str, str]:
     """Return the two lines of a box."""
     if isinstance(asn, int):
-        return f"AS{asn}", names.get(f"AS{asn}", "")
+        return f"AS{asn}", ""
     return f"set of {len(asn)}", f"{asn[0]}, …" if len(asn) > 1 else label(asn)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from lookingglass.facts.common import Facts
@@ -73,7 +72,7 @@ def read(facts: Facts) -> list[Neighbor]:
     return sorted(known, key=lambda neighbor: neighbor.is_up)
 
 
-def picture(neighbors: list[Neighbor], names: Mapping[str, str]) -> str:
+def picture(neighbors: list[Neighbor]) -> str:
     """Return the table."""
     if not neighbors:
         return ""
@@ -84,7 +83,7 @@ def picture(neighbors: list[Neighbor], names: Mapping[str, str]) -> str:
         Cell("Since", "since"),
         Cell("Received", "count"),
     ]
-    rows = [_row(each, names) for each in neighbors[:MOST]]
+    rows = [_row(each) for each in neighbors[:MOST]]
     known = [number for number in range(len(heads)) if any(row[number].markup != UNKNOWN for row in rows)]
     shown = ([row[number] for number in known] for row in rows)
     drawn = table("neighbors", "BGP neighbors", [heads[number] for number in known], shown)
@@ -92,9 +91,7 @@ def picture(neighbors: list[Neighbor], names: Mapping[str, str]) -> str:
     return f'{drawn}<p class="more">{more} more neighbors are in the text.</p>' if more > 0 else drawn
 
 
-def _row(neighbor: Neighbor, names: Mapping[str, str]) -> list[Cell]:
-    asn = f"AS{neighbor.asn}" if neighbor.asn else UNKNOWN
-    owner = f" <small>{name(names[asn])}</small>" if asn in names else ""
+def _row(neighbor: Neighbor) -> list[Cell]:
     mark, kind = ("✓", "") if neighbor.is_up else ("✗", " bad")
     mark = f'<span aria-hidden="true">{mark}</span>'
     original = (
@@ -102,7 +99,7 @@ def _row(neighbor: Neighbor, names: Mapping[str, str]) -> list[Cell]:
     )
     return [
         Cell(_who(neighbor), "router"),
-        Cell(f"{asn}{owner}", "asn"),
+        Cell(f"AS{neighbor.asn}" if neighbor.asn else UNKNOWN, "asn"),
         Cell(f"{mark} {escape(neighbor.in_words)}{original}", f"standing{kind}"),
         Cell(escape(neighbor.since) or UNKNOWN, "since", "since"),
         Cell(UNKNOWN if neighbor.received is None else str(neighbor.received), "count", "received"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from lookingglass.facts.common import Facts
@@ -111,7 +110,7 @@ def _ases(row: Facts) -> graph.Ases | None:
     return tuple(found)
 
 
-def picture(paths: list[Path], own: str, names: Mapping[str, str]) -> str:
+def picture(paths: list[Path], own: str) -> str:
     """Return the graphs, and below them the table."""
     if not paths:
         return ""
@@ -119,7 +118,7 @@ def picture(paths: list[Path], own: str, names: Mapping[str, str]) -> str:
     several = len({path.prefix for path in paths}) > 1
     grouped = routes_of(paths)
     for prefix, routes in grouped[:MOST_GRAPHS]:
-        shapes = graph.draw(routes, own, names)
+        shapes = graph.draw(routes, own)
         if shapes is None:
             continue
         title = f'<p class="route">{escape(prefix)}</p>' if several else ""
@@ -132,7 +131,7 @@ def picture(paths: list[Path], own: str, names: Mapping[str, str]) -> str:
         )
     if more := len(grouped[MOST_GRAPHS:]):
         drawn.append(f'<p class="more">Paths to {more} more prefixes are in the table.</p>')
-    return "".join(drawn) + _table(paths, several, names)
+    return "".join(drawn) + _table(paths, several)
 
 
 def routes_of(paths: list[Path]) -> list[tuple[str, list[graph.Route]]]:
@@ -144,7 +143,7 @@ def routes_of(paths: list[Path]) -> list[tuple[str, list[graph.Route]]]:
     return list(found.items())
 
 
-def _table(paths: list[Path], several: bool, names: Mapping[str, str]) -> str:
+def _table(paths: list[Path], several: bool) -> str:
     shown = paths[:MOST]
     has_path = any(path.ases is not None for path in shown)
     columns = {
@@ -161,14 +160,14 @@ def _table(paths: list[Path], several: bool, names: Mapping[str, str]) -> str:
     heads = [Cell(unseen("Choice"), "choice"), *(Cell(TITLES[key], key) for key in kept)]
     rows = []
     for path in shown:
-        cells = _cells(path, names)
+        cells = _cells(path)
         rows.append([Cell(_choice(path), "choice"), *(_cell(cells[key], key) for key in kept)])
     drawn = table("paths", "Paths", heads, rows)
     more = len(paths) - len(shown)
     return f'{drawn}<p class="more">{more} more paths are in the text.</p>' if more else drawn
 
 
-def _cells(path: Path, names: Mapping[str, str]) -> dict[str, str]:
+def _cells(path: Path) -> dict[str, str]:
     return {
         "prefix": escape(path.prefix) or UNKNOWN,
         "path": escape(as_text(path.ases), LONGEST_PATH),
@@ -177,7 +176,7 @@ def _cells(path: Path, names: Mapping[str, str]) -> dict[str, str]:
         "pref": UNKNOWN if path.local_pref is None else str(path.local_pref),
         "med": UNKNOWN if path.med is None else str(path.med),
         "origin": escape(path.origin) or UNKNOWN,
-        "communities": communities.chips(path.communities, names),
+        "communities": communities.chips(path.communities),
     }
 
 
