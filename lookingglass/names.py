@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from lookingglass.loop import Loop
 from lookingglass.problems import SOON, Busy, Refusal, TargetError
+from lookingglass.tallies import tally
 from lookingglass.targets import Address, read_address, unmapped
 
 PLACES = 160  # look-ups under way, abandoned ones included
@@ -108,15 +109,13 @@ class Places:
             raise Refusal(429, SOON, f"You have {self._per_client} names being looked up already.")
         if near and near - 1 >= int(self._share * (free + near - 1)):
             raise Refusal(429, SOON, f"Your network has {near} names being looked up already.")
-        self._clients[client] += 1
-        self._networks[network] += 1
+        tally(self._clients, client, 1)
+        tally(self._networks, network, 1)
 
     def give(self, client: str, network: str) -> None:
         """Give one place back."""
-        for counter, key in ((self._clients, client), (self._networks, network)):
-            counter[key] -= 1
-            if not counter[key]:
-                del counter[key]
+        tally(self._clients, client, -1)
+        tally(self._networks, network, -1)
 
 
 class LookUp:

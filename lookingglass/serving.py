@@ -23,6 +23,7 @@ from lookingglass.connections import HALF, ONCE, READ, Channel, adjustments
 from lookingglass.guard import Limits, network_of
 from lookingglass.loop import Loop
 from lookingglass.messages import mend_waitress
+from lookingglass.tallies import tally
 from lookingglass.visitors import client_key
 from lookingglass.workers import Workers
 
@@ -130,15 +131,9 @@ class Server:
 
     def count(self, connection: Channel, change: int) -> None:
         """Count the connections of a client and of its network."""
-        if not connection.client:
-            return
-        for counter, key in (
-            (self._clients, connection.client),
-            (self._networks, connection.network),
-        ):
-            counter[key] += change
-            if not counter[key]:
-                del counter[key]
+        if connection.client:
+            tally(self._clients, connection.client, change)
+            tally(self._networks, connection.network, change)
 
     def pump_soon(self, connection: Channel) -> None:
         """Have a thread pump a connection's live answer."""

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from lookingglass.store import Claim, Decision, Gone, Share, Token
+from lookingglass.tallies import tally
 
 LEASE = 9.0  # seconds after which what a dead process held is free
 BEAT = 2.5  # seconds between signs of life
@@ -116,9 +117,7 @@ class Shared(ABC):
         shares = [claim.key for claim in claims if isinstance(claim, Share)]
         with self._books:
             for key in shares:
-                self._holds[key] -= 1
-                if not self._holds[key]:
-                    del self._holds[key]
+                tally(self._holds, key, -1)
             self._given.update(shares)
             if refund:
                 tokens = [claim for claim in claims if isinstance(claim, Token) and claim.amount]

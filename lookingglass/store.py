@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from lookingglass.problems import ROUNDING
+from lookingglass.tallies import tally
 
 TABLE_SIZE = 65536  # buckets that a table remembers; when all of them are in use, new ones are denied
 OWNED = 1024  # buckets of one network, so that no network fills the table
@@ -255,11 +256,7 @@ class Memory(Ledger):
 
     def hold(self, key: str, change: int) -> None:
         """Count a share that is taken or given back."""
-        count = self._held.get(key, 0) + change
-        if count:
-            self._held[key] = count
-        else:
-            del self._held[key]
+        tally(self._held, key, change)
 
     def put(self, token: Token, tokens: float, now: float) -> None:
         """Note how many tokens a bucket has."""
@@ -268,7 +265,7 @@ class Memory(Ledger):
             known.token, known.tokens, known.since = token, tokens, now
             return
         self._buckets[token.key] = bucket = Bucket(token, tokens, now, token.owner)
-        self._owned[token.owner] += 1
+        tally(self._owned, token.owner, 1)
         heapq.heappush(self._due, (bucket.full, token.key))
 
     def _forget(self, now: float) -> None:
@@ -281,6 +278,4 @@ class Memory(Ledger):
                 continue
             heapq.heappop(self._due)
             del self._buckets[key]
-            self._owned[bucket.owner] -= 1
-            if not self._owned[bucket.owner]:
-                del self._owned[bucket.owner]
+            tally(self._owned, bucket.owner, -1)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from lookingglass.guard import Lease, Limits, network_of
 from lookingglass.problems import ROUNDING, Refusal
+from lookingglass.tallies import tally
 
 OWNERS = 131072  # clients and networks that are remembered; when all ask too much, new ones are denied
 OF_NETWORK = 4  # times what one client may ask for, of all clients in a network
@@ -83,8 +84,8 @@ class Turnstile:
             if self._held_by_network[network] >= self._share:
                 words = f"The limit is {self._share} downloads at once from your network."
                 raise Refusal(429, DOWNLOAD_WAIT, words)
-            self._held[client] += 1
-            self._held_by_network[network] += 1
+            tally(self._held, client, 1)
+            tally(self._held_by_network, network, 1)
         return Lease(lambda refund: self._leave(client, network))
 
     def _gaps(self, client: str) -> dict[str, float]:
@@ -108,7 +109,5 @@ class Turnstile:
 
     def _leave(self, client: str, network: str) -> None:
         with self._lock:
-            for counter, key in ((self._held, client), (self._held_by_network, network)):
-                counter[key] -= 1
-                if not counter[key]:
-                    del counter[key]
+            tally(self._held, client, -1)
+            tally(self._held_by_network, network, -1)

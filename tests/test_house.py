@@ -96,7 +96,7 @@ ORDER = [
             *("pictures.hops", "pictures.ping", "pictures.kinds"),
             *("pictures.axis", "pictures.markup", "pictures.values"),
             *("facts", *TOOLS, "facts.schemas", "facts.common", "cures", "resources", "neutral"),
-            *("origins", "urls", "themes", "headers", "problems"),
+            *("origins", "urls", "themes", "headers", "tallies", "problems"),
         )
     ),
     "rfc8522",
