@@ -42,8 +42,8 @@ class Rate(NamedTuple):
         return self.runs / self.period
 
 
-# Each run reads some hundred of their attributes: in slots, that takes a third of what a NamedTuple takes.
-@dataclass(slots=True, eq=False)
+# Each run reads about a hundred of their attributes: in slots, that takes a third of what a NamedTuple takes.
+@dataclass(slots=True)
 class Share:
     """One of ``limit`` things that may be held at once, counted by ``key``."""
 
@@ -52,7 +52,7 @@ class Share:
     status: int = 503  # of the refusal
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Token:
     """``amount`` tokens of a bucket, which has ``burst`` at first and is refilled by ``rate``."""
 

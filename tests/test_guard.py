@@ -206,9 +206,8 @@ def test_table_stays_bounded_under_many_clients() -> None:
     taken = most = 0
     for number in range(20_000):
         clock.now += 0.001
-        claim = dataclasses.replace(
-            bucket(str(number), 5), amount=5.0
-        )  # which take five seconds to come back
+        # Five tokens take five seconds to come back.
+        claim = dataclasses.replace(bucket(str(number), 5), amount=5.0)
         taken += memory.take([claim]).refused is None
         most = max(most, len(memory._buckets))
     assert taken == pytest.approx(4000, abs=2)
