@@ -57,11 +57,11 @@ def forks() -> Iterator[Callable[[], float]]:
 def above_fork(seconds: float) -> Rounds:
     """Fork, ask the bare application and ask TinyTracer in turns, on connections that stay open.
 
-    What comes next finds the machine as the one before has left it, so the order is another one each time.
+    Each finds the machine as the one before has left it, so their order changes from turn to turn.
     """
     count = max(5, round(RUNS_A_SECOND * seconds))
     with both(eight(), PATH) as (bare, ours), forks() as fork:
-        ways = (fork, lambda: bare.seconds(PATH), lambda: ours.seconds(PATH))
+        ways: tuple[Callable[[], float], ...] = (fork, lambda: bare.seconds(PATH), lambda: ours.seconds(PATH))
         orders = itertools.cycle(itertools.permutations(ways))
         while True:
             turns = [{way: way() for way in order} for order in itertools.islice(orders, count)]
