@@ -40,27 +40,27 @@ class Actions:
     """Hold what posix_spawn(3) does with descriptors in a new process; raises OSError and AttributeError."""
 
     def __init__(self, library: ctypes.CDLL, stdout: int, stderr: int) -> None:
-        self._destroy = library.posix_spawn_file_actions_destroy
+        self._library = library
         self.structure = ctypes.create_string_buffer(STRUCTURE)
         library.posix_spawn_file_actions_init(self.structure)
-        add_open = library.posix_spawn_file_actions_addopen
-        add_copy = library.posix_spawn_file_actions_adddup2
         null = os.fsencode(os.devnull)
-        for add, *arguments in (
-            (add_open, 0, null, os.O_RDONLY, 0),
-            (add_copy, stdout, 1),
-            (add_open, 2, null, os.O_WRONLY, 0)
-            if stderr == subprocess.DEVNULL
-            else (add_copy, 1 if stderr == subprocess.STDOUT else stderr, 2),
-            (library.posix_spawn_file_actions_addchdir_np, os.fsencode(WORKS_IN)),
-            (library.posix_spawn_file_actions_addclosefrom_np, len(STANDARD)),
-        ):
-            if error := add(self.structure, *arguments):
-                raise OSError(error, os.strerror(error))
+        self._add("open", 0, null, os.O_RDONLY, 0)
+        self._add("dup2", stdout, 1)
+        if stderr == subprocess.DEVNULL:
+            self._add("open", 2, null, os.O_WRONLY, 0)
+        else:
+            self._add("dup2", 1 if stderr == subprocess.STDOUT else stderr, 2)
+        self._add("chdir_np", os.fsencode(WORKS_IN))
+        self._add("closefrom_np", len(STANDARD))
 
     def __del__(self) -> None:
         """Give back the memory that the C library has taken."""
-        self._destroy(self.structure)
+        self._library.posix_spawn_file_actions_destroy(self.structure)
+
+    def _add(self, action: str, *arguments: int | bytes) -> None:
+        add = getattr(self._library, f"posix_spawn_file_actions_add{action}")
+        if error := add(self.structure, *arguments):
+            raise OSError(error, os.strerror(error))
 
 
 class PosixSpawn:
@@ -70,7 +70,7 @@ class PosixSpawn:
         library = ctypes.PyDLL(None)
         self._spawn = ctypes.CDLL(None).posix_spawn  # without Python's lock, unlike those that take no time
         self._actions = functools.lru_cache(KEPT_PAIRS)(functools.partial(Actions, library))
-        self._actions(1, 2)
+        self._actions(1, 2)  # to learn now whether a part is lacking
         self._environment = _strings(map("=".join, ENVIRONMENT.items()))
         self._attributes, no_signals, all_signals = (ctypes.create_string_buffer(STRUCTURE) for _ in range(3))
         library.sigemptyset(no_signals)
