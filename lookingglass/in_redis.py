@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import redis
@@ -253,14 +253,14 @@ class Redis(Shared):
         self._call("beat", holder, int(LEASE * 1000))
 
     def _decide(self, holder: str, claims: Sequence[Claim], penalty: Token | None) -> Decision:
-        fine = penalty is not None and _plain(penalty)
-        answer = self._call("decide", holder, json.dumps([*map(_plain, claims)]), json.dumps(fine))
+        fine = penalty is not None and asdict(penalty)
+        answer = self._call("decide", holder, json.dumps([*map(asdict, claims)]), json.dumps(fine))
         seconds, number, left = json.loads(answer)
         refused = claims[number - 1] if number else None
         return Decision(math.inf if seconds < 0 else seconds, refused, left or {})
 
     def _settle(self, holder: str, given: Mapping[str, int], charges: Sequence[tuple[Token, float]]) -> None:
-        plain = [(_plain(token), amount) for token, amount in charges]
+        plain = [(asdict(token), amount) for token, amount in charges]
         self._call("settle", holder, json.dumps(given), json.dumps(plain))
 
     def _call(self, name: str, *arguments: str | int) -> str:
@@ -269,11 +269,6 @@ class Redis(Shared):
         if answer == LOST:
             raise Lost
         return answer
-
-
-def _plain(claim: Claim) -> dict[str, Any]:
-    """Return a claim as the scripts read it."""
-    return dataclasses.asdict(claim)
 
 
 class RedisCabinet:

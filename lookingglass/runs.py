@@ -285,7 +285,7 @@ class Run:
     def _on_exit(self, events: int) -> None:
         """End the Run of a source that has ended: leave nothing of it, and read what it has said last.
 
-        ``events`` are those of its ``exit``, which tell that; 0: nobody has looked yet.
+        ``events`` of its ``exit`` say that it has ended; 0: it has to be asked.
         """
         with self.lock:
             source = self._source
