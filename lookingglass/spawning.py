@@ -74,7 +74,7 @@ class PosixSpawn:
         self._environment = _strings(map("=".join, ENVIRONMENT.items()))
         self._attributes, no_signals, all_signals = (ctypes.create_string_buffer(STRUCTURE) for _ in range(3))
         library.sigemptyset(no_signals)
-        library.sigfillset(all_signals)  # Python ignores some; to name all takes less than to look at each
+        library.sigfillset(all_signals)  # Python ignores some; naming all spares a look at each
         library.posix_spawnattr_init(self._attributes)
         library.posix_spawnattr_setsigmask(self._attributes, no_signals)
         library.posix_spawnattr_setsigdefault(self._attributes, all_signals)

@@ -193,10 +193,10 @@ class Ledger(ABC):
 class Bucket:
     """Hold what a table in memory knows of a bucket."""
 
-    token: Token  # as which it was put last
+    token: Token  # that was put last
     tokens: float
     since: float
-    owner: str
+    owner: str  # of the first token; other networks may have put it since
 
     @property
     def full(self) -> float:
