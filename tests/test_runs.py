@@ -1097,8 +1097,12 @@ def test_run_that_starts_where_another_has_just_ended_goes_on(runs: Runs, slots:
             others.append(runs.view(Invocation(("sleep", "1001")), slots, 100, 100))
             begun.set()
 
+    def hang() -> None:
+        hangs.set()
+        may_go.wait(PATIENT)
+
     first.notify = begin_another  # in the loop's thread, which has seen output and exit of the first end
-    runs.loop.call_soon(lambda: hangs.set() or may_go.wait(PATIENT))  # type: ignore[func-returns-value]
+    runs.loop.call_soon(hang)
     assert hangs.wait(PATIENT)
     ended: Any = first.run._source
     ended.kill()
