@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import ipaddress
 import math
 import threading
@@ -199,6 +200,18 @@ def test_full_table_denies_new_keys_until_old_ones_are_refilled() -> None:
     assert memory.take([newcomer]).refused is None
     assert memory.take([bucket("e")]).refused is None  # in the place of "b" and "c"; "a" was used since
     assert memory.take([last]).refused is last
+
+
+def test_table_keeps_no_claim_of_a_client() -> None:
+    memory = Memory(Clock())
+
+    def claims() -> int:
+        return sum(isinstance(each, Token) for each in gc.get_objects())
+
+    before = claims()
+    for number in range(100):
+        assert memory.take([bucket(str(number), 5)]).refused is None
+    assert claims() == before
 
 
 def test_table_stays_bounded_under_many_clients() -> None:
