@@ -50,6 +50,8 @@ class RequestParser(parser.HTTPRequestParser):
             self.completed = True
             return len(data)
         taken: int = super().received(data)
+        if self.error:
+            self.expect_continue = False  # whatever more would come, it is refused
         return taken
 
     def parse_header(self, header_plus: bytes) -> None:
@@ -157,9 +159,15 @@ class Chunks:
 
 @functools.lru_cache(KEPT_HEADS)
 def _known(settings: Any, header: bytes) -> dict[str, Any] | None:
-    """Return what a header says as a parser's attributes, for all that send the same; None: it has a body."""
+    """Return what a header says as a parser's attributes, for all that send the same.
+
+    None: it has a body or is wrong, and is read by each of them.
+    """
     reader = RequestParser(settings)
-    reader._read(header)
+    try:
+        reader._read(header)
+    except (parser.ParsingError, parser.TransferEncodingNotImplemented):
+        return None
     return vars(reader) if reader.body_rcv is None else None
 
 

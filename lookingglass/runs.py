@@ -237,7 +237,7 @@ class Run:
             poll = select.poll()
             poll.register(source.exit, select.POLLIN)
             if poll.poll(1000 * AT_ONCE):
-                self._on_exit(select.POLLIN)
+                self._on_exit(select.POLLIN, is_sure=True)
         return self.end is not None
 
     def stop(self, reason: Reason) -> None:
@@ -282,14 +282,15 @@ class Run:
         if not data:
             self._on_exit(0)  # most often it has ended as well
 
-    def _on_exit(self, events: int) -> None:
+    def _on_exit(self, events: int, is_sure: bool = False) -> None:
         """End the Run of a source that has ended: leave nothing of it, and read what it has said last.
 
-        ``events`` of its ``exit`` say that it has ended; 0: it has to be asked.
+        Only ``is_sure`` tells that: the loop's ``events`` may be those of a source before, whose descriptor
+        had the same number.
         """
         with self.lock:
             source = self._source
-            if source is None or not (events or source.has_ended()):
+            if source is None or not (is_sure or source.has_ended()):
                 return
             self._source = None  # nobody signals what is gone
         if source.exit is not None:

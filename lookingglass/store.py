@@ -191,17 +191,21 @@ class Ledger(ABC):
 
 @dataclass(slots=True)
 class Bucket:
-    """Hold what a table in memory knows of a bucket."""
+    """Hold what a table in memory knows of a bucket.
 
-    token: Token  # that was put last
+    It holds no Token, with which a full table takes half as much memory again.
+    """
+
     tokens: float
     since: float
-    owner: str  # of the first token; other networks may have put it since
+    burst: float  # of the Token as which it was put last
+    speed: float
+    owner: str  # of the first Token; other networks may have put it since
 
     @property
     def full(self) -> float:
         """Return when it is full again, and may be forgotten."""
-        return self.since + self.token.seconds(self.token.burst - self.tokens)
+        return self.since + (self.burst - self.tokens) / self.speed
 
 
 class Memory(Ledger):
@@ -262,9 +266,9 @@ class Memory(Ledger):
         """Note how many tokens a bucket has."""
         known = self._buckets.get(token.key)
         if known is not None:
-            known.token, known.tokens, known.since = token, tokens, now
+            known.tokens, known.since, known.burst, known.speed = tokens, now, token.burst, token.speed
             return
-        self._buckets[token.key] = bucket = Bucket(token, tokens, now, token.owner)
+        self._buckets[token.key] = bucket = Bucket(tokens, now, token.burst, token.speed, token.owner)
         tally(self._owned, token.owner, 1)
         heapq.heappush(self._due, (bucket.full, token.key))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import ipaddress
 import math
 import threading
@@ -191,13 +192,26 @@ def test_full_table_denies_new_keys_until_old_ones_are_refilled() -> None:
     for key in "abc":
         assert memory.take([bucket(key)]).refused is None
     clock.now += 0.5
-    decision = memory.take([bucket("d")])
-    assert (decision.seconds, decision.refused) == (math.inf, bucket("d"))
+    newcomer, last = bucket("d"), bucket("f")
+    decision = memory.take([newcomer])
+    assert (decision.seconds, decision.refused) == (math.inf, newcomer)
     assert memory.take([bucket("a")]).refused is None
     clock.now += 0.5
-    assert memory.take([bucket("d")]).refused is None
+    assert memory.take([newcomer]).refused is None
     assert memory.take([bucket("e")]).refused is None  # in the place of "b" and "c"; "a" was used since
-    assert memory.take([bucket("f")]).refused == bucket("f")
+    assert memory.take([last]).refused is last
+
+
+def test_table_keeps_no_claim_of_a_client() -> None:
+    memory = Memory(Clock())
+
+    def claims() -> int:
+        return sum(isinstance(each, Token) for each in gc.get_objects())
+
+    before = claims()
+    for number in range(100):
+        assert memory.take([bucket(str(number), 5)]).refused is None
+    assert claims() == before
 
 
 def test_table_stays_bounded_under_many_clients() -> None:

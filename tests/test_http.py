@@ -153,6 +153,24 @@ def test_request_that_came_before_is_read_as_the_first_was(file: Path) -> None:
     assert not is_kept or messages._known.cache_info().hits > before
 
 
+@pytest.mark.parametrize("length", [0, messages.LONGEST_KEPT])
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (b"Host: one, two\r\n", b"400"),
+        (b"Host: lg\r\nContent-Length: x\r\n", b"400"),
+        (b"Host: lg\r\nContent-Length: 99999\r\n", b"413"),
+        (b"Host: lg\r\nTransfer-Encoding: gzip\r\n", b"501"),
+    ],
+)
+def test_refused_request_is_answered_in_its_version_and_not_told_to_go_on(
+    server: Server, lines: bytes, status: bytes, length: int
+) -> None:
+    text = b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nX: %b\r\n%b\r\n" % (b"x" * length, lines)
+    for _ in range(2):
+        assert answers(server, [text]).startswith(b"HTTP/1.1 %b " % status)
+
+
 def test_bad_request_is_answered_before_it_is_complete(server: Server) -> None:
     for text in (b"GET / HTTP/1.1\n", b" GET", b"\n", b"\x00GET / HTTP/1.1\r\nHost: x\r\n\n"):
         started = time.monotonic()

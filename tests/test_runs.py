@@ -1087,6 +1087,40 @@ def test_stop_that_comes_with_the_end_leaves_no_moment(runs: Runs, slots: Slots)
     assert soon(lambda: is_at_rest(runs)), runs.loop._moments
 
 
+def test_run_that_starts_where_another_has_just_ended_goes_on(runs: Runs, slots: Slots) -> None:
+    hangs, may_go, begun = threading.Event(), threading.Event(), threading.Event()
+    first = runs.view(Invocation(("sleep", "1000")), slots, 100, 100)
+    others: list[Viewer] = []
+
+    def begin_another() -> None:
+        if first.run.end and not others:
+            others.append(runs.view(Invocation(("sleep", "1001")), slots, 100, 100))
+            begun.set()
+
+    def hang() -> None:
+        hangs.set()
+        may_go.wait(PATIENT)
+
+    first.notify = begin_another  # in the loop's thread, which has seen output and exit of the first end
+    runs.loop.call_soon(hang)
+    assert hangs.wait(PATIENT)
+    ended: Any = first.run._source
+    ended.kill()
+    assert soon(ended.has_ended)
+    may_go.set()
+    assert begun.wait(PATIENT)
+    (second,) = others
+    source: Any = second.run._source
+    assert source.exit == ended.exit
+    turned = threading.Event()
+    runs.loop.call_soon(turned.set)
+    assert turned.wait(PATIENT)
+    assert second.run.end is None
+    assert not source.has_ended()
+    for viewer in (first, second):
+        viewer.close()
+
+
 # --- every order
 
 
