@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import ipaddress
 import math
+import sys
 import threading
 from collections import Counter
 
@@ -204,14 +204,10 @@ def test_full_table_denies_new_keys_until_old_ones_are_refilled() -> None:
 
 def test_table_keeps_no_claim_of_a_client() -> None:
     memory = Memory(Clock())
-
-    def claims() -> int:
-        return sum(isinstance(each, Token) for each in gc.get_objects())
-
-    before = claims()
-    for number in range(100):
-        assert memory.take([bucket(str(number), 5)]).refused is None
-    assert claims() == before
+    claims = [bucket(str(number), 5) for number in range(100)]
+    before = [*map(sys.getrefcount, claims)]
+    assert all(memory.take([claim]).refused is None for claim in claims)
+    assert [*map(sys.getrefcount, claims)] == before
 
 
 def test_table_stays_bounded_under_many_clients() -> None:
