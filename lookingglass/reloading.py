@@ -175,7 +175,8 @@ class Mirror:
     def show(self, configuration: Configuration) -> None:
         """Show another configuration from now on."""
         document = {"file": self._file, "summary": summary(configuration)}
-        with contextlib.suppress(OSError):  # a kernel that has none, or lets nobody have one
+        # a kernel, or a Python, that has none, or lets nobody have one
+        with contextlib.suppress(OSError, AttributeError):
             descriptor = os.memfd_create(MIRROR, os.MFD_CLOEXEC)
             with open(descriptor, "w", closefd=False) as file:
                 json.dump(document, file)
