@@ -18,7 +18,6 @@ from lookingglass.alignment import (
     SideCell,
     SideRow,
     align,
-    counted,
     difference,
     is_more,
     of_both,
@@ -27,7 +26,7 @@ from lookingglass.alignment import (
     sentence_of,
 )
 from lookingglass.pictures.axis import ms
-from lookingglass.problems import HTTPProblem
+from lookingglass.problems import HTTPProblem, counted
 
 CONTEXT = 3  # same lines that stand around others
 # Of ping, with their units; and what a row calls those that have another name there.

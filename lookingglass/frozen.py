@@ -16,7 +16,6 @@ from urllib.parse import quote, urlencode
 import rfc8522
 from commands import JSON, SVG, TEXT
 from lookingglass import comparisons, frames, panels, side_by_side
-from lookingglass.alignment import counted
 from lookingglass.answers import HTML, Environ, Reply, picture_policy
 from lookingglass.configuration import Configuration
 from lookingglass.headers import FRESH, OPEN, SECURITY
@@ -26,7 +25,7 @@ from lookingglass.pictures import About, draw, draw_alone, verdicts
 from lookingglass.pictures.kinds import kind_of
 from lookingglass.pictures.markup import escape, timestamp, when
 from lookingglass.pictures.markup import name as isolated
-from lookingglass.problems import Busy, HTTPProblem, NotFound, Problem
+from lookingglass.problems import Busy, HTTPProblem, NotFound, Problem, counted
 from lookingglass.ready import Ready
 from lookingglass.results import RESULT_NAME, RESULTS_PATH, Frozen, Results, with_result
 from lookingglass.side_by_side import Head

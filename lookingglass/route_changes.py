@@ -17,13 +17,13 @@ from lookingglass.alignment import (
     SideCell,
     SideRow,
     align,
-    counted,
     listed,
     of_both,
     only_in,
     saying,
     sentence_of,
 )
+from lookingglass.problems import counted
 
 # What a path has beside its AS path, in words.
 ATTRIBUTES = {
