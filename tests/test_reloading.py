@@ -171,6 +171,14 @@ def test_results_outlive_a_reload(watched: Watched, config: Path) -> None:
     assert watched.server.json(urllib.parse.urlsplit(result).path)["data"]["output"] == ["one"]
 
 
+def test_results_are_as_long_as_the_output_may_be_now(watched: Watched, config: Path) -> None:
+    large = {"large": {"cmd": [sys.executable, "-c", "print('x' * 6_000_000)"]}}
+    write(config, commands=large, limits={**GENEROUS, "output_kib": 8192})
+    watched.reload()
+    assert watched.says(RELOADED)
+    assert watched.server.get(urllib.parse.urlsplit(watched.ask("large")["data"]["result"]).path)[0] == 200
+
+
 def test_store_cannot_change_while_the_server_runs(watched: Watched, config: Path, tmp_path: Path) -> None:
     write(config, store=f"sqlite:{tmp_path / 'limits'}")
     watched.reload()
