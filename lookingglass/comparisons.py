@@ -96,7 +96,7 @@ def _common_kind(a: Facts, b: Facts) -> str:
     raise HTTPProblem(
         400,
         f"These are {COMPARABLE[kinds[0]]} and {COMPARABLE[kinds[1]]}. Two answers of one kind can be"
-        f" compared: {', '.join(COMPARABLE.values())}.",
+        f" compared: {', '.join(COMPARABLE.values())}. Choose another result.",
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from lookingglass.cabinet import Cabinet, Keeping
 from lookingglass.limits import Limits
-from lookingglass.problems import Busy
+from lookingglass.problems import SOON, Busy
 from lookingglass.stores import open_cabinet
 from lookingglass.visitors import Visitor
 from rfc8522 import Envelope, Subject, utc
@@ -96,7 +96,7 @@ class Results:
             body = self._cabinet.get(name, self._clock())
         except Exception as error:
             self._rest(error)
-            raise Busy("Results cannot be read now.") from error
+            raise Busy(f"Results cannot be read now. Try again in {SOON} s.") from error
         try:
             return Frozen(**json.loads(_unpack(body, self._most))) if body else None
         except (RecursionError, TypeError, ValueError, zlib.error):  # another version or program wrote it

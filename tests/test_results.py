@@ -413,7 +413,7 @@ def test_killed_redis_costs_results_only(server: RedisServer) -> None:
     assert kept.find(name)
     server.kill()
     assert keep(kept) == ""
-    with pytest.raises(Busy):
+    with pytest.raises(Busy, match="Try again in 5 s"):
         kept.find(name)
     server.start()
     kept._resting_until = 0.0
