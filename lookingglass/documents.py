@@ -58,12 +58,12 @@ class Members(dict[str, Any]):
 
 
 def contents_of(path: StrPath, most: int = -1, *, or_pipe: bool = False) -> bytes:
-    """Read a regular file, or at ``most`` so many bytes of it; raises OSError, also for anything else.
+    """Read a regular file; raises OSError, also for anything else.
 
-    ``or_pipe``: what ``is_pipe_of_shell`` is read to its end as well.
+    ``most``: the bytes that are read at most; -1: all. ``or_pipe``: a pipe of a shell is read as well.
     """
     takes_pipe = or_pipe and is_pipe_of_shell(path)
-    # It is not even opened: that would wake up a process that waits to write into it.
+    # A named pipe is not even opened: that would wake up a process that waits to write into it.
     _refuse_others(os.stat(path), takes_pipe)
     with open(path, "rb", opener=_open_at_once) as file:
         _refuse_others(os.fstat(file.fileno()), takes_pipe)
