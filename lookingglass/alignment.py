@@ -113,11 +113,6 @@ def difference(a: float, b: float) -> str:
     return f"{b - a:+.1f}".replace("-", "−")
 
 
-def counted(number: int, word: str, words: str = "") -> str:
-    """Return a number and the word for so many."""
-    return f"{number} {word if number == 1 else words or f'{word}s'}"
-
-
 def listed(words: Iterable[str], separator: str = " ") -> str:
     """Join some words of hostile length: the first FEW_WORDS of them."""
     some = [*itertools.islice(words, FEW_WORDS + 1)]

@@ -12,8 +12,9 @@ import signal
 import time
 
 from commands import Invocation
+from lookingglass import cures
 from lookingglass.complaints import Complaints
-from lookingglass.loop import Loop
+from lookingglass.loop import Loop, end_of
 from lookingglass.problems import Busy, Problem, RouterFailure
 from lookingglass.roll import Roll
 from lookingglass.spawning import spawn
@@ -30,7 +31,8 @@ class Child:
 
     ``output`` is a descriptor that is readable when there is output or at its end, ``exit`` one that is
     readable when the process has ended, None when it cannot be waited for. Raises RouterFailure when there is
-    no such program, Busy when this machine has no room for it. ``roll`` has it as long as it runs.
+    no such program, Busy when this machine has no room for it, or lacks what it needs. ``roll`` has it as
+    long as it runs.
     """
 
     def __init__(self, invocation: Invocation, loop: Loop, roll: Roll | None = None) -> None:
@@ -47,12 +49,12 @@ class Child:
         try:
             if roll:
                 self._place = roll.enter(self._pid, self._pipe, self._place)
-            self.exit = os.pidfd_open(self._pid)
+            self.exit = end_of(self._pid)
         except ProcessLookupError:  # it has ended, and the host process has its children reaped by the kernel
             pass
         except (OSError, MemoryError) as error:
             self._give_up()
-            raise _as_problem(error, invocation.argv[0]) from error
+            raise _as_lack(error, invocation.argv[0]) from error
 
     def _open(self, invocation: Invocation, loop: Loop) -> int:
         """Start the process; raises OSError or MemoryError, and then nothing of ours is open."""
@@ -164,3 +166,11 @@ def _as_problem(error: OSError | MemoryError, program: str) -> Problem:
     if isinstance(error, MemoryError) or error.errno in NO_RESOURCES:
         return Busy("This machine cannot run more commands now.")
     return RouterFailure("The router has no program for this command.")
+
+
+def _as_lack(error: OSError | MemoryError, program: str) -> Problem:
+    """Say what a visitor may know of a program whose end cannot be waited for."""
+    if isinstance(error, MemoryError) or error.errno in NO_RESOURCES:
+        return _as_problem(error, program)
+    log.error("cannot run %r: %s; %s", program, *cures.of_ends(error))
+    return Busy("This looking glass lacks something for running commands; its log says what.")

@@ -17,7 +17,6 @@ from lookingglass.alignment import (
     SideCell,
     SideRow,
     align,
-    counted,
     difference,
     is_more,
     of_both,
@@ -30,7 +29,7 @@ from lookingglass.facts.ping import counts
 from lookingglass.pictures import ping
 from lookingglass.pictures.axis import ms
 from lookingglass.pictures.kinds import kind_of
-from lookingglass.problems import HTTPProblem
+from lookingglass.problems import HTTPProblem, counted
 
 CONTEXT = 3  # same lines that stand around others
 # Of ping, with their units; and what a row calls those that have another name there.
@@ -93,7 +92,7 @@ def _common_kind(a: Facts, b: Facts) -> str:
     raise HTTPProblem(
         400,
         f"These are {COMPARABLE[kinds[0]]} and {COMPARABLE[kinds[1]]}. Two answers of one kind can be"
-        f" compared: {', '.join(COMPARABLE.values())}.",
+        f" compared: {', '.join(COMPARABLE.values())}. Choose another result.",
     )
 
 

@@ -252,7 +252,7 @@ class Configuration(NamedTuple):
 def load(path: StrPath) -> Configuration:
     """Read a configuration file; raises ConfigurationError."""
     mistakes: list[str] = []
-    document = load_json(path, mistakes)
+    document = load_json(path, mistakes, or_pipe=True)
     name = shlex.quote(os.fspath(path))
     if mistakes:
         cure = "" if os.path.exists(path) else f"{cures.program()} init --config {name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -49,6 +50,18 @@ def program() -> str:
     before = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv)]
     options = [each for each in before if each != "-m"]
     return shlex.join([sys.executable, *options, os.path.abspath(file)])
+
+
+def of_ends(error: OSError) -> tuple[str, str]:
+    """Return what is missing where the end of a process cannot be waited for, and what mends it."""
+    told = f"nobody can wait here for the end of a command: pidfd_open: {error.strerror}"
+    if not hasattr(os, "pidfd_open"):
+        return told, f"instead of {sys.executable} take a newer build of Python, or your distribution's"
+    if error.errno == errno.ENOSYS:
+        kernel = os.uname().release
+        return told, f"update Linux to 5.3 or newer (this is {kernel}), and what runs this container, if any"
+    docker, unit = "in a container, update Docker to 20.10 or newer", "SystemCallFilter=pidfd_open"
+    return told, f"have no filter of system calls forbid it: {docker}; in a unit of systemd, write {unit}"
 
 
 def how_to_get(name: str) -> str:

@@ -25,6 +25,7 @@ class Check(NamedTuple):
 
 # In this order, so that what causes others comes first.
 CHECKS = (
+    Check("ends", inspecting.ends),
     Check("programs", inspecting.programs),
     Check("loopback", inspecting.loopback),
     Check("daemons", inspecting.daemons),

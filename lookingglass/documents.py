@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import codecs
 import collections
+import errno
 import json
 import os
 import re
+import stat
+from pathlib import Path
 from typing import Any
 
 StrPath = str | os.PathLike[str]
@@ -32,6 +35,14 @@ TRAILING = "the comma before a closing bracket is one too many; delete it"
 MARK = "the file begins with a byte order mark (BOM); save it in UTF-8 without one"
 WIDE = "the file is in UTF-16; save it in UTF-8"
 TOO_SHORT = "the file ends too early: a bracket is not closed"
+# What may never end, or do something when it is opened, by stat.S_IFMT.
+OTHERS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 EMPTY_FILE = 'the file is empty; write at least {"commands": {…}}, or have `tinytracer init` write one'
 
 
@@ -46,11 +57,32 @@ class Members(dict[str, Any]):
             self.repeated = {key for key, count in counted.items() if count > 1}
 
 
-def load_json(path: StrPath, mistakes: list[str]) -> Any:
-    """Return what a JSON file holds; else note what is wrong with it, without its name, and return None."""
+def contents_of(path: StrPath, most: int = -1, *, or_pipe: bool = False) -> bytes:
+    """Read a regular file; raises OSError, also for anything else.
+
+    ``most``: the bytes that are read at most; -1: all. ``or_pipe``: a pipe of a shell is read as well.
+    """
+    takes_pipe = or_pipe and is_pipe_of_shell(path)
+    # A named pipe is not even opened: that would wake up a process that waits to write into it.
+    _refuse_others(os.stat(path), takes_pipe)
+    with open(path, "rb", opener=_open_at_once) as file:
+        _refuse_others(os.fstat(file.fileno()), takes_pipe)
+        os.set_blocking(file.fileno(), True)
+        return file.read(most)
+
+
+def is_pipe_of_shell(path: StrPath) -> bool:
+    """Tell whether a path leads to a pipe that has no name, as /dev/stdin or <(…) may: it is read once."""
+    return Path(path).is_fifo() and not os.path.exists(os.path.realpath(path))
+
+
+def load_json(path: StrPath, mistakes: list[str], *, or_pipe: bool = False) -> Any:
+    """Return what a JSON file holds; else note what is wrong with it, without its name, and return None.
+
+    ``or_pipe``: as ``contents_of`` has it.
+    """
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = contents_of(path, or_pipe=or_pipe)
     except (OSError, ValueError) as error:
         mistakes.append(f"cannot be read: {getattr(error, 'strerror', error)}")
         return None
@@ -72,6 +104,17 @@ def parse_json(data: bytes, mistakes: list[str]) -> Any:
     except (ValueError, RecursionError) as error:
         mistakes.append(f"expected JSON in UTF-8: {error}")
     return None
+
+
+def _refuse_others(status: os.stat_result, takes_pipe: bool) -> None:
+    """Raise OSError for what is no regular file."""
+    kind = OTHERS.get(stat.S_IFMT(status.st_mode))
+    if kind and not (takes_pipe and stat.S_ISFIFO(status.st_mode)):
+        raise OSError(errno.EINVAL, f"it is {kind}; expected a regular file")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _explained(error: json.JSONDecodeError) -> str:

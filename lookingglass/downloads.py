@@ -18,7 +18,7 @@ from typing import Any
 from webob import Request, Response
 
 from lookingglass.guard import Lease
-from lookingglass.problems import Busy, HTTPProblem, NotFound
+from lookingglass.problems import Busy, HTTPProblem, NotFound, counted
 
 CHUNK = 65536  # bytes that are read at once
 CACHING = "no-cache, no-transform"  # a visitor measures the line, not a cache or a compressing proxy
@@ -197,7 +197,7 @@ def _choose_part(environ: Mapping[str, Any], etag: str, modified: int, size: int
         return 200, 0, size
     start, end = wanted
     if start >= end:
-        raise HTTPProblem(416, f"The file has {size} bytes.", {"Content-Range": f"bytes */{size}"})
+        raise HTTPProblem(416, f"The file has {counted(size, 'byte')}.", {"Content-Range": f"bytes */{size}"})
     return 206, start, end
 
 

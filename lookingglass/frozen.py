@@ -16,7 +16,6 @@ from urllib.parse import quote, urlencode
 import rfc8522
 from commands import JSON, SVG, TEXT
 from lookingglass import comparisons, frames, panels, side_by_side
-from lookingglass.alignment import counted
 from lookingglass.answers import HTML, Environ, Reply, picture_policy
 from lookingglass.configuration import Configuration
 from lookingglass.headers import FRESH, OPEN, SECURITY
@@ -26,7 +25,7 @@ from lookingglass.pictures import draw, draw_alone, verdicts
 from lookingglass.pictures.kinds import kind_of
 from lookingglass.pictures.markup import escape, timestamp, when
 from lookingglass.pictures.markup import name as isolated
-from lookingglass.problems import Busy, HTTPProblem, NotFound, Problem
+from lookingglass.problems import SOON, Busy, HTTPProblem, NotFound, Problem, counted
 from lookingglass.ready import Ready
 from lookingglass.results import RESULT_NAME, RESULTS_PATH, Frozen, Results, with_result
 from lookingglass.side_by_side import Head
@@ -73,7 +72,7 @@ class Archive:
             if other == "":
                 return _lead(base, name, dict(query_of(environ)).get("with", ""))
             if not self._makers.acquire(blocking=False):
-                raise Busy(f"{MAKERS} results are being shown at this moment.")
+                raise Busy(f"{MAKERS} results are being shown at this moment. Try again in {SOON} s.")
             try:
                 if other is None:
                     return self._show(environ, base, name, suffix.lower())
@@ -87,33 +86,35 @@ class Archive:
             return self._refuse(problem, title, up)
 
     def _show(self, environ: Environ, base: str, name: str, suffix: str) -> Ready:
-        frozen = self._find(name)
+        frozen = self._find(name, "Ask again for a new one.")
         offers = OFFERS if suffix or _has_picture(frozen) else OFFERS[:3]
         sheet = self._sheet(frozen, _media(environ, suffix, offers), base, name)
         return _ready(sheet, frozen.kept_until, self._vary)
 
     def _compare(self, environ: Environ, base: str, names: tuple[str, str], suffix: str) -> Ready:
         """Compare two answers; what comes of it is kept for as long as both of them."""
-        a, b = map(self._find, names)
+        a, b = (self._find(name, "Ask both questions again and compare the new results.") for name in names)
         sheet = self._compared((names[0], a), (names[1], b), _media(environ, suffix, OFFERS[:3]), base)
         return _ready(sheet, min(a.kept_until, b.kept_until), self._vary)
 
-    def _find(self, name: str) -> Frozen:
+    def _find(self, name: str, cure: str) -> Frozen:
+        """Return what is kept under a name; raises NotFound, which says the cure, and Busy."""
         if self._results is None:
-            raise NotFound("This looking glass keeps no results.")
+            raise NotFound("This looking glass keeps no results. Ask again for a new answer.")
         frozen = self._results.find(name) if re.fullmatch(RESULT_NAME, name) else None
         if frozen is None:
             kept = lasting(self._results.keeping.seconds)
             raise NotFound(
                 f"There is no such result, or not any more: results are kept for {kept}, or less when"
-                " there are many."
+                f" there are many. {cure}"
             )
         return frozen
 
     def _refuse(self, problem: Problem, title: str, up: str) -> Reply:
         """Return the page that tells people what is wrong."""
         retry = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
-        main = f'<p role="alert">{escape(str(problem))}</p>'
+        ask = f'<p><a class="button" href="{up}">New question</a></p>'
+        main = f'<p role="alert">{escape(str(problem))}</p>{ask}'
         headers = {"Content-Type": frames.HTML_UTF8, **SECURITY, **FRESH, **NOINDEX, **OPEN, **retry}
         return Reply(problem.status, headers, frames.frame(self._configuration, title, main, up))
 

@@ -281,6 +281,8 @@ class Glass:
         self.results: Results | None = (
             before.results if before else open_results(configuration.store, configuration.results)
         )
+        if self.results:
+            self.results.output_limit = self.runs.output_limit
         self._guard: Guard = Guard(self.limits, self._store, queue=before.queue if before else None)
         self.queue: Queue = self._guard.queue
         self._resolver: Resolver = before._resolver if before else Resolver(self.runs.loop, 1, 1.0)

@@ -265,7 +265,7 @@ def _refusal(wanted: Wanted, refused: Claim, decision: Decision) -> Refusal:
     limit = next(limit for limit, claim in wanted.rows if claim is refused)
     quotas = _quotas([row for row in wanted.rows if row in wanted.told or row[0] is limit], decision)
     if isinstance(refused, Share):
-        words = limit.words.format(limit=refused.limit)
+        words = limit.told(refused.limit)
         refusal = Refusal(limit.status, decision.seconds, words, limit.name, quotas)
         refusal.awaited = refused.key
         return refusal
@@ -273,7 +273,7 @@ def _refusal(wanted: Wanted, refused: Claim, decision: Decision) -> Refusal:
         room = "There is no room for counting what comes from your network."
         return Refusal(503, GONE_RETRY, room, limit.name, quotas)
     rate = refused.rate
-    words = limit.words.format(runs=rate.runs, period=rate.period, burst=refused.burst)
+    words = limit.told(rate.runs, period=rate.period, burst=refused.burst)
     weight = f" This command costs {refused.amount:g}." if refused.amount > 1 else ""
     refusal = Refusal(limit.status, decision.seconds, words + weight, limit.name, quotas)
     refusal.awaited, refusal.refill = "" if refused.reserve else refused.key, decision.seconds

@@ -16,7 +16,6 @@ from lookingglass.alignment import (
     SideCell,
     SideRow,
     align,
-    counted,
     difference,
     is_more,
     listed,
@@ -26,6 +25,7 @@ from lookingglass.alignment import (
 )
 from lookingglass.facts.common import Facts
 from lookingglass.pictures.values import address
+from lookingglass.problems import counted
 
 # How well two hops go together: an address in common, both silent, or one of them silent in this place.
 COMMON, BOTH_SILENT, ONE_SILENT = 10_000, 10, 1

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from lookingglass import cures, machine, reloading, serving
 from lookingglass.findings import ERROR, NOTE, Finding, Situation, argvs, user
+from lookingglass.loop import end_of
 from lookingglass.store import Gone, Share
 from lookingglass.stores import MEMORY, SQLITE, open_store
 
@@ -71,6 +72,14 @@ def _why_not(name: str, more: str, situation: Situation) -> tuple[str, str]:
     where = "" if "/" in name else f" in any of {machine.PATH}"
     cure = cures.how_to_get(name) or f"install it, or change this in {situation.file or 'config.json'}"
     return f"there is no program {name!r}{where}{more}", cure
+
+
+def ends(situation: Situation) -> Iterator[Finding]:
+    """Find that the end of a command cannot be waited for, in which case none is run."""
+    try:
+        os.close(end_of(os.getpid()))
+    except OSError as error:
+        yield Finding("", *cures.of_ends(error), ERROR)
 
 
 def loopback(situation: Situation) -> Iterator[Finding]:

@@ -97,6 +97,10 @@ class Limit(NamedTuple):
     words: str
     cost: Callable[[Asked], float] = lambda asked: 1.0  # of a bucket; 0: its debts only have to be paid
 
+    def told(self, number: int, **others: float) -> str:
+        """Return the words for a number of what is limited; ``{s}`` is the ending of its plural."""
+        return self.words.format(number=number, s="" if number == 1 else "s", **others)
+
 
 def everybody(asked: Asked) -> str:
     """Count all together."""
@@ -148,38 +152,39 @@ def _of_strangers(asked: Asked) -> float:
 # What is asked in this order before an answer begins, and before a process is started.
 PLACE = (
     Limit("refusals", _client, _patience, 429,
-          "More than {runs} of your questions in {period:g} s were refused.", _nothing),
+          "More than {number} of your questions in {period:g} s were refused.", _nothing),
     Limit(TOLD, _client, lambda limits: Pool(limits.rate, limits.burst), 429,
-          "The limit is {runs} tokens in {period:g} s, {burst:g} at once, from your address.", _weight),
+          "The limit is {number} token{s} in {period:g} s, {burst:g} at once, from your address.", _weight),
     Limit("seconds", _client, lambda limits: Pool.of(limits.slot_seconds), 429,
-          "Your commands have taken more than {runs} seconds in {period:g} s.", _nothing),
+          "Your commands have taken more than {number} second{s} in {period:g} s.", _nothing),
     Limit("network seconds", _network, lambda limits: Pool.of(limits.slot_seconds, 2), 429,
-          "Your network's commands have taken more than {runs} seconds in {period:g} s.", _nothing),
+          "Your network's commands have taken more than {number} second{s} in {period:g} s.", _nothing),
     Limit("viewers", everybody, lambda limits: limits.but_kept(limits.viewers, PART), 503,
-          "All {limit} viewers' places are taken."),
+          "All viewers' places are taken ({number})."),
     Limit("per_client", _client, lambda limits: limits.per_client, 429,
-          "You have {limit} answers in progress already."),
+          "You have {number} answer{s} in progress already."),
     Limit("network viewers", _network, lambda limits: limits.share_of(limits.viewers), 429,
-          "Your network has {limit} answers in progress already."),
+          "Your network has {number} answer{s} in progress already."),
     Limit("network rate", _network, lambda limits: Pool.of(limits.global_rate, limits.network_share), 429,
-          "The limit is {runs} runs in {period:g} s, {burst:g} at once, from your network."),
+          "The limit is {number} run{s} in {period:g} s, {burst:g} at once, from your network."),
 )
 SLOT = (
     Limit("concurrent", everybody, lambda limits: limits.but_kept(limits.concurrent), 503,
-          "All {limit} slots are taken."),
+          "All slots are taken ({number})."),
     Limit("per_router", _router, lambda limits: limits.but_kept(limits.per_router), 503,
-          "The router runs {limit} commands already."),
+          "The router runs {number} command{s} already."),
     Limit("network slots", _network, lambda limits: limits.share_of(limits.concurrent), 429,
-          "Your network runs {limit} commands already."),
+          "Your network runs {number} command{s} already."),
     Limit("client slots", _client, lambda limits: 2 * limits.per_client, 429,  # those that are ending as well
-          "You run {limit} commands already."),
+          "You run {number} command{s} already."),
     Limit("target_rate", _target, lambda limits: limits.pool_but_kept(limits.target_rate, 2), 429,
-          "The limit is {runs} runs in {period:g} s, {burst:g} at once, to this target's network."),
+          "The limit is {number} run{s} in {period:g} s, {burst:g} at once, to this target's network."),
     Limit("network target_rate", _target_and_network, lambda limits: Pool.of(limits.target_rate, 1 / PART),
           429,
-          "The limit is {runs} runs in {period:g} s, {burst:g} at once, from your network to this target's."),
+          "The limit is {number} run{s} in {period:g} s, {burst:g} at once,"
+          " from your network to this target's."),
     Limit("global_rate", everybody, lambda limits: limits.pool_but_kept(limits.global_rate, PART), 503,
-          "The limit is {runs} runs in {period:g} s, for all visitors together."),
+          "The limit is {number} run{s} in {period:g} s, for all visitors together."),
 )
 RUNNING = Limit("strangers", _network, _strange, 503, "Your network has run much.", _of_strangers)
 VIEWING = Limit("strange viewers", _network, _strange, 503, "Your network has viewed much.", _of_strangers)

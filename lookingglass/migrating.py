@@ -41,7 +41,7 @@ class Found(NamedTuple):
 def migrate(old: str, file: str) -> int:
     """Turn an old file into a new configuration; return 0, 1 when something is left out, 2 when all is."""
     mistakes: list[str] = []
-    document = load_json(old, mistakes)
+    document = load_json(old, mistakes, or_pipe=True)
     read = _reader_of(document)
     if mistakes or read is None:
         told = mistakes or [

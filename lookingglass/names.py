@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from lookingglass.loop import Loop
-from lookingglass.problems import SOON, Busy, Refusal, TargetError
+from lookingglass.problems import SOON, Busy, Refusal, TargetError, counted
 from lookingglass.tallies import tally
 from lookingglass.targets import Address, read_address, unmapped
 
@@ -106,9 +106,9 @@ class Places:
         if self.taken >= self._places or (near and free <= 0):
             raise Refusal(503, SOON, "All places for looking up names are taken.")
         if self._clients[client] >= self._per_client:
-            raise Refusal(429, SOON, f"You have {self._per_client} names being looked up already.")
+            raise Refusal(429, SOON, f"You have {counted(self._per_client, 'name')} being looked up already.")
         if near and near - 1 >= int(self._share * (free + near - 1)):
-            raise Refusal(429, SOON, f"Your network has {near} names being looked up already.")
+            raise Refusal(429, SOON, f"Your network has {counted(near, 'name')} being looked up already.")
         tally(self._clients, client, 1)
         tally(self._networks, network, 1)
 

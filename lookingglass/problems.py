@@ -22,6 +22,7 @@ __all__ = [
     "RouterFailure",
     "TargetError",
     "Unwanted",
+    "counted",
 ]
 
 
@@ -101,3 +102,8 @@ class HTTPProblem(Problem):
         super().__init__(message)
         self.status = status
         self.headers = dict(headers or {})
+
+
+def counted(number: int, word: str, words: str = "") -> str:
+    """Return a number and the word for so many."""
+    return f"{number} {word if number == 1 else words or f'{word}s'}"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from lookingglass import targets
 from lookingglass.cures import how_to_import
-from lookingglass.documents import StrPath
+from lookingglass.documents import StrPath, contents_of
 from lookingglass.origins import ANY, read_origin
 from lookingglass.store import Rate
 from lookingglass.stores import read_store
@@ -313,17 +313,17 @@ def content(media: Mapping[str, str], most: int) -> Read:
     def read_file(value: Any, place: Place) -> Any:
         where = _path(value, place)
         kind = media.get(os.path.splitext(where)[1].lower())
-        if kind is None or not os.path.isfile(where):
+        if kind is None or not os.path.exists(where):
             return place.refuse(expected, value)
         try:
-            with open(where, "rb") as file:
-                body = file.read((most << 10) + 1)
+            body = contents_of(where, (most << 10) + 1)
             if len(body) > most << 10:
                 return place.error(f"{where} has more than {most} KiB; make it smaller")
             if kind.startswith("text/"):
                 body.decode()
         except OSError as error:
-            return place.error(f"{where} cannot be read: {error.strerror}; chmod o+r {shlex.quote(where)}")
+            cure = f"; chmod o+r {shlex.quote(where)}" if isinstance(error, PermissionError) else ""
+            return place.error(f"{where} cannot be read: {error.strerror}{cure}")
         except UnicodeDecodeError as error:
             line = body.count(b"\n", 0, error.start) + 1
             return place.error(f"line {line} of {where} is not UTF-8; save the file as UTF-8")

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from lookingglass.configuration import Configuration, ConfigurationError
+from lookingglass.documents import is_pipe_of_shell
 from lookingglass.guard import Limits
 
 MIRROR = "tinytracer-configuration"  # the name of a file in memory, as /proc/PID/fd shows it
 LINK = f"/memfd:{MIRROR} (deleted)"
 FIXED = ("store", "results")  # keys whose values hold as long as the server runs
 KEPT = "it cannot change while the server runs; restart the server, or write what it was"
+READ_ONCE = "a pipe can be read only once, at the start; name a regular file, or restart the server"
 SHOWN = 12  # changed keys in one line
 
 log = logging.getLogger("tinytracer")
@@ -56,6 +58,7 @@ class Newest:
         self._renew: Callable[[Configuration, Any], Replaceable] = renew
         self._one_by_one = threading.Lock()
         self._is_next = threading.Lock()  # held by the one that waits for the one under way
+        self._file = file
         self._mirror = Mirror(file)
         self._mirror.show(first.configuration)
 
@@ -87,6 +90,8 @@ class Newest:
             self._is_next.release()
             old = self._application.configuration
             try:
+                if is_pipe_of_shell(self._file):
+                    raise ConfigurationError([f"{self._file}: {READ_ONCE}"])
                 new = self._load()
                 if fixed := [key for key in FIXED if getattr(new, key) != getattr(old, key)]:
                     raise ConfigurationError(f"{key}: {KEPT}" for key in fixed)
@@ -170,7 +175,8 @@ class Mirror:
     def show(self, configuration: Configuration) -> None:
         """Show another configuration from now on."""
         document = {"file": self._file, "summary": summary(configuration)}
-        with contextlib.suppress(OSError):  # a kernel that has none, or lets nobody have one
+        # a kernel, or a Python, that has none, or lets nobody have one
+        with contextlib.suppress(OSError, AttributeError):
             descriptor = os.memfd_create(MIRROR, os.MFD_CLOEXEC)
             with open(descriptor, "w", closefd=False) as file:
                 json.dump(document, file)

@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from lookingglass.cabinet import Cabinet, Keeping
-from lookingglass.problems import Busy
+from lookingglass.limits import Limits
+from lookingglass.problems import SOON, Busy
 from lookingglass.stores import open_cabinet
 from lookingglass.visitors import Visitor
 from rfc8522 import Envelope, Subject, utc
@@ -26,6 +27,9 @@ RESULT_NAME = "[0-9a-f]{32}"  # 128 random bits
 LEVEL = 3  # of zlib: text shrinks nearly as much as by more, in a third of the time
 LITTLE = 512  # bytes that are not compressed: what that saves is less than what an entry takes besides
 KEPT_OWNERS = 512  # networks whose digests need not be made again
+# Bytes that an answer may have in JSON: for each byte of output (6 tell one that is not UTF-8, and the facts
+# of the worst samples have 4), and besides. What has more comes from elsewhere: zlib makes a thousand of one.
+MOST_OF_OUTPUT, MOST_BESIDES = 16, 65536
 RETRY = 5.0  # seconds for which a store that has failed is left alone
 
 log = logging.getLogger("tinytracer")
@@ -53,6 +57,7 @@ class Results:
 
     def __init__(self, keeping: Keeping, cabinet: Cabinet, clock: Callable[[], float] = time.time) -> None:
         self.keeping = keeping
+        self.output_limit = Limits().output_kib * 1024  # bytes, of a Run
         self._cabinet = cabinet
         self._clock = clock
         self._owner = functools.lru_cache(KEPT_OWNERS)(self._owner_of)
@@ -77,7 +82,8 @@ class Results:
         name = secrets.token_hex(16)
         try:
             owner = self._owner(visitor.network)
-            is_kept = self._cabinet.put(name, owner, self._packed(frozen), now, now + self.keeping.seconds)
+            packed = self._packed(frozen)
+            is_kept = bool(packed) and self._cabinet.put(name, owner, packed, now, now + self.keeping.seconds)
         except Exception as error:  # whatever a store has: the answer goes on
             self._rest(error)
             return envelope
@@ -90,11 +96,16 @@ class Results:
             body = self._cabinet.get(name, self._clock())
         except Exception as error:
             self._rest(error)
-            raise Busy("Results cannot be read now.") from error
+            raise Busy(f"Results cannot be read now. Try again in {SOON} s.") from error
         try:
-            return Frozen(**json.loads(_unpack(body))) if body else None
+            return Frozen(**json.loads(_unpack(body, self._most))) if body else None
         except (RecursionError, TypeError, ValueError, zlib.error):  # another version or program wrote it
             return None
+
+    @property
+    def _most(self) -> int:
+        """Return the bytes that an answer may have in JSON."""
+        return MOST_OF_OUTPUT * self.output_limit + MOST_BESIDES
 
     def close(self) -> None:
         """Let go of the store."""
@@ -105,10 +116,12 @@ class Results:
         return hashlib.blake2b(network.encode(), digest_size=8, key=self._secret).hexdigest()
 
     def _packed(self, frozen: Frozen) -> bytes:
+        """Return an answer as it is kept; b"": it has more than could be read again."""
         last = self._last
         if last and last[0] == frozen:
             return last[1]
-        packed = _pack(json.dumps(frozen._asdict()).encode())
+        body = json.dumps(frozen._asdict()).encode()
+        packed = _pack(body) if len(body) <= self._most else b""
         self._last = frozen, packed
         return packed
 
@@ -144,8 +157,13 @@ def _pack(body: bytes) -> bytes:
     return packer.compress(body) + packer.flush()
 
 
-def _unpack(packed: bytes) -> bytes:
-    return packed if packed.startswith(b"{") else zlib.decompress(packed)  # whose data never begin so
+def _unpack(packed: bytes, most: int) -> bytes:
+    """Return an object in JSON; raises ValueError when it has more than so many bytes, or zlib.error."""
+    is_packed = not packed.startswith(b"{")  # as the data of zlib never begin
+    body = zlib.decompressobj().decompress(packed, most + 1) if is_packed else packed
+    if len(body) > most:
+        raise ValueError("it is too long for an answer")
+    return body
 
 
 def with_result(envelope: Envelope, base: str, name: str) -> Envelope:

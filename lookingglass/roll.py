@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from lookingglass import watcher
-from lookingglass.loop import Loop
+from lookingglass.loop import Loop, end_of
 
 REST = 60.0  # seconds without an entry after which there is no watcher any more
 FIRM = 60.0  # seconds after which a watcher has proved itself
@@ -59,7 +59,7 @@ class Watcher:
         self.is_dismissed = False
         self.started = time.monotonic()
         try:
-            self.exit = os.pidfd_open(self._process.pid)
+            self.exit = end_of(self._process.pid)
         except BaseException:
             self.kill()
             self._free()
@@ -131,7 +131,7 @@ class Roll:
                 elif place is None:
                     self._used += 1
                 is_wanted, self._is_wanted = self._is_wanted, True
-        except (OSError, MemoryError) as error:
+        except (OSError, MemoryError, AttributeError) as error:  # a Python may lack memfd_create
             self._fail(f"cannot be told of a command: {error}")
             return place
         if not is_wanted:

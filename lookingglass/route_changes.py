@@ -16,7 +16,6 @@ from lookingglass.alignment import (
     SideCell,
     SideRow,
     align,
-    counted,
     listed,
     of_both,
     only_in,
@@ -24,6 +23,7 @@ from lookingglass.alignment import (
     sentence_of,
 )
 from lookingglass.facts.common import Facts
+from lookingglass.problems import counted
 
 # What a path has beside its AS path, in words.
 ATTRIBUTES = {

@@ -33,8 +33,8 @@ def read_store(text: str, folder: str | os.PathLike[str]) -> str:
         if not os.path.isdir(parent):
             cure = f"mkdir -p {shlex.quote(parent)}, or RuntimeDirectory= in the unit for one below /run"
             raise ValueError(f"{SQLITE} needs a folder that exists; {cure}")
-        if os.path.isdir(path):
-            raise ValueError(f"{SQLITE} needs the name of a file, and this is a folder")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError(f"{SQLITE} needs the name of a regular file, or of a new one; this is neither")
         return SQLITE + path
     if text.startswith(REDIS):
         if importlib.util.find_spec("redis") is None:

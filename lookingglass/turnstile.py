@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from lookingglass.guard import Lease, Limits, network_of
-from lookingglass.problems import ROUNDING, Refusal
+from lookingglass.problems import ROUNDING, Refusal, counted
 from lookingglass.tallies import tally
 
 OWNERS = 131072  # clients and networks that are remembered; when all ask too much, new ones are denied
@@ -77,12 +77,12 @@ class Turnstile:
         network = network_of(client)
         with self._lock:
             if self._held[client] >= self._downloads:
-                words = f"The limit is {self._downloads} downloads at once from your address."
+                words = f"The limit is {counted(self._downloads, 'download')} at once from your address."
                 raise Refusal(429, DOWNLOAD_WAIT, words)
             if self._held.total() >= self._places:
                 raise Refusal(503, DOWNLOAD_WAIT, f"All {self._places} places for downloads are taken.")
             if self._held_by_network[network] >= self._share:
-                words = f"The limit is {self._share} downloads at once from your network."
+                words = f"The limit is {counted(self._share, 'download')} at once from your network."
                 raise Refusal(429, DOWNLOAD_WAIT, words)
             tally(self._held, client, 1)
             tally(self._held_by_network, network, 1)
@@ -94,9 +94,8 @@ class Turnstile:
 
     def _words(self, is_client: bool) -> str:
         times, whose = (1, "address") if is_client else (OF_NETWORK, "network")
-        limit = (
-            f"{times * self._rate.runs} requests in {self._rate.period:g} s, {times * self._burst} at once"
-        )
+        requests = counted(times * self._rate.runs, "request")
+        limit = f"{requests} in {self._rate.period:g} s, {times * self._burst} at once"
         return f"The limit is {limit}, from your {whose}; long answers count as several."
 
     def _forget(self, now: float) -> None:

@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from lookingglass.problems import SOON, Busy, Problem, Refusal
+from lookingglass.problems import SOON, Busy, Problem, Refusal, counted
 from lookingglass.registry import CLOSING
 
 POLL = 0.5  # seconds between looks at what other processes may have given back
@@ -142,9 +142,10 @@ class Queue:
         with self._lock:
             near = sum(each.network == network for each in self._stands)
             if len(self._stands) >= self._size:
-                raise Refusal(503, SOON, f"All {self._size} places of the queue are taken.", "queue")
+                raise Refusal(503, SOON, f"All places of the queue are taken ({self._size}).", "queue")
             if near >= self._share:
-                raise Refusal(429, SOON, f"Your network has {near} questions that wait already.", "queue")
+                questions = counted(near, "question")
+                raise Refusal(429, SOON, f"Your network has {questions} waiting already.", "queue")
             self._stands.add(stand)
         return stand
 

@@ -132,7 +132,10 @@ def _named(name: str, place: Place, mistakes: list[str]) -> Any:
             f"there is no such file, and no command set of this name; {told} are {', '.join(resources.SETS)}"
         )
         return None
-    return load_json(os.path.join(place.folder, name), mistakes)
+    within: list[str] = []
+    document = load_json(os.path.join(place.folder, name), within)
+    mistakes.extend(f"{name}: {each}" for each in within)
+    return document
 
 
 def _check_name(key: str, is_known: bool, place: Place) -> None:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lookingglass import configuration, resources, spawning
+from lookingglass import configuration, documents, resources, spawning
 from lookingglass.configuration import ConfigurationError
 from tests.support import HERE, PING, SCHEMA, errors_of
+
+
+def tinytracer(*arguments: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-W", "ignore", str(HERE / "tinytracer.py"), *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=HERE)
 
 
 def test_router_commands_come_from_a_file(tmp_path: Path) -> None:
@@ -18,7 +29,7 @@ def test_router_commands_come_from_a_file(tmp_path: Path) -> None:
     read = configuration.read({"routers": [{"name": "a", "commands": "set.json"}]}, tmp_path)
     assert list(read.routers[0].commands) == ["ping"]
     (error,) = errors_of({"routers": [{"name": "a", "commands": "bad.json"}]}, tmp_path)
-    assert error.startswith("routers[0].commands: line 1 column ")
+    assert error.startswith("routers[0].commands: bad.json: line 1 column ")
 
 
 def test_commands_at_the_top_come_from_a_file(tmp_path: Path) -> None:
@@ -102,6 +113,78 @@ def test_every_shipped_command_set_has_a_name() -> None:
 def test_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"none\.json: cannot be read"):
         configuration.load(tmp_path / "none.json")
+
+
+# --- what may never end
+
+
+@pytest.fixture(params=["a named pipe", "a folder", "a socket", "a device"])
+def other(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield what is no regular file, and what it is."""
+    path = tmp_path / "other"
+    with socket.socket(socket.AF_UNIX) as listening:
+        if request.param == "a named pipe":
+            os.mkfifo(path)
+        elif request.param == "a folder":
+            path.mkdir()
+        elif request.param == "a socket":
+            listening.bind(str(path))
+        else:
+            path.symlink_to("/dev/zero")
+        yield path, request.param
+
+
+def test_what_is_no_regular_file_is_refused_at_once(other: tuple[Path, str], tmp_path: Path) -> None:
+    path, kind = other
+    told = f"cannot be read: it is {kind}; expected a regular file"
+    for action in (["check"], ["serve", "--listen", f"unix:{tmp_path}/lg"]):
+        done = tinytracer(*action, "--config", str(path))
+        assert (done.returncode, done.stderr.splitlines()[0].removeprefix("ERROR: ")) == (
+            2 if action == ["check"] else 1,
+            f"{path}: {told}",
+        )
+    done = tinytracer("migrate", str(path), "--config", str(tmp_path / "new.json"))
+    assert (done.returncode, done.stderr) == (2, f"{path}: {told}\n")
+    router = {"name": "a", "commands": "other"}
+    assert errors_of({"commands": "other"}, tmp_path) == (f"commands: other: {told}",)
+    assert errors_of({"routers": [router]}, tmp_path) == (f"routers[0].commands: other: {told}",)
+
+
+def test_named_pipe_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "other"
+    os.mkfifo(path)
+    with subprocess.Popen(["sh", "-c", f"echo {{}} > {shlex.quote(str(path))}"]) as writer:
+        with pytest.raises(ConfigurationError, match="named pipe"):
+            configuration.load(path)
+        assert writer.poll() is None  # nobody has woken it up
+        writer.kill()
+
+
+def test_file_that_becomes_a_pipe_while_it_is_opened_holds_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, regular = tmp_path / "other", os.stat(__file__)
+    os.mkfifo(path)
+    with monkeypatch.context() as patched:
+        patched.setattr("lookingglass.documents.os.stat", lambda path: regular)
+        with pytest.raises(OSError, match="named pipe"):
+            documents.contents_of(path)
+
+
+@pytest.mark.parametrize(
+    "way", ["cat {} | {} /dev/stdin", "{1} /dev/stdin < {0}", "{1} <(sleep 0.2; cat {0})"]
+)
+def test_pipe_of_a_shell_is_read_at_the_start(tmp_path: Path, way: str) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"commands": {"one": {"cmd": ["true"]}}}))
+    program = shlex.join([sys.executable, str(HERE / "tinytracer.py"), "check", "--config"])
+    argv = ["bash", "-c", way.format(shlex.quote(str(path)), program)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert "commands: these only read tables: one\n" in done.stdout
+    assert "ERROR" not in done.stderr
+
+
+# --- the template
 
 
 def test_template_is_valid_and_has_what_a_looking_glass_needs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
@@ -21,7 +22,7 @@ import webob
 
 from lookingglass import cures, diagnosis, machine
 from tests.ssh_server import SshServer
-from tests.support import HERE, Server, configuration, free_port, soon
+from tests.support import HERE, V1, Server, configuration, free_port, soon
 from tests.test_watcher import NOBODY, nobodys_python
 
 PROGRAM = [sys.executable, "-W", "ignore", str(HERE / "tinytracer.py")]
@@ -689,6 +690,53 @@ def test_fewer_files_than_there_may_be_viewers(tmp_path: Path) -> None:
     cure = report.first["cure"].partition("#")[0]
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] > 256
     assert well(check(config, within=["sh", "-c", f'{cure}\nexec "$@"', "sh"]))
+
+
+# Has the kernel answer pidfd_open (its number is the same everywhere but on Alpha) with an error for what it
+# executes then: seccomp(2), filters of four instructions.
+FORBIDDING = """
+import ctypes, os, struct, sys
+rows = (0x20, 0, 0, 0), (0x15, 0, 1, 434), (0x06, 0, 0, 0x50000 | int(sys.argv[1])), (0x06, 0, 0, 0x7fff0000)
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *row) for row in rows))
+program = ctypes.create_string_buffer(struct.pack("HP", len(rows), ctypes.addressof(code)))
+prctl = ctypes.CDLL(None).prctl
+if prctl(38, 1, 0, 0, 0) or prctl(22, 2, program, 0, 0):
+    sys.exit("no filter")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [
+        (errno.ENOSYS, f"update Linux to 5.3 or newer (this is {os.uname().release})"),  # older than that
+        (errno.EPERM, "update Docker to 20.10 or newer"),
+    ],
+)
+def test_machine_on_which_nobody_can_wait_for_the_end_of_a_command(
+    tmp_path: Path, number: int, cure: str
+) -> None:
+    config, port = write(tmp_path), free_port()
+    within = [sys.executable, "-c", FORBIDDING, str(number)]
+    report = check(config, within=within)
+    assert report.status == 2
+    assert report.first["severity"] == "error"
+    assert os.strerror(number) in report.first["cause"]
+    assert cure in report.first["cure"]
+    assert well(check(config))
+    server = Server([*within, *PROGRAM, "--config", str(config), "--listen", f"127.0.0.1:{port}"], port)
+    try:
+        server.wait_until_ready()
+        status, headers, _ = server.get(f"{V1}/true")
+        envelope = server.json(f"{V1}/true")
+        assert (status, headers["Retry-After"]) == (503, "5")
+        assert envelope["message"].startswith("This looking glass lacks something")
+        assert envelope["data"]["failure_source"] == "glass"
+        assert not server.children()
+    finally:
+        server.process.terminate()
+        told = server.process.communicate(timeout=60)[1]
+    assert f"cannot run 'true': {report.first['cause']}; {report.first['cure']}\n" in told
 
 
 @pytest.mark.lab

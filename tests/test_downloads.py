@@ -168,6 +168,11 @@ def test_range_of_which_there_is_no_byte_is_416_with_the_size(folder: Path, want
     assert not descriptors()
 
 
+def test_file_of_one_byte_is_told_as_such(folder: Path) -> None:
+    (folder / "one").write_bytes(b"x")
+    assert str(refusal(416, folder, "one", Range="bytes=5-")) == "The file has 1 byte."
+
+
 def test_empty_file_has_no_part_but_its_end(folder: Path) -> None:
     for wanted in ("bytes=0-", "bytes=0-0", "bytes=-0"):
         assert refusal(416, folder, "empty", Range=wanted).headers == {"Content-Range": "bytes */0"}

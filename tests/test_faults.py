@@ -22,6 +22,7 @@ import pytest
 from lookingglass import children as children_module
 from lookingglass import configuration as conf
 from lookingglass import loop as loop_module
+from lookingglass.reloading import Newest
 from tests.support import (
     GENEROUS,
     HERE,
@@ -278,6 +279,20 @@ def test_no_room_for_the_watcher_stops_no_run(
     for _ in range(3):
         assert ask(f"{V1}/true").status == 200
     assert caplog.text.count("The watcher cannot be") == 1
+
+
+def test_python_that_was_built_for_an_old_kernel_is_503_and_its_log_says_so(
+    application: TinyTracer,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    monkeypatch.delattr(os, "memfd_create")
+    for _ in range(2):
+        assert error(ask(f"{V1}/true"), 503).startswith("This looking glass lacks something")
+    assert "pidfd_open: this Python was built without it; instead of " in caplog.text
+    Newest(application, lambda: application.configuration, TinyTracer, "")
 
 
 def test_loop_goes_on_after_it_found_no_memory(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

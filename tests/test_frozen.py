@@ -292,11 +292,16 @@ def test_expired_result_is_404_that_says_how_long_results_are_kept(
     + [f"/results/{name}" for name in ("a", NOBODY[1:], f"{NOBODY}0", "A" * 32)],  # links that were cut
 )
 def test_unknown_result_is_404_for_programs_and_a_page_for_people(ask: Ask, path: str) -> None:
-    assert "results are kept for 1 day" in error(ask(path), 404)
-    assert "results are kept for 1 day" in error(ask(f"{path}.txt", BROWSER), 404)
+    alone, both = "Ask again for a new one.", "Ask both questions again and compare the new results."
+    told = f"results are kept for 1 day, or less when there are many. {both if '/vs/' in path else alone}"
+    assert told in error(ask(path), 404)
+    assert told in error(ask(f"{path}.txt", BROWSER), 404)
     reply = ask(path, BROWSER)
     assert (reply.status, reply.headers["Cache-Control"]) == (404, "no-store")
-    assert "results are kept for 1 day" in Elements(reply.text).text
+    assert told in Elements(reply.text).text
+    (link,) = re.findall(r'<a class="button" href="([./]+)">New question</a>', reply.text)
+    assert ask(urllib.parse.urljoin(path, link), BROWSER).status == 200
+    assert urllib.parse.urljoin(f"http://localhost{path}", link) == "http://localhost/"
 
 
 @pytest.mark.parametrize(
@@ -311,7 +316,9 @@ def test_name_that_is_none_is_no_result(ask: Ask, path: str) -> None:
 
 def test_no_results_are_shown_where_none_are_kept() -> None:
     ask = asker(build({"results": False}))
-    assert error(ask(f"/results/{NOBODY}"), 404) == "This looking glass keeps no results."
+    assert error(ask(f"/results/{NOBODY}"), 404) == (
+        "This looking glass keeps no results. Ask again for a new answer."
+    )
 
 
 @pytest.mark.parametrize(
@@ -354,6 +361,7 @@ def test_comparison_is_cacheable_as_long_as_both_are_kept(ask: Ask) -> None:
 def test_answers_of_different_kinds_are_400_that_says_what_can_be_compared(ask: Ask) -> None:
     path = pair(ask, "ping", "trace")
     assert "Two answers of one kind can be compared" in error(ask(path), 400)
+    assert error(ask(path), 400).endswith("Choose another result.")
     reply = ask(path, BROWSER)
     assert reply.status == 400
     assert "Two answers of one kind can be compared" in Elements(reply.text).text
@@ -610,7 +618,8 @@ def test_results_leave_half_of_the_threads_to_others(ask: Ask, monkeypatch: pyte
     for thread in threads:
         thread.start()
         assert begun.acquire(timeout=60)
-    assert ask(path, "text/html").status == ask(path).status == 503
+    assert ask(path, "text/html").status == 503
+    assert error(ask(path), 503).endswith("Try again in 5 s.")
     assert ask("/healthz").status == 200
     may_go.set()
     for thread in threads:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lookingglass import turnstile as turnstile_module
-from lookingglass.guard import Lease, Limits
+from lookingglass.guard import Lease, Limits, Rate
 from lookingglass.problems import Refusal
 from lookingglass.turnstile import Turnstile
 from tests.limiting import Clock
@@ -416,9 +416,16 @@ def test_place_of_a_download_is_given_back_once() -> None:
     for _ in range(2):
         lease.end()
     second = turnstile.download("192.0.2.1")
-    with pytest.raises(Refusal):
+    with pytest.raises(Refusal, match="The limit is 1 download at once from your address"):
         turnstile.download("192.0.2.1")
     second.end()
+
+
+def test_client_that_may_ask_once_is_told_so() -> None:
+    turnstile = Turnstile(Limits(requests=Rate(1, 10.0)), Clock())
+    turnstile.request("192.0.2.1")
+    with pytest.raises(Refusal, match="The limit is 1 request in 10 s, 1 at once, from your address"):
+        turnstile.request("192.0.2.1")
 
 
 # --- clocks and disks

@@ -6,13 +6,14 @@ import ipaddress
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterable
 
 import pytest
 
 from lookingglass import configuration
 from lookingglass.guard import Guard, Lease, Limits, Rate, network_of
-from lookingglass.limits import PLACE, SLOT, Asked
+from lookingglass.limits import PLACE, SLOT, STRANGE_PLACE, STRANGE_SLOT, Asked
 from lookingglass.problems import Refusal
 from lookingglass.store import OWNED, Decision, Gone, Memory
 from tests.limiting import House, admitted, attempt, refused
@@ -268,7 +269,7 @@ def test_refused_client_loses_nothing() -> None:
     before = dict(house.memory._buckets)
     held = dict(house.memory._held)
     house.memory._held["viewers "] = 64
-    refused(house.place(), 503, "All 64 viewers' places are taken.")
+    refused(house.place(), 503, "All viewers' places are taken (64).")
     del house.memory._held["viewers "]
     assert (house.memory._buckets, house.memory._held) == (before, held)
 
@@ -313,6 +314,29 @@ def test_each_limit_has_one_row() -> None:
     assert len(set(names)) == len(names)
     assert all(limit.status in {429, 503} and limit.words.endswith(".") for limit in (*PLACE, *SLOT))
     assert all(math.isfinite(limit.cost(Asked("a", "b"))) for limit in (*PLACE, *SLOT))
+
+
+@pytest.mark.parametrize("number", [1, 2, 10])
+def test_words_of_each_limit_are_right_for_one_and_for_more(number: int) -> None:
+    for limit in {*PLACE, *SLOT, *STRANGE_PLACE, *STRANGE_SLOT}:
+        told = limit.told(number, period=60.0, burst=1.0)
+        counted = re.search(rf"\b{number} (?!of\b)([a-z]+)", told)
+        if counted:
+            assert counted[1].endswith("s") == (number > 1), told
+        assert "{" not in told
+
+
+def test_one_client_with_one_answer_and_one_run_is_told_so() -> None:
+    house = House(per_client=1, concurrent=1, viewers=8, network_share=0.01)
+    place, slot = admitted(house.place()), admitted(house.slot())
+    refused(house.place(), 429, "You have 1 answer in progress already.")
+    refused(house.place("192.0.2.2"), 429, "Your network has 1 answer in progress already.")
+    refused(house.slot("198.51.100.1"), 503, "All slots are taken (1).")
+    place.end()
+    slot.end()
+    house = House(rate=Rate(1, 60.0), burst=1)
+    admitted(house.place())
+    refused(house.place(), 429, "The limit is 1 token in 60 s, 1 at once, from your address.")
 
 
 # --- as configured
@@ -368,8 +392,8 @@ def test_viewers_places_are_kept_for_networks_that_view_nothing() -> None:
     assert count(greedy) == 49  # all but those kept, of which the fourth network has one
     for network in range(15):
         admitted(house.place(f"10.1.{network}.1"))
-        refused(house.place(f"10.1.{network}.2"), 503, "viewers' places are taken.")
-    refused(house.place("10.2.0.1"), 503, "All 64 viewers' places are taken.")
+        refused(house.place(f"10.1.{network}.2"), 503, "viewers' places are taken")
+    refused(house.place("10.2.0.1"), 503, "All viewers' places are taken (64).")
 
 
 def test_network_that_has_viewed_much_takes_none_of_the_kept_places() -> None:

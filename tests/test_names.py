@@ -254,14 +254,21 @@ def test_name_that_many_ask_for_at_once_is_looked_up_once(hanging: Hanging) -> N
     assert soon(lambda: hanging.asked == [b"silent.example."])
 
 
+def test_client_that_may_have_one_name_looked_up_is_told_so(hanging: Hanging) -> None:
+    resolver = a_resolver(per_client=1)
+    resolver.ask("silent.example", "192.0.2.1", "192.0.2.0/24")
+    with pytest.raises(Refusal, match="You have 1 name being looked up already"):
+        resolver.ask("other.example", "192.0.2.1", "192.0.2.0/24")
+
+
 def test_outcome_is_reused_for_two_seconds_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = answer_with(monkeypatch, "192.0.2.1")
-    monkeypatch.setattr(names, "REUSE", 0.3)
+    monkeypatch.setattr(names, "REUSE", 1.0)
     resolver = a_resolver()
     for _ in range(10):
         assert resolve("a.example", resolver) == ["192.0.2.1"]
     assert len(asked) == 1
-    time.sleep(0.35)
+    time.sleep(1.05)
     assert resolve("a.example", resolver) == ["192.0.2.1"]
     assert len(asked) == 2
     assert names.Resolver(Loop(), 1, 0.25)._ended._seconds <= 2

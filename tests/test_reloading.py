@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import shlex
 import signal
 import socket
 import subprocess
@@ -127,6 +128,38 @@ def test_broken_file_is_refused_with_every_mistake_and_changes_nothing(
     assert not any(RELOADED in line for line in watched.lines)
 
 
+def test_named_pipe_in_the_place_of_the_file_is_refused_and_holds_no_reload(
+    watched: Watched, config: Path
+) -> None:
+    document = config.read_bytes()
+    config.unlink()
+    os.mkfifo(config)
+    watched.reload()
+    assert watched.says(f"{config}: cannot be read: it is a named pipe; expected a regular file")
+    assert watched.ask("one")["data"]["output"] == ["one"]
+    config.unlink()
+    config.write_bytes(document)
+    watched.reload()
+    assert watched.says(RELOADED)
+
+
+def test_pipe_of_a_shell_is_not_read_again(config: Path) -> None:
+    port = free_port()
+    program = shlex.join([sys.executable, "tinytracer.py", "--listen", f"127.0.0.1:{port}", "--config"])
+    server = Server(["bash", "-c", f"exec {program} <(cat {shlex.quote(str(config))})"], port)
+    try:
+        server.wait_until_ready()
+        watched = Watched(server)
+        watched.reload()
+        assert watched.says("a pipe can be read only once, at the start")
+        assert watched.ask("one")["data"]["output"] == ["one"]
+        assert not any(RELOADED in line for line in watched.lines)
+        watched.stop()
+    finally:
+        server.process.kill()
+        server.process.wait(10)
+
+
 def test_results_outlive_a_reload(watched: Watched, config: Path) -> None:
     result = watched.ask("one")["data"]["result"]
     write(config, results={"keep": "2 days"})
@@ -136,6 +169,14 @@ def test_results_outlive_a_reload(watched: Watched, config: Path) -> None:
     watched.reload()
     assert watched.says(RELOADED)
     assert watched.server.json(urllib.parse.urlsplit(result).path)["data"]["output"] == ["one"]
+
+
+def test_results_are_as_long_as_the_output_may_be_now(watched: Watched, config: Path) -> None:
+    large = {"large": {"cmd": [sys.executable, "-c", "print('x' * 6_000_000)"]}}
+    write(config, commands=large, limits={**GENEROUS, "output_kib": 8192})
+    watched.reload()
+    assert watched.says(RELOADED)
+    assert watched.server.get(urllib.parse.urlsplit(watched.ask("large")["data"]["result"]).path)[0] == 200
 
 
 def test_store_cannot_change_while_the_server_runs(watched: Watched, config: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from commands import TEXT, Command, Router
 from lookingglass import in_sqlite, results
 from lookingglass.cabinet import ENTRY_OVERHEAD, Cabinet, Keeping
 from lookingglass.in_sqlite import SQLiteCabinet
+from lookingglass.output import Output
 from lookingglass.problems import Busy
 from lookingglass.results import RESULT_NAME, Results
 from lookingglass.stores import open_cabinet
@@ -32,7 +33,7 @@ from tests.support import HERE, V1, asker, build, errors_of, small_disk
 
 BASE = "https://lg.example.net"
 DAY = 86400.0
-SMALL = Keeping(DAY, 10, 1 << 20)
+SMALL, LARGE = Keeping(DAY, 10, 1 << 20), Keeping(DAY, 10, 1 << 30)
 ROUTER = Router("lg.example", 0, {}, details={"city": "Berlin", "country": "de"})
 PING = Command("ping", "Ping", "host", {TEXT: {}})
 SUBJECT = Subject(ROUTER, PING, "lossy.example", "192.0.2.1", "", TEXT, 256)
@@ -238,6 +239,48 @@ def test_body_of_another_version_is_no_result(opened: Open, body: bytes) -> None
     assert Results(SMALL, cabinet, Now()).find(names(1)[0]) is None
 
 
+@pytest.mark.parametrize("pack", [zlib.compress, lambda body: body], ids=["packed", "plain"])
+def test_body_longer_than_any_answer_is_no_result(opened: Open, pack: Callable[[bytes], bytes]) -> None:
+    kept = Results(LARGE, opened(LARGE), Now())
+    one, other = names(2)
+    fields = {"title": "", "router": "", "place": "", "status": 200, "kept_until": ""}
+    for name, length in ((one, kept._most), (other, kept._most + 1)):
+        body = json.dumps({**fields, "envelope": {"data": {}}}).encode()
+        kept._cabinet.put(name, "owner", pack(body.ljust(length)), 1.8e9, 2e9)
+    assert kept.find(one)
+    assert kept.find(other) is None
+
+
+def test_bomb_costs_no_memory(opened: Open) -> None:
+    kept = Results(SMALL, opened(SMALL), Now())
+    packer = zlib.compressobj()
+    bomb = b"".join(packer.compress(b" " * (1 << 20)) for _ in range(512)) + packer.flush()
+    assert len(bomb) < 1 << 20
+    kept._cabinet.put(names(1)[0], "owner", bomb, 1.8e9, 2e9)
+    tracemalloc.start()
+    try:
+        assert kept.find(names(1)[0]) is None
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("line", [b"\xff", b"\n", b"\xff\n", b"\x01", "𐀀".encode(), b'"'])
+def test_answer_whose_output_takes_most_in_json_can_be_read_again(line: bytes) -> None:
+    output = Output(262144, 0)
+    output.add(line * (262144 // len(line)))
+    kept = Results(LARGE, open_cabinet("memory", LARGE))
+    text = "".join(output.pieces)
+    assert kept.find(keep(kept, text=text)) is not None
+
+
+def test_answer_that_could_not_be_read_again_has_no_link() -> None:
+    kept = Results(SMALL, open_cabinet("memory", SMALL))
+    kept.output_limit = 1024
+    status, answer = envelope("x" * kept._most)
+    assert "result" not in kept.keep(of("192.0.2.0/24"), SUBJECT, status, answer)["data"]
+
+
 # --- what is kept
 
 
@@ -270,7 +313,7 @@ def test_router_that_is_not_reached_leaves_no_result() -> None:
 @pytest.mark.parametrize("size", [0, 1, 300, 511, 512, 5000, 40_000, 300_000])
 def test_what_is_packed_is_read_again_whatever_its_size(size: int) -> None:
     body = json.dumps({"": "".join(chr(number % 251) for number in range(size))}).encode()
-    assert results._unpack(results._pack(body)) == body
+    assert results._unpack(results._pack(body), len(body)) == body
 
 
 def test_viewers_of_one_run_have_a_result_each_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,7 +413,7 @@ def test_killed_redis_costs_results_only(server: RedisServer) -> None:
     assert kept.find(name)
     server.kill()
     assert keep(kept) == ""
-    with pytest.raises(Busy):
+    with pytest.raises(Busy, match="Try again in 5 s"):
         kept.find(name)
     server.start()
     kept._resting_until = 0.0

@@ -375,8 +375,8 @@ def test_slots_that_others_hold_are_waited_for() -> None:
     found = events_of(answers[0].text)
     assert found[-1][1]["status"] == "success"
     assert [data for name, data in found if name == "waiting"][:2] == [
-        {"router": "a", "place": 1, "why": "All 1 slots are taken."},
-        {"router": "b", "place": 2, "why": "All 1 slots are taken."},
+        {"router": "a", "place": 1, "why": "All slots are taken (1)."},
+        {"router": "b", "place": 2, "why": "All slots are taken (1)."},
     ]
     application.close()
     is_left(application)
@@ -389,7 +389,7 @@ def test_full_queue_refuses_before_anything_runs(caplog: pytest.LogCaptureFixtur
     next(iter(holder))
     waiting, _ = begin(application, "who?routers=a,b", "text/plain")
     reply = asker(application)(f"{V1}/who?routers=a,b")
-    assert "All 1 places of the queue are taken." in error(reply, 503)
+    assert "All places of the queue are taken (1)." in error(reply, 503)
     assert int(reply.headers["Retry-After"]) >= 1
     assert len(caplog.records) == 1
     waiting.close()
@@ -535,7 +535,7 @@ def test_question_with_view_waits_and_tells_its_place() -> None:
     body, status = begin(application, "who?view=1", "text/event-stream")
     pieces = iter(body)
     next(pieces)
-    waiting = {"router": "a", "place": 1, "why": "All 1 slots are taken."}
+    waiting = {"router": "a", "place": 1, "why": "All slots are taken (1)."}
     assert events_of(next(pieces).decode())[0] == ("waiting", waiting)
     assert status == ["200 OK"]
     figures = asker(application)("/metrics", REMOTE_ADDR="127.0.0.1").text

@@ -624,6 +624,16 @@ def test_deleted_sqlite_file_is_made_again_for_all_processes(tmp_path: Path, ope
     assert not takes(two, share)
 
 
+def test_sqlite_store_that_is_no_regular_file_is_refused_before_anybody_is_told_to_remove_it(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "limits.db")
+    for path in (tmp_path / "limits.db", tmp_path, Path("/dev/null")):
+        with pytest.raises(ValueError, match="needs the name of a regular file"):
+            read_store(f"sqlite:{path}", tmp_path)
+    assert read_store("sqlite:new.db", tmp_path) == f"sqlite:{tmp_path}/new.db"
+
+
 def test_sqlite_without_its_folder_denies_until_it_is_back(tmp_path: Path, open_shared: Open) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,13 @@ def test_what_is_wrong_with_a_file_is_told_with_its_path_and_the_cure(tmp_path: 
     ]
     (told,) = mistakes(about=f"{tmp_path}/odd.txt")
     assert told == f"theme.about: line 3 of {tmp_path}/odd.txt is not UTF-8; save the file as UTF-8"
-    for name in ("none.txt", "folder.txt", "odd.html", "odd\0.txt", ""):
+    os.mkfifo(tmp_path / "pipe.txt")
+    for name, kind in (("folder.txt", "a folder"), ("pipe.txt", "a named pipe")):
+        (told,) = mistakes(about=f"{tmp_path}/{name}")
+        assert told == (
+            f"theme.about: {tmp_path}/{name} cannot be read: it is {kind}; expected a regular file"
+        )
+    for name in ("none.txt", "odd.html", "odd\0.txt", ""):
         (told,) = mistakes(about=f"{tmp_path}/{name}")
         assert told.startswith("theme.about: expected the name of a file that exists and ends in .txt, not ")
     document = {"commands": {"true": {"cmd": ["true"]}}, "theme": {"about": f"{tmp_path}/full.txt"}}

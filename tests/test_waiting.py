@@ -213,7 +213,7 @@ def test_who_does_not_wait_is_refused_what_somebody_waits_for() -> None:
     waits = hall.ask(B1, "r1")
     with pytest.raises(Refusal) as caught:
         hall.guard.slot(None, C1, "r1")
-    refused(caught.value, 503, "The router runs 1 commands already.")
+    refused(caught.value, 503, "The router runs 1 command already.")
     first.slot.end() if first.slot else None  # free now, but not yet given to whom it is due
     with pytest.raises(Refusal):
         hall.guard.slot(None, C1, "r1")
@@ -292,7 +292,7 @@ def test_who_leaves_frees_the_place_at_once() -> None:
     first, second = hall.ask(A1), hall.ask(B1)
     with pytest.raises(Refusal) as caught:
         hall.ask(C1)
-    refused(caught.value, 503, "All 2 places of the queue are taken.")
+    refused(caught.value, 503, "All places of the queue are taken (2).")
     hall.end(first)
     third = hall.ask(C1)
     assert (second.places, third.places) == ([2, 1], [2])
@@ -304,7 +304,7 @@ def test_network_has_its_share_of_the_places() -> None:
     hall.ask(A1), hall.ask(A2)
     with pytest.raises(Refusal) as caught:
         hall.ask("192.0.2.3")
-    refused(caught.value, 429, "Your network has 2 questions that wait already.")
+    refused(caught.value, 429, "Your network has 2 questions waiting already.")
     assert hall.ask(C1).waits
 
 
@@ -315,7 +315,7 @@ def test_who_has_waited_for_too_long_is_refused_with_what_was_lacking() -> None:
     hall.later(20.0 + SPARE - 0.1)
     assert waits.waits
     hall.later(0.2)
-    refused(waits.problem, 503, "All 1 slots are taken.")
+    refused(waits.problem, 503, "All slots are taken (1).")
     assert not hall.queue
 
 
@@ -349,7 +349,7 @@ def test_machine_without_a_thread_refuses_as_before(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(hall.queue, "start_thread", fail)
     with pytest.raises(Refusal) as caught:
         hall.ask(B1)
-    refused(caught.value, 503, "All 1 slots are taken.")
+    refused(caught.value, 503, "All slots are taken (1).")
     assert not hall.queue
     assert not hall.queue._stands
 
