@@ -76,6 +76,17 @@ def test_child_of_a_thread_that_blocks_signals_can_be_told_to_end() -> None:
     assert end(child) == -signal.SIGTERM
 
 
+@pytest.mark.parametrize("road", ["posix_spawn"], indirect=True)  # subprocess restores but a few
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE])
+def test_child_of_a_server_that_ignores_a_signal_does_not(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_IGN)  # as nohup does, or a shell's &
+    try:
+        child = Child(Invocation(sh(f"kill -{int(number)} $$; exit 3")), LOOP)
+    finally:
+        signal.signal(number, before)
+    assert end(child) == -number
+
+
 @pytest.mark.parametrize(
     ("script", "status"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", -9), ("kill -15 $$", -15)]
 )
