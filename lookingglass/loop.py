@@ -163,15 +163,19 @@ class Loop:
             self._only_one.release()
 
     def _turn(self) -> None:
-        """Sleep, and call back for all that there is then."""
+        """Sleep, and call back for all that there is then.
+
+        A callback may close another descriptor, and its number be a new one's at once: that has no event yet.
+        """
         seconds = self._seconds_to_sleep()
         self._awake_since = math.inf
         happened = self._the_epoll().poll(seconds)
         self._awake_since = time.monotonic()
-        for descriptor, events in happened:
+        callbacks = [self._callbacks.get(descriptor) for descriptor, _ in happened]
+        for (descriptor, events), callback in zip(happened, callbacks, strict=True):
             if descriptor == self._bell:
                 os.eventfd_read(self._bell)
-            elif callback := self._callbacks.get(descriptor):
+            elif callback and self._callbacks.get(descriptor) == callback:
                 _safely(callback, events)
         self._sleeps_until = -math.inf
         while self._soon:

@@ -113,6 +113,8 @@ class Results:
 
     def _owner_of(self, network: str) -> str:
         self._secret = self._secret or self._cabinet.secret()
+        if not self._secret:
+            raise LookupError("the store has lost the key of owners")
         return hashlib.blake2b(network.encode(), digest_size=8, key=self._secret).hexdigest()
 
     def _packed(self, frozen: Frozen) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import itertools
 import os
 import select
 import threading
@@ -159,6 +161,31 @@ def test_callback_that_raises_harms_no_other(
     loop.call_at(time.monotonic() + 0.05, calls)
     assert soon(lambda: calls.moments)
     assert "a callback failed" in caplog.text
+
+
+def test_event_of_a_closed_descriptor_does_not_reach_a_new_one_of_its_number() -> None:
+    loop, news = Loop(), Calls()
+    loop.open()
+    ends = [os.pipe() for _ in range(4)]
+
+    def replace_all_but(mine: int, events: int) -> None:
+        for other, _ in ends:
+            if other != mine:
+                loop.forget(other)
+                os.dup2(empty[0], other)  # closes it
+                loop.watch(other, select.EPOLLIN, news)
+
+    empty = os.pipe()
+    for each in ends:
+        loop.watch(each[0], select.EPOLLIN, functools.partial(replace_all_but, each[0]))
+        os.write(each[1], b"x")
+    loop._turn()
+    assert not news.moments
+    os.write(empty[1], b"x")
+    loop._turn()
+    assert len(news.moments) == len(ends) - 1
+    for end in (*itertools.chain(*ends), *empty):
+        os.close(end)
 
 
 def test_no_wake_up_is_lost_between_many_threads(loop: Loop) -> None:

@@ -407,6 +407,17 @@ def test_store_that_fails_is_left_alone_for_a_while_and_used_when_it_is_back(
     assert [each.levelname for each in caplog.records] == ["ERROR", "WARNING"]
 
 
+def test_nothing_is_kept_under_a_digest_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is short of memory may drop the key of owners as soon as it has it."""
+    monkeypatch.setattr(results, "RETRY", 0.0)
+    cabinet = open_cabinet("memory", SMALL)
+    kept = Results(SMALL, cabinet)
+    with monkeypatch.context() as patch:
+        patch.setattr(cabinet, "secret", lambda: b"")
+        assert keep(kept) == ""
+    assert keep(kept)
+
+
 def test_killed_redis_costs_results_only(server: RedisServer) -> None:
     kept = Results(SMALL, open_cabinet(server.url, SMALL))
     name = keep(kept)
