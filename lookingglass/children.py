@@ -14,7 +14,8 @@ import time
 from commands import Invocation
 from lookingglass import cures
 from lookingglass.complaints import Complaints
-from lookingglass.loop import Loop, end_of
+from lookingglass.kernel import end_of
+from lookingglass.loop import Loop
 from lookingglass.problems import Busy, Problem, RouterFailure
 from lookingglass.roll import Roll
 from lookingglass.spawning import spawn

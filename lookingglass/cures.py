@@ -55,8 +55,6 @@ def program() -> str:
 def of_ends(error: OSError) -> tuple[str, str]:
     """Return what is missing where the end of a process cannot be waited for, and what mends it."""
     told = f"nobody can wait here for the end of a command: pidfd_open: {error.strerror}"
-    if not hasattr(os, "pidfd_open"):
-        return told, f"instead of {sys.executable} take a newer build of Python, or your distribution's"
     if error.errno == errno.ENOSYS:
         kernel = os.uname().release
         return told, f"update Linux to 5.3 or newer (this is {kernel}), and what runs this container, if any"

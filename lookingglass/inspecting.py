@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from lookingglass import cures, machine, reloading, serving
 from lookingglass.findings import ERROR, NOTE, Finding, Situation, argvs, user
-from lookingglass.loop import end_of
+from lookingglass.kernel import end_of
 from lookingglass.store import Gone, Share
 from lookingglass.stores import MEMORY, SQLITE, open_store
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import errno
 import logging
 import math
 import os
@@ -201,14 +200,6 @@ class Loop:
             for callback in due:
                 del self._moments[callback]
         return due
-
-
-def end_of(process: int) -> int:
-    """Return a descriptor that is readable when a process has ended; raises OSError."""
-    try:
-        return os.pidfd_open(process)
-    except AttributeError:
-        raise OSError(errno.ENOSYS, "this Python was built without it") from None
 
 
 def _safely(callback: Callable[..., None], *arguments: int) -> None:

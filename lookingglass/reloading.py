@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from lookingglass.configuration import Configuration, ConfigurationError
 from lookingglass.documents import is_pipe_of_shell
 from lookingglass.guard import Limits
+from lookingglass.kernel import file_in_memory
 
 MIRROR = "tinytracer-configuration"  # the name of a file in memory, as /proc/PID/fd shows it
 LINK = f"/memfd:{MIRROR} (deleted)"
@@ -175,9 +176,8 @@ class Mirror:
     def show(self, configuration: Configuration) -> None:
         """Show another configuration from now on."""
         document = {"file": self._file, "summary": summary(configuration)}
-        # a kernel, or a Python, that has none, or lets nobody have one
-        with contextlib.suppress(OSError, AttributeError):
-            descriptor = os.memfd_create(MIRROR, os.MFD_CLOEXEC)
+        with contextlib.suppress(OSError):  # a kernel that has none, or lets nobody have one
+            descriptor = file_in_memory(MIRROR)
             with open(descriptor, "w", closefd=False) as file:
                 json.dump(document, file)
             self._put(descriptor)

@@ -16,7 +16,8 @@ import time
 from typing import Any
 
 from lookingglass import watcher
-from lookingglass.loop import Loop, end_of
+from lookingglass.kernel import end_of, file_in_memory
+from lookingglass.loop import Loop
 
 REST = 60.0  # seconds without an entry after which there is no watcher any more
 FIRM = 60.0  # seconds after which a watcher has proved itself
@@ -122,7 +123,7 @@ class Roll:
                 if self._is_closed:
                     return place
                 if self._table is None:
-                    self._table = os.memfd_create("roll")
+                    self._table = file_in_memory("roll")
                 fresh = self._free[-1] if self._free else self._used
                 at = fresh if place is None else place
                 os.pwrite(self._table, entry, at * watcher.ENTRY_BYTES)
@@ -131,7 +132,7 @@ class Roll:
                 elif place is None:
                     self._used += 1
                 is_wanted, self._is_wanted = self._is_wanted, True
-        except (OSError, MemoryError, AttributeError) as error:  # a Python may lack memfd_create
+        except (OSError, MemoryError) as error:
             self._fail(f"cannot be told of a command: {error}")
             return place
         if not is_wanted:

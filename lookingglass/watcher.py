@@ -36,7 +36,7 @@ def watch(server: int) -> None:
         session = os.getsid(server)
         server_end = os.pidfd_open(server)  # a copy of the socket in a forked process is not the server
         poll.register(server_end, select.POLLIN)
-    except OSError:  # it has ended, and so does the socket
+    except (OSError, AttributeError):  # it has ended, and so does the socket; or this Python lacks the call
         pass
     if os.getppid() == server:
         while all(each != server_end for each, _ in poll.poll()) and (data := os.read(0, 4096)):
@@ -101,6 +101,9 @@ def kill_holder(name: str, pipes: set[str], session: int) -> None:
 
     process = -1
     try:
+        if not hasattr(os, "pidfd_open"):  # some builds of Python have left it out
+            os.kill(int(name), KILL)
+            return
         process = os.pidfd_open(int(name))
         if holds(name, pipes, session):
             signal.pidfd_send_signal(process, signal.SIGKILL)

@@ -418,7 +418,7 @@ def watchers(pid: int) -> set[int]:
     found = set()
     for each in descendants(pid):
         with contextlib.suppress(OSError):
-            if PROGRAM in Path(f"/proc/{each}/cmdline").read_text(errors="replace").split("\0"):
+            if PROGRAM in Path(f"/proc/{each}/cmdline").read_text(errors="replace"):
                 found.add(each)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import ctypes
 import errno
 import gc
 import logging
@@ -21,6 +22,7 @@ import pytest
 
 from lookingglass import children as children_module
 from lookingglass import configuration as conf
+from lookingglass import kernel
 from lookingglass import loop as loop_module
 from lookingglass.reloading import Newest
 from tests.support import (
@@ -281,7 +283,7 @@ def test_no_room_for_the_watcher_stops_no_run(
     assert caplog.text.count("The watcher cannot be") == 1
 
 
-def test_python_that_was_built_for_an_old_kernel_is_503_and_its_log_says_so(
+def test_python_that_was_built_for_an_old_kernel_runs_all(
     application: TinyTracer,
     ask: Ask,
     monkeypatch: pytest.MonkeyPatch,
@@ -290,9 +292,18 @@ def test_python_that_was_built_for_an_old_kernel_is_503_and_its_log_says_so(
     monkeypatch.delattr(os, "pidfd_open")
     monkeypatch.delattr(os, "memfd_create")
     for _ in range(2):
-        assert error(ask(f"{V1}/true"), 503).startswith("This looking glass lacks something")
-    assert "pidfd_open: this Python was built without it; instead of " in caplog.text
+        assert ask(f"{V1}/true").status == 200
+    with pytest.raises(ProcessLookupError):
+        kernel.end_of(2**22 + 1)
+    assert not caplog.records
     Newest(application, lambda: application.configuration, TinyTracer, "")
+
+
+def test_c_library_without_a_call_of_the_kernel_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, use_errno: object())
+    with pytest.raises(OSError, match="Function not implemented"):
+        kernel.file_in_memory("roll")
 
 
 def test_loop_goes_on_after_it_found_no_memory(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ ORDER = [
                 "output",
                 "names",
             ),
-            *("roll", "watcher", "loop", "targets"),
+            *("roll", "watcher", "loop", "kernel", "targets"),
             *("pictures.board", "pictures", "pictures.alone", "pictures.verdicts"),
             *("pictures.paths", "pictures.graph", "pictures.communities", "pictures.neighbors"),
             *("pictures.hops", "pictures.ping", "pictures.kinds"),

@@ -219,6 +219,24 @@ def test_nothing_outlives_a_killed_one_file_server(pyz: Path, tmp_path: Path) ->
         server.stop()
 
 
+def test_nothing_outlives_a_killed_server_on_a_python_that_lacks_calls_of_the_kernel(tmp_path: Path) -> None:
+    """Some builds of Python leave them out, for they are made on an old system."""
+    lacking = "import os, signal\ndel os.pidfd_open, os.memfd_create, signal.pidfd_send_signal\n"
+    port = free_port()
+    config = configuration(tmp_path, commands=COMMANDS)
+    script = (
+        f"{lacking}import sys, tinytracer\nfrom lookingglass import roll\n"
+        f"roll.PROGRAM = {lacking!r} + roll.PROGRAM\n"
+        f"sys.exit(tinytracer.main(['--config', {str(config)!r}, '--listen', '127.0.0.1:{port}']))"
+    )
+    server = Server([sys.executable, "-W", "ignore", "-c", script], port)
+    try:
+        server.wait_until_ready()
+        kill_in_mid_run(server, server.process.pid)
+    finally:
+        server.stop()
+
+
 def test_server_that_ends_normally_leaves_no_watcher(serve: Serve) -> None:
     server = serve(commands=COMMANDS)
     connection = server.begin(f"{V1}/stubborn")
