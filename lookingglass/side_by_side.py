@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lookingglass.alignment import ONLY_A, ONLY_B, SAME, Differences, SideCell, SideRow
 from lookingglass.comparisons import Comparison
-from lookingglass.pictures.markup import escape, name, plain, timestamp, when
+from lookingglass.pictures.markup import escape, host_name, name, plain, timestamp, when
 
 WIDEST = 48  # characters of a column of text
 LONGEST_SENTENCE = 2000  # characters; its parts are bounded
@@ -89,7 +89,7 @@ def _cell(cell: SideCell | None) -> str:
     if cell is None:
         return '<td role="cell"></td>'
     values = f' <span class="values">{escape(cell.figures)}</span>' if cell.figures else ""
-    return f'<td role="cell" class="what">{name(cell.text)}{values}</td>'
+    return f'<td role="cell" class="what">{host_name(cell.text)}{values}</td>'
 
 
 # --- text

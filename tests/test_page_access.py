@@ -36,7 +36,37 @@ PING = draw(PINGED, True)
 HOPS = [{"hop": hop, "address": f"192.0.2.{hop}", "name": "x" * 40, "loss": 0.0, "sent": 5, "best": 1.0 * hop,
          "avg": 1.5 * hop, "worst": 2.0 * hop, "last": 1.0, "stdev": 0.1} for hop in range(1, 8)]  # fmt: skip
 MTR = draw({"hops": HOPS}, True)
-DRAWN = {"ping": PING.figures + PING.picture, "mtr": MTR.figures + MTR.picture}
+LONGEST = "2001:db8:1111:2222:3333:4444:5555:6666"
+PING6 = draw({**PINGED, "replies": [{**reply, "address": LONGEST} for reply in REPLIES]}, True)
+DRAWN = {
+    "ping": PING.figures + PING.picture,
+    "ping6": PING6.figures + PING6.picture,
+    "mtr": MTR.figures + MTR.picture,
+}
+NAMES = [
+    "ber1.lg.example.net",
+    "fra1-core-router-17.frankfurt-am-main.example.net",
+    "rechenzentrum.neustadtanderweinstrasse.example.net",
+    "ae1.as64500.example",
+    "r5.example",
+    "r6.example",
+]
+# The lines on which elements stand.
+LINES = """(elements) => elements.map((element) => {
+    const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    const range = document.createRange(), lines = [];
+    for (let bottom = -1; walker.nextNode(); ) {
+        [...walker.currentNode.data].forEach((letter, at) => {
+            range.setStart(walker.currentNode, at);
+            range.setEnd(walker.currentNode, at + 1);
+            const box = range.getBoundingClientRect();
+            if (box.top >= bottom) lines.push("");
+            bottom = box.bottom - 1;
+            lines.push(lines.pop() + letter);
+        });
+    }
+    return lines;
+})"""
 LOOKS = [(360, "light"), (360, "dark"), (1024, "light"), (1920, "dark")]
 
 
@@ -78,6 +108,10 @@ def running(page: Page) -> None:
 
 def ping(page: Page) -> None:
     shown(page, DRAWN["ping"])
+
+
+def ping6(page: Page) -> None:
+    shown(page, DRAWN["ping6"])
 
 
 def mtr(page: Page) -> None:
@@ -124,17 +158,38 @@ def several(page: Page, number: int) -> None:
     rows = [Row(name, "Berlin DE", of_outcome(200, {"data": PINGED}), PINGED, True) for name in names]
     views = [("view", {"router": name, **view(drawing=DRAWN["ping"])[1]}) for name in names]
     answer(page, *views, *([("view", {"html": board(rows)})] if number > 4 else []))
-    page.get_by_text("and from others").click()
-    for box in page.locator("#others input").all()[1:number]:
-        box.check()
-    run(page, "echo", "192.0.2.1")
+    ask(page, number)
     if number > 4:
         page.locator(".board tbody tr").nth(1).click()
     expect(page.locator(".answer:visible")).to_have_count(2 if number > 4 else number)
 
 
+def ask(page: Page, number: int) -> None:
+    """Ask that many routers."""
+    page.get_by_text("and from others").click()
+    for box in page.locator("#others input").all()[1:number]:
+        box.check()
+    run(page, "echo", "192.0.2.1")
+
+
 STATES: list[Callable[[Page], None]] = [
-    *(blank, with_others, with_vrf, wrong, refused, running, ping, mtr, menu, twice, lost, gone, four, six)
+    *(
+        blank,
+        with_others,
+        with_vrf,
+        wrong,
+        refused,
+        running,
+        ping,
+        ping6,
+        mtr,
+        menu,
+        twice,
+        lost,
+        gone,
+        four,
+        six,
+    )
 ]
 
 
@@ -166,7 +221,9 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
 
 
 @pytest.mark.parametrize("percent", [200, 400])
-@pytest.mark.parametrize("state", [with_others, wrong, ping, mtr, menu], ids=lambda state: state.__name__)
+@pytest.mark.parametrize(
+    "state", [with_others, wrong, ping, ping6, mtr, menu], ids=lambda state: state.__name__
+)
 def test_zoomed_page_needs_no_scrolling_in_two_directions(
     browser: Browser, server: Server, state: Callable[[Page], None], percent: int
 ) -> None:
@@ -190,6 +247,21 @@ def test_labels_of_an_axis_stand_clear_of_each_other(
         places = [(box["x"], box["x"] + box["width"]) for box in boxes if box]
         assert len(places) == 2 + (width == 360)
         assert all(end < begin for (_, end), (begin, _) in itertools.pairwise(places))
+
+
+@pytest.mark.parametrize("width", [320, 360, 414, 768])
+def test_names_on_the_board_break_behind_dots_and_dashes_where_they_have_to(
+    browser: Browser, server: Server, width: int
+) -> None:
+    good = of_outcome(200, {"data": PINGED})
+    drawn = board([Row(name, "Neustadt an der Weinstraße DE", good, PINGED, True) for name in NAMES])
+    with opened(browser, server, viewport={"width": width, "height": 800}) as page:
+        answer(page, ("view", {"html": drawn}))
+        ask(page, len(NAMES))
+        lines: list[list[str]] = page.locator(".board tbody .router bdi").evaluate_all(LINES)
+    assert ["".join(each) for each in lines] == NAMES
+    assert all(line.endswith((".", "-")) for each in lines for line in each[:-1])
+    assert all(len(each) == 1 for each in lines if width == 768 or len("".join(each)) < 30)
 
 
 def test_everything_is_done_with_the_keyboard_alone(page: Page) -> None:

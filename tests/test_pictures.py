@@ -10,6 +10,7 @@ import pytest
 from lookingglass.facts import PARSERS, facts
 from lookingglass.pictures import Drawing, draw, scale_of
 from lookingglass.pictures.axis import exact_percent, ms, percent, round_above
+from lookingglass.pictures.markup import host_name
 from tests import pictures
 from tests.pictures import column, mtr, of_class, ping, ping_lines, rows, text_of, tree
 from tests.samples import read
@@ -20,6 +21,12 @@ def drawn(name: str) -> Drawing:
 
 
 # --- ping
+
+
+def test_host_name_may_break_behind_its_dots_and_no_address_is_cut() -> None:
+    assert host_name("r1.example.net") == "<bdi>r1.<wbr/>example.<wbr/>net</bdi>"
+    for whole in ("64501 via 192.0.2.1", "ae1.as64500", "2001:db8::1", "<b>."):
+        assert "<wbr/>" not in host_name(whole)
 
 
 def test_ping_says_what_was_sent_and_which_were_lost() -> None:

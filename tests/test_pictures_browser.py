@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from lookingglass.comparisons import compare
 from lookingglass.pictures import alone, draw, draw_alone
 from lookingglass.pictures.board import Row, board
 from lookingglass.pictures.verdicts import of_outcome, waiting
 from lookingglass.resources import resource
+from lookingglass.side_by_side import Head, as_html
 from tests import pictures
 from tests.pictures import ping
 from tests.samples import read
@@ -64,6 +66,18 @@ BOARD = [
     Row(NAME, "Neustadt an der Weinstraße DE", waiting(2), {}, False),
 ]
 
+FAR: Any = {
+    "paths": [
+        {
+            "prefix": prefix,
+            "as_path": [64501, 64501, 4200000001],
+            "next_hop": "2001:db8:1111:2222:3333:4444:5555:6666",
+        }
+        for prefix in ("2001:db8:1000:2000::/64", "2001:db8:1000:3000::/64")
+    ]
+}
+HEADS = (Head("A", "a", "show route", NAME, "2026-11-25"), Head("B", "b", "show route", "r1", "2026-11-25"))
+
 
 def drawn(facts: Any) -> str:
     found = draw(facts, True, own_as=OWN)
@@ -82,6 +96,7 @@ PICTURES: dict[str, str] = {
     "far": drawn({"paths": [{"prefix": "192.0.2.0/24", "as_path": list(range(1, 20))}]}),
     "neighbors": drawn(read("birdc-r1-show-protocols-all.out")),
     "board": board(BOARD),
+    "comparison": as_html(HEADS, compare(FAR, {"paths": [*FAR["paths"], *FAR["paths"]]}), ""),
 }
 # What reaches beyond its place, outside of boxes that scroll; boxes that the keyboard does not scroll.
 BEYOND = """() => [...document.querySelectorAll("main *")].filter((each) => {

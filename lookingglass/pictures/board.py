@@ -8,7 +8,7 @@ from typing import NamedTuple
 from lookingglass.facts.common import Facts
 from lookingglass.pictures import scale_of
 from lookingglass.pictures.axis import Span, ms, percent, range_head, range_mark, tick
-from lookingglass.pictures.markup import Cell, escape, name, table, unseen
+from lookingglass.pictures.markup import Cell, escape, host_name, table, unseen
 from lookingglass.pictures.verdicts import Summary, Verdict, beside_loss, summary
 
 MOST = 64  # routers
@@ -42,7 +42,7 @@ def _cells(row: Row, found: Summary, top: float) -> list[Cell]:
     standing = row.verdict if found.lost is None else beside_loss(row.verdict)
     mark = f'<span aria-hidden="true">{standing.mark}</span>'
     cells = [
-        Cell(f"<span>{name(row.router)}</span> <small>{escape(row.place)}</small>", "router"),
+        Cell(f"<span>{host_name(row.router)}</span> <small>{escape(row.place)}</small>", "router"),
         Cell(f"{mark} {escape(standing.words)}", f"standing verdict {standing.kind}"),
     ]
     if not top:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from lookingglass.facts.common import Facts
 from lookingglass.pictures import values
 from lookingglass.pictures.axis import Span, ms, percent, range_head, range_mark, round_above, tick
-from lookingglass.pictures.markup import UNKNOWN, Cell, escape, name, plain, table, unseen
+from lookingglass.pictures.markup import UNKNOWN, Cell, escape, host_name, plain, table, unseen
 
 MOST = 64  # rows that are drawn
 MOST_HOSTS = 8  # of a hop
@@ -216,7 +216,7 @@ def _router(hop: Hop) -> str:
     for host in hop.hosts[:MOST_HOSTS]:
         asn = f" AS{host.asn}" if host.asn else ""
         if host.name:
-            lines.append(f"<span>{name(host.name)}</span> <small>{escape(host.address)}{asn}</small>")
+            lines.append(f"<span>{host_name(host.name)}</span> <small>{escape(host.address)}{asn}</small>")
         else:
             lines.append(
                 f"<span>{escape(host.address)}</span>{f' <small>{asn.strip()}</small>' if asn else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from lookingglass.neutral import NEUTRAL
 
 UNKNOWN = "\N{EN DASH}"  # in a cell
 LONGEST = 320  # characters of a text; a host name has 253 at most
+# A dot of a host name. Addresses and AS numbers are not cut off, for the script makes links of them.
+DOT = re.compile(r"\.(?=[a-z])(?!as[0-9])", re.IGNORECASE)
 # A line's end does no harm in a tool's text, but in a name; XML does not allow the last two.
 INERT = {
     **NEUTRAL,
@@ -32,6 +35,11 @@ def escape(value: str, most: int = LONGEST) -> str:
 def name(value: str) -> str:
     """Return a name that somebody else chose, and that may be written from right to left."""
     return f"<bdi>{escape(value)}</bdi>"
+
+
+def host_name(value: str) -> str:
+    """Return a host name, which breaks behind its dots where it is too long for a line."""
+    return DOT.sub(".<wbr/>", name(value))
 
 
 def when(moment: str) -> str:
