@@ -232,7 +232,7 @@ class Soak:
             refused = [answer for answer in answers if b"begin" not in answer]
             if refused:
                 self.wrong.append(f"{len(refused)} of {count} {what} are not there: {refused[0][-300:]!r}")
-            elif f"All {count} {what} are taken".encode() not in (more := await begin(count)):
+            elif f"All {what} are taken ({count})".encode() not in (more := await begin(count)):
                 self.wrong.append(f"there are more than {count} {what}: {more[-300:]!r}")
 
     def _look_at_records(self) -> None:
