@@ -35,7 +35,7 @@ def texts() -> Iterator[str]:
                 parts = (each.value if isinstance(each, ast.Constant) else "…" for each in node.values)
                 yield FIELD.sub("…", "".join(map(str, parts)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield FIELD.sub("…", node.value)
+                yield FIELD.sub("…", node.value.replace("{s}", "s"))  # the ending of a plural
     yield from map(os.strerror, range(1, 134))
 
 
