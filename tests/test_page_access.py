@@ -258,7 +258,9 @@ def test_names_on_the_board_break_behind_dots_and_dashes_where_they_have_to(
     with opened(browser, server, viewport={"width": width, "height": 800}) as page:
         answer(page, ("view", {"html": drawn}))
         ask(page, len(NAMES))
-        lines: list[list[str]] = page.locator(".board tbody .router bdi").evaluate_all(LINES)
+        names = page.locator(".board tbody .router bdi")
+        expect(names).to_have_count(len(NAMES))
+        lines: list[list[str]] = names.evaluate_all(LINES)
     assert ["".join(each) for each in lines] == NAMES
     assert all(line.endswith((".", "-")) for each in lines for line in each[:-1])
     assert all(len(each) == 1 for each in lines if width == 768 or len("".join(each)) < 30)
