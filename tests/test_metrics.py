@@ -18,6 +18,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from webob import Request
 
+import rfc8522
 from lookingglass import configuration
 from lookingglass.questions import Question
 from lookingglass.visitors import Trust, Visitor, comes_from
@@ -409,15 +410,17 @@ def test_configured_network_reads_it(trust: Any, environ: dict[str, str]) -> Non
     ],
 )
 def test_nobody_else_can_tell_it_from_what_is_not_there(
-    trust: Any, environ: dict[str, str], method: str
+    trust: Any, environ: dict[str, str], method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(rfc8522, "utc", lambda seconds: "now")
     application = glass(metrics=NETWORKS, trustproxy=trust)
     ask = asker(application)
     assert ask("/metrics", method=method, **environ) == ask("/nothing", method=method, **environ)
     assert ask("/metrics", method=method, **environ).status == 404
 
 
-def test_key_that_is_absent_or_empty_lets_nobody_read_it() -> None:
+def test_key_that_is_absent_or_empty_lets_nobody_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rfc8522, "utc", lambda seconds: "now")
     for application in (build(), glass(metrics=[])):
         ask = asker(application)
         reply = ask("/metrics", REMOTE_ADDR="127.0.0.1")
