@@ -9,7 +9,6 @@ import json
 import os
 import re
 import stat
-from pathlib import Path
 from typing import Any
 
 StrPath = str | os.PathLike[str]
@@ -73,7 +72,11 @@ def contents_of(path: StrPath, most: int = -1, *, or_pipe: bool = False) -> byte
 
 def is_pipe_of_shell(path: StrPath) -> bool:
     """Tell whether a path leads to a pipe that has no name, as /dev/stdin or <(…) may: it is read once."""
-    return Path(path).is_fifo() and not os.path.exists(os.path.realpath(path))
+    try:
+        is_pipe = stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+    return is_pipe and not os.path.exists(os.path.realpath(path))
 
 
 def load_json(path: StrPath, mistakes: list[str], *, or_pipe: bool = False) -> Any:

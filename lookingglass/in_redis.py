@@ -6,7 +6,6 @@ import json
 import math
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import redis
@@ -16,7 +15,7 @@ from redis.retry import Retry
 from lookingglass.cabinet import ENTRY_OVERHEAD, Keeping
 from lookingglass.problems import ROUNDING
 from lookingglass.sharing import LEASE, Lost, Shared
-from lookingglass.store import OWNED, SHARE_RETRY, Claim, Decision, Token
+from lookingglass.store import OWNED, SHARE_RETRY, Claim, Decision, Share, Token
 
 TIMEOUT = 0.15  # seconds for one answer; a decision needs two at most
 KEY_PREFIX = "{tinytracer}:"  # braces: all keys are in one slot of a cluster
@@ -253,14 +252,14 @@ class Redis(Shared):
         self._call("beat", holder, int(LEASE * 1000))
 
     def _decide(self, holder: str, claims: Sequence[Claim], penalty: Token | None) -> Decision:
-        fine = penalty is not None and asdict(penalty)
-        answer = self._call("decide", holder, json.dumps([*map(asdict, claims)]), json.dumps(fine))
+        fine = penalty is not None and _plain(penalty)
+        answer = self._call("decide", holder, json.dumps([*map(_plain, claims)]), json.dumps(fine))
         seconds, number, left = json.loads(answer)
         refused = claims[number - 1] if number else None
         return Decision(math.inf if seconds < 0 else seconds, refused, left or {})
 
     def _settle(self, holder: str, given: Mapping[str, int], charges: Sequence[tuple[Token, float]]) -> None:
-        plain = [(asdict(token), amount) for token, amount in charges]
+        plain = [(_plain(token), amount) for token, amount in charges]
         self._call("settle", holder, json.dumps(given), json.dumps(plain))
 
     def _call(self, name: str, *arguments: str | int) -> str:
@@ -269,6 +268,13 @@ class Redis(Shared):
         if answer == LOST:
             raise Lost
         return answer
+
+
+def _plain(claim: Claim) -> dict[str, Any]:
+    """Return a claim as the scripts read it."""
+    if isinstance(claim, Share):
+        return claim._asdict()
+    return {**claim._asdict(), "speed": claim.rate.speed}
 
 
 class RedisCabinet:

@@ -14,7 +14,6 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from lookingglass.problems import ROUNDING
@@ -42,9 +41,7 @@ class Rate(NamedTuple):
         return self.runs / self.period
 
 
-# Each run reads about a hundred of their attributes: in slots, that takes a third of what a NamedTuple takes.
-@dataclass(slots=True)
-class Share:
+class Share(NamedTuple):
     """One of ``limit`` things that may be held at once, counted by ``key``."""
 
     key: str  # what is counted, and whose
@@ -52,8 +49,7 @@ class Share:
     status: int = 503  # of the refusal
 
 
-@dataclass(slots=True)
-class Token:
+class Token(NamedTuple):
     """``amount`` tokens of a bucket, which has ``burst`` at first and is refilled by ``rate``."""
 
     key: str
@@ -64,17 +60,11 @@ class Token:
     owner: str = ""  # the network that has its bucket in the table
     reserve: float = 0.0  # tokens that have to be left behind
     floor: float = NO_FLOOR  # the deepest debt
-    speed: float = field(init=False)  # tokens a second
-    least: float = field(init=False)  # tokens that there have to be
-
-    def __post_init__(self) -> None:
-        self.speed = self.rate.speed
-        self.least = self.amount + self.reserve
 
     def refilled(self, tokens: float, seconds: float) -> float:
         """Return how many tokens there are after some seconds."""
         if seconds > 0.0:
-            tokens += seconds * self.speed
+            tokens += seconds * self.rate.speed
         return tokens if tokens < self.burst else self.burst
 
     def spent(self, tokens: float, amount: float) -> float:
@@ -84,11 +74,11 @@ class Token:
 
     def fined(self, tokens: float, seconds: float) -> float:
         """Return how many tokens are left after a refusal; without one, the debt is twice its wait."""
-        return tokens - 1.0 if tokens >= 1.0 else max(self.floor, -2.0 * seconds * self.speed)
+        return tokens - 1.0 if tokens >= 1.0 else max(self.floor, -2.0 * seconds * self.rate.speed)
 
     def seconds(self, tokens: float) -> float:
         """Return the seconds in which some tokens come."""
-        return tokens / self.speed
+        return tokens / self.rate.speed
 
 
 Claim = Share | Token
@@ -154,12 +144,13 @@ class Ledger(ABC):
             else:
                 level = self.level(claim, now)
                 tokens[claim.key] = there = claim.burst if level is None else level
+                lacking = claim.amount + claim.reserve - there
                 if level is None and claim.amount and not self.make_room(claim.owner, now):
                     seconds = math.inf
-                elif there >= claim.least:
+                elif lacking <= 0.0:
                     continue
                 else:
-                    seconds = claim.seconds(claim.least - there)
+                    seconds = claim.seconds(lacking)
             if seconds > ROUNDING:
                 if penalty and claim.status == 429 and seconds < math.inf:
                     seconds = max(seconds, self._fine(penalty, seconds, now))
@@ -189,23 +180,31 @@ class Ledger(ABC):
         return penalty.seconds(-tokens)
 
 
-@dataclass(slots=True)
 class Bucket:
     """Hold what a table in memory knows of a bucket.
 
     It holds no Token, with which a full table takes half as much memory again.
     """
 
+    __slots__ = ("burst", "owner", "rate", "since", "tokens")
+
     tokens: float
     since: float
     burst: float  # of the Token as which it was put last
-    speed: float
+    rate: Rate
     owner: str  # of the first Token; other networks may have put it since
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+
+    def put(self, token: Token, tokens: float, now: float) -> None:
+        """Note how many tokens it has now."""
+        self.tokens, self.since, self.burst, self.rate = tokens, now, token.burst, token.rate
 
     @property
     def full(self) -> float:
         """Return when it is full again, and may be forgotten."""
-        return self.since + (self.burst - self.tokens) / self.speed
+        return self.since + (self.burst - self.tokens) / self.rate.speed
 
 
 class Memory(Ledger):
@@ -264,13 +263,12 @@ class Memory(Ledger):
 
     def put(self, token: Token, tokens: float, now: float) -> None:
         """Note how many tokens a bucket has."""
-        known = self._buckets.get(token.key)
-        if known is not None:
-            known.tokens, known.since, known.burst, known.speed = tokens, now, token.burst, token.speed
-            return
-        self._buckets[token.key] = bucket = Bucket(tokens, now, token.burst, token.speed, token.owner)
-        tally(self._owned, token.owner, 1)
-        heapq.heappush(self._due, (bucket.full, token.key))
+        bucket = self._buckets.get(token.key) or Bucket(token.owner)
+        bucket.put(token, tokens, now)
+        if token.key not in self._buckets:
+            self._buckets[token.key] = bucket
+            tally(self._owned, token.owner, 1)
+            heapq.heappush(self._due, (bucket.full, token.key))
 
     def _forget(self, now: float) -> None:
         """Forget full buckets; each has one place in the heap, which may be too early."""

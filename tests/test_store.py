@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import os
@@ -189,11 +188,11 @@ def test_tokens_come_back_with_time_and_never_above_the_burst(store: Store) -> N
 
 def test_refund_is_given_back_and_a_charge_makes_debts(store: Store) -> None:
     token = Token("token", Rate(60, 60.0), 10)
-    assert takes(store, dataclasses.replace(token, amount=10.0))
-    store.give([dataclasses.replace(token, amount=10.0)], refund=True)
-    assert takes(store, dataclasses.replace(token, amount=10.0))
+    assert takes(store, token._replace(amount=10.0))
+    store.give([token._replace(amount=10.0)], refund=True)
+    assert takes(store, token._replace(amount=10.0))
     store.give([], charges=[(token, 30)])
-    decision = store.take([dataclasses.replace(token, amount=0.0)])
+    decision = store.take([token._replace(amount=0.0)])
     assert decision.seconds == pytest.approx(30, abs=5)
 
 
@@ -208,7 +207,7 @@ def test_refund_never_fills_a_bucket_over_its_brim(store: Store) -> None:
 def test_reserve_is_for_those_who_may_take_it(store: Store) -> None:
     token = Token("token", SLOW, 4, reserve=2.0)
     assert [takes(store, token) for _ in range(3)] == [True, True, False]
-    assert [takes(store, dataclasses.replace(token, reserve=0.0)) for _ in range(3)] == [True, True, False]
+    assert [takes(store, token._replace(reserve=0.0)) for _ in range(3)] == [True, True, False]
 
 
 def test_penalty_doubles_the_wait_down_to_its_floor(store: Store) -> None:
@@ -216,7 +215,7 @@ def test_penalty_doubles_the_wait_down_to_its_floor(store: Store) -> None:
     waits = [store.take([full], penalty).seconds for _ in range(12)]
     assert waits[:2] == [5, 5]
     assert waits[2] == pytest.approx(10, abs=2)
-    debt = dataclasses.replace(penalty, amount=0.0)
+    debt = penalty._replace(amount=0.0)
     waits = [store.take([debt, full], penalty).seconds for _ in range(8)]
     assert waits[:3] == pytest.approx([20, 40, 80], rel=0.2)
     assert waits[-1] == pytest.approx(600, rel=0.05)
@@ -226,7 +225,7 @@ def test_refusal_with_another_status_is_no_penalty(store: Store) -> None:
     full, penalty = Share("full", 0, 503), Token("penalty", SLOW, 1)
     for _ in range(5):
         store.take([full], penalty)
-    assert store.take([dataclasses.replace(penalty, amount=0.0)]).refused is None
+    assert store.take([penalty._replace(amount=0.0)]).refused is None
 
 
 def test_one_owner_has_its_part_of_the_table_and_others_have_theirs(store: Store) -> None:
@@ -235,13 +234,13 @@ def test_one_owner_has_its_part_of_the_table_and_others_have_theirs(store: Store
     assert taken == OWNED
     assert store.take([tokens[-1]]).seconds == float("inf")
     assert takes(store, tokens[0])
-    assert takes(store, dataclasses.replace(tokens[-1], owner="two"))
+    assert takes(store, tokens[-1]._replace(owner="two"))
 
 
 def test_full_bucket_is_forgotten(store: Store, tmp_path: Path) -> None:
     quick = Token("quick", Rate(100, 1.0), 1, owner="one")
     for number in range(OWNED):
-        assert takes(store, dataclasses.replace(quick, key=f"quick {number}"))
+        assert takes(store, quick._replace(key=f"quick {number}"))
     assert soon(lambda: takes(store, quick))
 
 
@@ -397,7 +396,7 @@ def test_ten_thousand_operations_with_killed_workers_drift_nowhere(
     assert total["gone"] < 100
     store = open_shared(where)
     assert soon(lambda: all(exactly(store, key, limit) for key, limit in KEYS.items()))
-    spent = BUCKET.burst - store.take([dataclasses.replace(BUCKET, amount=0.0)]).left[BUCKET.key]
+    spent = BUCKET.burst - store.take([BUCKET._replace(amount=0.0)]).left[BUCKET.key]
     doubtful = len(doomed) + total["gone"]  # taken or given back, but not noted
     assert abs(spent - sum(cells.of(SPENT, 0, worker) for worker in range(6))) <= doubtful + 0.5
     assert all(cells.total(POSSIBLE, key) >= 0 for key in range(len(KEYS)))
@@ -760,7 +759,7 @@ def test_sqlite_file_never_grows_beyond_its_pages(
     assert takes(store, known)
     brief = Token("", Rate(1, 5.0), 1)
     numbers = range(5000)
-    assert not all(has_room_for(store, dataclasses.replace(brief, key=f"{n}", owner=f"{n}")) for n in numbers)
+    assert not all(has_room_for(store, brief._replace(key=f"{n}", owner=f"{n}")) for n in numbers)
     assert soon(lambda: has_room_for(store, known))
     assert path.stat().st_size <= 30 * 4096
     assert takes(store, share)
